@@ -25,12 +25,16 @@
 //!    / \
 //! journal  world, migrate  journal: the log, on redb. world: git, files, processes.
 //!    \ /                   migrate: SQLite databases on their way to the next generation
+//!   files                  paths and errors of the file system, for both of them
+//!     |
 //!   core                   pure: ids, commands, events, state, owed effects, policy
 //! ```
 //!
 //! Dependencies point down only; the test `tests/it/tidy.rs` enforces it. `core` imports none of
 //! the other modules. `world` never appends. Only `engine` holds both a journal and a world. Each
-//! external crate is named in one module. tokio is absent from `core`, `journal` and `world`.
+//! external crate is named in one module. tokio is absent from `core`, `journal`, `world` and
+//! `migrate`. `core`, `failpoint`, `files`, `journal`, `migrate` and the Executor's recipe are
+//! packages of their own, so that the compiler holds what each of them may name.
 //!
 //! # A request, from end to end
 //!
@@ -72,8 +76,8 @@
 //! it inspects the source and settles the files of an earlier attempt, makes a private copy and
 //! brings it to one shape, runs a recipe that builds the new database beside it, writes secrets,
 //! verifies the result, and installs it with one rename. Until then every failure leads back to the
-//! untouched old database. `migrate::standalone` folds the same facts in memory, for the control
-//! server's own catalogue.
+//! untouched old database. `recipes` lists the recipes. `migrate::standalone` folds the same facts
+//! in memory, for the control server's own catalogue.
 //!
 //! # A query, and a change
 //!
@@ -114,16 +118,17 @@
 //!   which the laws of the core, the tests of the whole daemon and `replay verify` use.
 
 pub use groundskeeper_core as core;
+pub use groundskeeper_failpoint as failpoint;
 pub use groundskeeper_journal as journal;
 pub use groundskeeper_journal::format;
+pub use groundskeeper_migrate as migrate;
 
 pub mod api;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod engine;
-pub mod failpoint;
-pub mod migrate;
+pub mod recipes;
 pub mod server;
 pub mod session;
 pub mod world;

@@ -17,8 +17,9 @@ use crate::api::extract::{Answer, Body, Params, Shared};
 use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{Code, Command, Fault, Migration, MigrationId};
 use crate::format::rfc3339;
+use crate::migrate::recipes::Recipes;
 use crate::migrate::request::{MigrationRequest, is_interrupted};
-use crate::migrate::{recipes, standalone};
+use crate::migrate::standalone;
 use crate::world::fs::paths;
 
 /// A request for a migration. Paths are absolute.
@@ -195,9 +196,10 @@ pub(super) async fn create(
         return Err(Fault::new(Code::PermissionDenied, message, hint).into());
     }
     let wanted = wanted(new)?;
-    let plan = blocking(move || wanted.plan()).await?;
-    let inspected_plan = plan.clone();
-    if !blocking(move || has_work(&inspected_plan)).await? {
+    let runner = Arc::clone(&app.migration_runner);
+    let plan = blocking(move || wanted.plan(runner.recipes())).await?;
+    let (inspected_plan, runner) = (plan.clone(), Arc::clone(&app.migration_runner));
+    if !blocking(move || has_work(&inspected_plan, runner.recipes())).await? {
         return Ok(Json(MigrationView::current(&plan)));
     }
     let (migration, database) = (standalone::new_id()?, plan.database.clone());
@@ -218,11 +220,11 @@ pub(super) async fn create(
 
 /// Returns whether a migration has anything to do. Every start of an application checks this, so it
 /// reads no more than it needs.
-fn has_work(plan: &MigrationPlan) -> Result<bool, Fault> {
-    if is_interrupted(plan) {
+fn has_work(plan: &MigrationPlan, recipes: &Recipes) -> Result<bool, Fault> {
+    if is_interrupted(plan, recipes) {
         return Ok(true);
     }
-    let recipe = recipes::find(plan)?;
+    let recipe = recipes.find(plan)?;
     crate::migrate::recipe::is_old(paths::borrowed(&plan.database), &*recipe)
 }
 

@@ -25,6 +25,7 @@ mod decision;
 pub mod effect;
 pub mod event;
 pub mod fault;
+mod hex;
 pub mod id;
 mod machine;
 pub mod model;
@@ -53,6 +54,7 @@ pub use effect::{
 };
 pub use event::{Event, Record};
 pub use fault::{Class, Code, Fault};
+pub use hex::hex;
 pub use id::{
     EffectId, EnvironmentId, HostPath, LeaseId, Life, MigrationId, Nonce, RequestId, Seq, Subject,
     Time,

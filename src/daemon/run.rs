@@ -27,6 +27,7 @@ use crate::journal::{self, Journal};
 use crate::migrate::recipe::{Keychain, Network};
 use crate::migrate::request::MigrationRequest;
 use crate::migrate::{MigrationRunner, http, keychain};
+use crate::recipes;
 use crate::session::Link;
 use crate::world::World;
 use crate::world::fs::data_dir::Layout;
@@ -209,5 +210,5 @@ fn migration_runner(layout: &Layout) -> MigrationRunner {
     let offline = std::env::var_os(OFFLINE).is_some_and(|value| !value.is_empty());
     let network: Box<dyn Network + Send + Sync> =
         if offline { Box::new(http::NoNetwork) } else { Box::new(http::Http) };
-    MigrationRunner::new(&layout.migrations(), network, keychain)
+    MigrationRunner::new(&layout.migrations(), recipes::all(), network, keychain)
 }

@@ -12,7 +12,7 @@ use crate::core::{Code, Command, Fault, Migration, MigrationId, MigrationPhase};
 use crate::engine::Handle;
 use crate::migrate::app_lock::{self, Owner};
 use crate::migrate::request::{MigrationRequest, is_interrupted};
-use crate::migrate::{MigrationRunner, recipes, standalone};
+use crate::migrate::{MigrationRunner, standalone};
 use crate::world::fs::paths;
 
 /// Application locks that the daemon holds until it ends.
@@ -27,9 +27,9 @@ pub async fn bring_up(
     migration_runner: &MigrationRunner,
     wanted: &[MigrationRequest],
 ) -> Result<Owned, Fault> {
-    let mut owned = Vec::new();
+    let (recipes, mut owned) = (migration_runner.recipes(), Vec::new());
     for one in wanted {
-        let plan = one.plan()?;
+        let plan = one.plan(recipes)?;
         if plan.dry_run {
             let database = &plan.database;
             let message = format!("the migration of {database} at the start cannot be a dry run");
@@ -37,10 +37,10 @@ pub async fn bring_up(
                 "remove dry_run from the configuration, or use `groundskeeper migrate --dry-run`";
             return Err(Fault::new(Code::InvalidConfig, message, hint));
         }
-        let recipe = recipes::find(&plan)?;
+        let recipe = recipes.find(&plan)?;
         let database = paths::from_host(&plan.database);
         // The application creates the database. An interrupted migration is settled first, below.
-        if !database.exists() && !is_interrupted(&plan) {
+        if !database.exists() && !is_interrupted(&plan, recipes) {
             tracing::info!(database = %database.display(), "the database does not exist yet");
             owned.extend(app_lock::acquire(&*recipe, &database, false)?);
             continue;
@@ -51,7 +51,7 @@ pub async fn bring_up(
         if let Some(id) = underway {
             drop(settled(handle, &id).await?);
         }
-        if is_interrupted(&plan) || crate::migrate::recipe::is_old(&database, &*recipe)? {
+        if is_interrupted(&plan, recipes) || crate::migrate::recipe::is_old(&database, &*recipe)? {
             let id = standalone::new_id()?;
             let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
             let command = Command::Migrate { migration: id.clone(), plan: plan.clone(), actor };

@@ -6,6 +6,8 @@
 use groundskeeper_core::Time;
 use groundskeeper_core::event::Record;
 
+pub use groundskeeper_core::hex;
+
 /// Formats a time as RFC 3339 in UTC with milliseconds; as plain nanoseconds if it is out of range.
 #[must_use]
 pub fn rfc3339(time: Time) -> String {
@@ -76,13 +78,6 @@ pub fn bytes(count: u64) -> String {
     } else {
         format!("{whole}.{} {}", rest * 10 / 1_024, UNITS[unit])
     }
-}
-
-/// Formats bytes in lower-case hex.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('0');
-    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }
 
 /// Formats a record as one flat JSON object: position, time, kind, environment, and the members of

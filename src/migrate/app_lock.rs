@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use crate::core::{Code, Fault};
-use crate::migrate::recipe::Recipe;
-use crate::migrate::sqlite;
+use crate::recipe::Recipe;
+use crate::sqlite;
+use groundskeeper_core::{Code, Fault};
 
 /// The lock, held until this value is dropped.
 pub struct Owner {

@@ -8,15 +8,15 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::core::event::Staging;
-use crate::core::{Code, Fault, MigrationOutcome};
-use crate::failpoint::kill::point;
-use crate::migrate::context::{Task, sync};
-use crate::migrate::files::with_suffix;
-use crate::migrate::manifest::{self, ReadManifest, Stage, manifest_for};
-use crate::migrate::recipe::KEPT_SECRETS;
-use crate::migrate::{flip, secrets, sqlite};
-use crate::world::fs::paths;
+use crate::context::{Task, sync};
+use crate::files::with_suffix;
+use crate::manifest::{self, ReadManifest, Stage, manifest_for};
+use crate::recipe::KEPT_SECRETS;
+use crate::{flip, secrets, sqlite};
+use groundskeeper_core::event::Staging;
+use groundskeeper_core::{Code, Fault, MigrationOutcome};
+use groundskeeper_failpoint::kill::point;
+use groundskeeper_files::paths;
 
 /// Builds the new database from an empty file.
 pub(super) fn build(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
@@ -29,7 +29,7 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
     task.runner.with_held(task.id(), |held| held.is_built = false);
     let (files, path) = (task.files(), &task.names.staging);
     files.remove_set(path).map_err(paths::failed("remove", path))?;
-    let copy = crate::migrate::copy::open(task)?;
+    let copy = crate::copy::open(task)?;
     sqlite::create_private(path)?;
     let mut staging = sqlite::open_private(path)?;
     files.same_mode(&task.names.database, path).map_err(paths::failed("set the mode of", path))?;

@@ -7,13 +7,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::core::{Fault, Migration, MigrationId};
-use crate::migrate::app_lock;
-use crate::migrate::file_names::Names;
-use crate::migrate::files::Files;
-use crate::migrate::recipe::{Keychain, Network, Recipe};
-use crate::migrate::source::Source;
-use crate::world::fs::paths;
+use crate::app_lock;
+use crate::file_names::Names;
+use crate::files::Files;
+use crate::recipe::{Keychain, Network, Recipe};
+use crate::recipes::Recipes;
+use crate::source::Source;
+use groundskeeper_core::{Fault, Migration, MigrationId};
+use groundskeeper_files::paths;
 
 /// Progress of the effect that runs now, for a caller that waits for the migration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,6 +69,7 @@ pub(super) struct Task<'a> {
 pub struct MigrationRunner {
     /// Directory for what an undo needs (old secrets, kept recipes), lock files and scratch files.
     pub(super) home: PathBuf,
+    pub(super) recipes: Recipes,
     pub(super) files: Files,
     pub(super) network: Box<dyn Network + Send + Sync>,
     pub(super) keychain: Box<dyn Keychain + Send + Sync>,

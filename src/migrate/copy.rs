@@ -9,10 +9,10 @@ use rusqlite::Connection;
 
 use super::source::{self, CopyProgress, Source};
 use super::sqlite;
-use crate::core::{Fault, MigrationOutcome};
-use crate::failpoint::kill::point;
-use crate::migrate::context::{Scratch, Task};
-use crate::world::fs::paths;
+use crate::context::{Scratch, Task};
+use groundskeeper_core::{Fault, MigrationOutcome};
+use groundskeeper_failpoint::kill::point;
+use groundskeeper_files::paths;
 
 /// Makes the copy anew. Returns the checksum of its content.
 pub(super) fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::core::event::SourceCopy;
-use crate::core::{Fault, MigrationOutcome};
-use crate::failpoint::kill::point;
-use crate::migrate::context::{Scratch, Task};
-use crate::migrate::copy::fresh_copy;
-use crate::migrate::manifest::{self, Stage, manifest_for};
-use crate::migrate::{secrets, sqlite};
-use crate::world::fs::paths;
+use crate::context::{Scratch, Task};
+use crate::copy::fresh_copy;
+use crate::manifest::{self, Stage, manifest_for};
+use crate::{secrets, sqlite};
+use groundskeeper_core::event::SourceCopy;
+use groundskeeper_core::{Fault, MigrationOutcome};
+use groundskeeper_failpoint::kill::point;
+use groundskeeper_files::paths;
 
 /// Copies the database, including the content of its log, and backs up its secrets.
 pub(super) fn copy(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {

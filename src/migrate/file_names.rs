@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::core::Migration;
-use crate::migrate::files::with_suffix;
-use crate::migrate::recipe::Recipe;
-use crate::world::fs::paths;
+use crate::files::with_suffix;
+use crate::recipe::Recipe;
+use groundskeeper_core::Migration;
+use groundskeeper_files::paths;
 
 /// Paths of a migration's files.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -110,7 +110,7 @@ impl Files {
         if let Some(probe) = &self.probe {
             probe.before(call, path)?;
         }
-        crate::failpoint::fault::call(call.name())?;
+        groundskeeper_failpoint::fault::call(call.name())?;
         let done = act()?;
         if let Some(probe) = &self.probe {
             probe.after(call, path);

@@ -9,11 +9,11 @@ use std::path::Path;
 use super::files::{Files, with_suffix};
 use super::recipe::Recipe;
 use super::{secrets, sqlite};
-use crate::core::{Code, Fault, MigrationOutcome};
-use crate::failpoint::kill::point;
-use crate::migrate::context::Task;
-use crate::migrate::manifest::{self, Manifest, ReadManifest};
-use crate::world::fs::paths;
+use crate::context::Task;
+use crate::manifest::{self, Manifest, ReadManifest};
+use groundskeeper_core::{Code, Fault, MigrationOutcome};
+use groundskeeper_failpoint::kill::point;
+use groundskeeper_files::paths;
 
 /// Installs the new database. A repeated call after the flip reports it again.
 pub(super) fn flip(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
@@ -42,7 +42,7 @@ fn is_installed(task: &Task<'_>) -> Result<bool, Fault> {
     if names.staging.exists() || !names.database.exists() || !names.backup.exists() {
         return Ok(false);
     }
-    crate::migrate::recipe::is_old(&names.database, task.recipe).map(|old| !old)
+    crate::recipe::is_old(&names.database, task.recipe).map(|old| !old)
 }
 
 /// Puts a complete new database into the place of an old one, which keeps the backup's name. It can
@@ -134,7 +134,7 @@ fn own_manifest(task: &Task<'_>) -> Manifest {
         ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str() => *manifest,
         _ => {
             let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
-            crate::migrate::manifest::manifest_for(task, had, manifest::Stage::Building)
+            crate::manifest::manifest_for(task, had, manifest::Stage::Building)
         }
     }
 }
@@ -206,7 +206,7 @@ pub(super) fn unlink_backup(files: &Files, database: &Path, backup: &Path) -> Re
 /// Returns whether a complete database of the new generation is at this path.
 pub(super) fn is_whole(path: &Path, recipe: &dyn Recipe) -> bool {
     let whole = || {
-        if crate::migrate::recipe::is_old(path, recipe)? {
+        if crate::recipe::is_old(path, recipe)? {
             let message = format!("{} is of the old generation", path.display());
             return Err(Fault::new(Code::MigrationFailed, message, "migrate again"));
         }

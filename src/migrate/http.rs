@@ -8,7 +8,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::Uri;
 
-use crate::migrate::recipe::Network;
+use crate::recipe::Network;
 
 /// Largest body of a response, in bytes.
 const BODY_BYTES_MAX: u64 = 1_024 * 1_024;

@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
-use crate::core::event::SourceState;
-use crate::core::{Code, Fault, MigrationOutcome};
-use crate::migrate::context::Task;
-use crate::migrate::recipe::is_old;
-use crate::migrate::recovery;
-use crate::world::fs::paths;
+use crate::context::Task;
+use crate::recipe::is_old;
+use crate::recovery;
+use groundskeeper_core::event::SourceState;
+use groundskeeper_core::{Code, Fault, MigrationOutcome};
+use groundskeeper_files::paths;
 
 /// Space that stays free on the disk beyond what the migration writes, in bytes.
 const SPARE_BYTES: u64 = 16 << 20;

@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::recipe::Keychain;
-use crate::core::{Code, Fault};
+use groundskeeper_core::{Code, Fault};
 
 /// Timeout for the system's keychain, long enough for a user who has to enter a password.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::Fault;
-use crate::migrate::context::Task;
-use crate::migrate::file_names::Names;
-use crate::migrate::files::{Files, with_suffix};
-use crate::world::fs::paths;
+use crate::context::Task;
+use crate::file_names::Names;
+use crate::files::{Files, with_suffix};
+use groundskeeper_core::Fault;
+use groundskeeper_files::paths;
 
 /// Phase of a migration, as the manifest records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

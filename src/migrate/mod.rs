@@ -2,7 +2,8 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `recipe.rs`, `recipes/` | what one kind of database needs: its rows and schemas |
+//! | `recipe.rs` | what one kind of database needs: its rows and schemas |
+//! | `recipes/` | the table of the recipes that a program knows, and folders of SQL files |
 //! | `runner.rs`, `context.rs` | performs the effects that the core owes a migration |
 //! | `inspect.rs`, `recovery.rs` | the first inspection; settles an earlier interrupted attempt |
 //! | `copy.rs`, `build.rs`, `secrets.rs` | the private copy, the new database, secrets beside it |
@@ -12,7 +13,40 @@
 //! | `request.rs` | turns a request or configuration into a plan |
 //! | `standalone.rs` | runs a migration without a daemon and its log |
 //!
-//! `core::migration` decides which phase comes next. Nothing here appends to a log.
+//! `groundskeeper_core` decides which phase comes next. Nothing here appends to a log, and no
+//! recipe is built in: a program passes its own in [`recipes::Recipes`].
+//!
+//! # In a program of your own
+//!
+//! A call at every start, before anything else opens the database. It settles what an interrupted
+//! call left, and changes nothing when the database is current. Where SQL is not enough, implement
+//! [`recipe::Recipe`] in place of the scripts.
+//!
+//! ```
+//! use groundskeeper_migrate::recipes::{Recipes, folder::Folder};
+//! use groundskeeper_migrate::request::MigrationRequest;
+//! use groundskeeper_migrate::rusqlite::Connection;
+//! use groundskeeper_migrate::{MigrationRunner, http::NoNetwork, keychain::NoKeychain, standalone};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let (database, kept) = (dir.path().join("notes.db"), dir.path().join("migrations"));
+//! # Connection::open(&database)?.execute_batch("CREATE TABLE note (text)")?;
+//! let recognise = "SELECT iif(user_version < 2, 'old', 'current') FROM pragma_user_version";
+//! let build = "CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
+//!              INSERT INTO note (text) SELECT text FROM old.note;";
+//! let stamp = "PRAGMA user_version = 2";
+//! let scripts = [Some(recognise), None, Some(build), Some(stamp), None, None, None];
+//! let recipes = Recipes::new(vec![std::sync::Arc::new(Folder::built_in("notes", scripts))]);
+//!
+//! let recipe = "notes".to_owned();
+//! let request = MigrationRequest { database, recipe, ..MigrationRequest::default() };
+//! let plan = request.plan(&recipes)?;
+//! let runner = MigrationRunner::new(&kept, recipes, Box::new(NoNetwork), Box::new(NoKeychain));
+//! let done = standalone::migrate(&runner, plan.clone())?;
+//! assert!(done.backup.is_some(), "the old database is kept under another name");
+//! assert!(standalone::migrate(&runner, plan)?.backup.is_none(), "it is current");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod files;
 pub mod inspect;
@@ -44,5 +78,7 @@ pub mod runner;
 mod sample;
 pub mod standalone;
 
-pub use crate::migrate::context::MigrationRunner;
-pub use crate::migrate::context::Progress;
+pub use crate::context::{MigrationRunner, Progress};
+pub use groundskeeper_core::{Code, Fault, Migration, MigrationPhase};
+/// The SQLite that a [`recipe::Recipe`] is called with.
+pub use rusqlite;

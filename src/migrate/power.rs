@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::files::{Call, Files, Probe};
 use super::sample::Harness;
-use crate::core::MigrationPhase;
+use groundskeeper_core::MigrationPhase;
 
 /// Content and names that a power loss does not destroy.
 #[derive(Default)]
@@ -205,8 +205,8 @@ fn panic_message(what: &(dyn std::any::Any + Send)) -> String {
 mod tests {
     use super::super::sample::{helps_user, listing};
     use super::*;
-    use crate::core::Command;
-    use crate::core::event::Actor;
+    use groundskeeper_core::Command;
+    use groundskeeper_core::event::Actor;
 
     #[test]
     fn power_loss_anywhere_is_survived() {
@@ -228,7 +228,7 @@ mod tests {
         for errno in [Errno::IO, Errno::NOSPC, Errno::ACCESS] {
             for at in 1.. {
                 let Some((harness, _)) = until(at, FaultMode::Fails(errno)) else { break };
-                let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
+                let id = groundskeeper_core::MigrationId::parse("0123abcd").expect("a name");
                 let context = format!("call {at} fails with {errno:?}");
                 harness.assert_over(&id, &context);
                 harness.check_end(&context);
@@ -246,7 +246,7 @@ mod tests {
                 let Some((mut harness, _)) = until(at, FaultMode::KeepsFailing(errno)) else {
                     break;
                 };
-                let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
+                let id = groundskeeper_core::MigrationId::parse("0123abcd").expect("a name");
                 let context = format!("calls from {at} on fail with {errno:?}");
                 // A complete database is in place in spite of the failing disk; the leftovers name
                 // what could not be removed.

@@ -6,14 +6,14 @@
 //! kill, on fresh copies, and must then produce the same rows.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::core::{Code, Fault};
-use crate::migrate::sqlite;
-use crate::world::fs::paths;
+use crate::sqlite;
+use groundskeeper_core::{Code, Fault};
+use groundskeeper_files::paths;
 
 /// One way from a generation to the next.
 pub trait Recipe: Send + Sync {
@@ -77,6 +77,18 @@ pub trait Recipe: Send + Sync {
     /// # Errors
     /// `migration_failed`, naming the step; that step is not marked as done.
     fn ready(&self, database: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault>;
+
+    /// Returns the file in which the application keeps its secrets, for a request that names none.
+    fn default_secrets(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// Returns the tenant that the application derives from a working directory, for a request that
+    /// names none.
+    fn default_tenant(&self, cwd: &Path) -> Option<String> {
+        let _ = cwd;
+        None
+    }
 
     /// Returns the name of the application's lock file beside the database, which keeps application
     /// and migration from running at once; `None` when the application has none.

@@ -9,13 +9,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::core::{Code, Fault};
-use crate::failpoint::kill::point;
-use crate::migrate::context::Task;
-use crate::migrate::files::with_suffix;
-use crate::migrate::manifest::{self, Manifest, ReadManifest, Stage, is_nonce};
-use crate::migrate::{flip, secrets};
-use crate::world::fs::paths;
+use crate::context::Task;
+use crate::files::with_suffix;
+use crate::manifest::{self, Manifest, ReadManifest, Stage, is_nonce};
+use crate::{flip, secrets};
+use groundskeeper_core::{Code, Fault};
+use groundskeeper_failpoint::kill::point;
+use groundskeeper_files::paths;
 
 /// Result of settling an earlier migration.
 #[derive(Debug, Default)]
@@ -178,7 +178,7 @@ fn finish(task: &Task<'_>, manifest: &Manifest, taken: &mut TakenOver) -> Result
         } else {
             return fall_back(task, manifest, taken);
         }
-    } else if !database.exists() || crate::migrate::recipe::is_old(database, task.recipe)? {
+    } else if !database.exists() || crate::recipe::is_old(database, task.recipe)? {
         return fall_back(task, manifest, taken);
     }
     taken.backup = Some(backup.clone()).filter(|path| path.exists());

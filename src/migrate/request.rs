@@ -4,16 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
-use sha2::Sha256;
 
-use super::recipes;
-use crate::core::event::MigrationPlan;
-use crate::core::{Code, Fault, HostPath};
-use crate::format::hex;
-use crate::migrate::recovery;
-use crate::migrate::standalone::now_ms;
-use crate::world::fs::paths;
+use crate::recipes::Recipes;
+use crate::recipes::folder::Folder;
+use crate::recovery;
+use crate::standalone::now_ms;
+use groundskeeper_core::event::MigrationPlan;
+use groundskeeper_core::{Code, Fault, HostPath};
+use groundskeeper_files::paths;
 
 /// Longest tenant, in bytes.
 const TENANT_BYTES_MAX: usize = 512;
@@ -45,10 +43,10 @@ impl MigrationRequest {
     /// Fills in the application's defaults, which depend on the environment variables and the
     /// working directory of the caller.
     #[must_use]
-    pub fn with_defaults(mut self, cwd: &Path) -> Self {
-        if self.recipe == "executor" {
-            self.auth = self.auth.or_else(executor_secrets);
-            self.tenant = self.tenant.or_else(|| Some(executor_tenant(cwd)));
+    pub fn with_defaults(mut self, cwd: &Path, recipes: &Recipes) -> Self {
+        if let Ok(recipe) = recipes.named(&self.recipe) {
+            self.auth = self.auth.or_else(|| recipe.default_secrets());
+            self.tenant = self.tenant.or_else(|| recipe.default_tenant(cwd));
         }
         self
     }
@@ -58,7 +56,7 @@ impl MigrationRequest {
     /// # Errors
     /// `invalid_request`, `path_not_found` when the directory is missing, or the fault of a recipe
     /// that cannot be read.
-    pub fn plan(&self) -> Result<MigrationPlan, Fault> {
+    pub fn plan(&self, recipes: &Recipes) -> Result<MigrationPlan, Fault> {
         let mut plan = MigrationPlan {
             database: real(&self.database)?,
             tenant: self.tenant.clone().unwrap_or_default(),
@@ -80,15 +78,13 @@ impl MigrationRequest {
         }
         let folder = Path::new(&self.recipe);
         if folder.components().count() > 1
-            || folder.is_dir() && recipes::named(&self.recipe).is_err()
+            || folder.is_dir() && recipes.named(&self.recipe).is_err()
         {
             let folder = folder.canonicalize().map_err(paths::failed("find the recipe", folder))?;
-            crate::migrate::recipes::folder::Folder::open(&folder)?
-                .hash()
-                .clone_into(&mut plan.folder_hash);
+            Folder::open(&folder)?.hash().clone_into(&mut plan.folder_hash);
             plan.folder = paths::to_host(&folder);
         } else {
-            recipes::named(&self.recipe)?;
+            recipes.named(&self.recipe)?;
             plan.recipe.clone_from(&self.recipe);
         }
         Ok(plan)
@@ -125,32 +121,11 @@ fn absolute(path: &Path) -> Result<HostPath, Fault> {
     Ok(paths::to_host(&found))
 }
 
-/// Returns the file in which the Executor application keeps its secrets.
-fn executor_secrets() -> Option<PathBuf> {
-    let named = |name: &str| {
-        let text = std::env::var(name).ok()?;
-        let text = text.trim();
-        (!text.is_empty()).then(|| PathBuf::from(text))
-    };
-    let home = || Some(etcetera::home_dir().ok()?.join(".local/share"));
-    Some(named("XDG_DATA_HOME").or_else(home)?.join("executor/auth.json"))
-}
-
-/// Returns the tenant of a directory as the Executor application derives it: its name and the first
-/// eight digits of the hash of its path.
-fn executor_tenant(cwd: &Path) -> String {
-    let scope = std::env::var_os("EXECUTOR_SCOPE_DIR").filter(|dir| !dir.is_empty());
-    let dir = scope.map_or_else(|| cwd.to_owned(), PathBuf::from);
-    let text = dir.to_string_lossy();
-    let name = dir.file_name().map_or(text.clone(), |name| name.to_string_lossy());
-    format!("{name}-{}", &hex(&Sha256::digest(text.as_bytes()))[..8])
-}
-
 /// Returns whether an interrupted migration has to be settled before the database is inspected.
 #[must_use]
-pub fn is_interrupted(plan: &MigrationPlan) -> bool {
-    let Ok(recipe) = recipes::find(plan) else { return false };
+pub fn is_interrupted(plan: &MigrationPlan, recipes: &Recipes) -> bool {
+    let Ok(recipe) = recipes.find(plan) else { return false };
     let database = paths::from_host(&plan.database);
-    crate::migrate::file_names::manifest_for(&database, &*recipe).exists()
+    crate::file_names::manifest_for(&database, &*recipe).exists()
         || !database.exists() && !recovery::beside(&database, recipe.label()).1.is_empty()
 }

@@ -8,21 +8,22 @@
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::core::event::MigrationPlan;
-use crate::core::{
+use crate::context::{EffectLock, Held, MigrationRunner, Progress, Task};
+use crate::file_names::Names;
+use crate::files::{self, Files};
+use crate::manifest::{self, ReadManifest};
+use crate::recipe::{Keychain, Network, OnConflict, Recipe, Work};
+use crate::recipes::Recipes;
+use crate::source::{self, CopyProgress, Source};
+use crate::{app_lock, build, copy, flip, inspect, recipes, secrets, sqlite, undo};
+use groundskeeper_core::event::MigrationPlan;
+use groundskeeper_core::{
     Code, Fault, Migration, MigrationId, MigrationOutcome as Outcome, MigrationStep as Step,
 };
-use crate::failpoint::kill::point;
-use crate::migrate::context::{EffectLock, Held, MigrationRunner, Progress, Task};
-use crate::migrate::file_names::Names;
-use crate::migrate::files::{self, Files};
-use crate::migrate::manifest::{self, ReadManifest};
-use crate::migrate::recipe::{Keychain, Network, OnConflict, Recipe, Work};
-use crate::migrate::source::{self, CopyProgress, Source};
-use crate::migrate::{app_lock, build, copy, flip, inspect, recipes, secrets, sqlite, undo};
-use crate::world::fs::paths;
+use groundskeeper_failpoint::kill::point;
+use groundskeeper_files::paths;
 
 /// Suffix of the name of a directory that holds a kept recipe.
 const RECIPE: &str = ".recipe";
@@ -32,17 +33,25 @@ impl MigrationRunner {
     #[must_use]
     pub fn new(
         home: &Path,
+        recipes: Recipes,
         network: Box<dyn Network + Send + Sync>,
         keychain: Box<dyn Keychain + Send + Sync>,
     ) -> Self {
         Self {
             home: home.to_owned(),
+            recipes,
             files: Files::default(),
             network,
             keychain,
             held: Mutex::default(),
             seen: Mutex::default(),
         }
+    }
+
+    /// Returns the recipes that a migration may name.
+    #[must_use]
+    pub fn recipes(&self) -> &Recipes {
+        &self.recipes
     }
 
     /// Replaces the access to files, so that a test can make calls fail.
@@ -127,12 +136,12 @@ impl MigrationRunner {
 
     /// Returns the recipe of a migration. The first step copies a directory of SQL files, so that
     /// later changes to that directory do not affect how the migration ends or is undone.
-    fn recipe(&self, migration: &Migration, step: Step) -> Result<Box<dyn Recipe>, Fault> {
+    fn recipe(&self, migration: &Migration, step: Step) -> Result<Arc<dyn Recipe>, Fault> {
         let kept = self.home.join(format!("{}{RECIPE}", migration.id));
         if let Some(recipe) = recipes::kept(&migration.plan, &kept)? {
             return Ok(recipe);
         }
-        let recipe = recipes::find(&migration.plan)?;
+        let recipe = self.recipes.find(&migration.plan)?;
         if step == Step::InspectSource {
             self.keep(&*recipe, &kept)?;
         }
@@ -203,7 +212,7 @@ impl Task<'_> {
     fn perform(&self, step: Step) -> Result<Outcome, Fault> {
         let outcome = match step {
             Step::InspectSource => inspect::inspect(self),
-            Step::CopySource => crate::migrate::copy_source::copy(self),
+            Step::CopySource => crate::copy_source::copy(self),
             Step::NormaliseSource => copy::normalise(self),
             Step::BuildStaging => build::build(self),
             Step::WriteSecrets => secrets::write(self),
@@ -360,7 +369,7 @@ impl Task<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migrate::sample::Harness;
+    use crate::sample::Harness;
 
     /// A child between fork and exec has a duplicate of the descriptor.
     #[test]

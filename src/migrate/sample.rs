@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::files::Files;
 use super::recipe::{Built, Keychain, Network, Recipe, Recognised, Secrets, Work};
+use super::recipes::Recipes;
 use super::recipes::folder::Folder;
 use super::{MigrationRunner, sqlite};
-use crate::core::event::{Actor, MigrationPlan};
-use crate::core::{
+use groundskeeper_core::event::{Actor, MigrationPlan};
+use groundskeeper_core::{
     Code, Command, Ended, Fault, Migration, MigrationId, MigrationPhase, Record, Settlement, State,
     Time,
 };
-use crate::world::fs::paths;
+use groundskeeper_files::paths;
 
 const RECOGNISE: &str = "SELECT CASE
     WHEN (SELECT count(*) FROM sqlite_master WHERE name = 'item') = 0 THEN 'foreign'
@@ -36,6 +37,11 @@ impl Sample {
             [Some(RECOGNISE), Some(normalise), Some(BUILD), Some(stamp), None, None, None];
         Self(Folder::built_in("sample", scripts))
     }
+}
+
+/// Returns the table with the sample alone.
+fn recipes() -> Recipes {
+    Recipes::new(vec![Arc::new(Sample::new())])
 }
 
 impl Recipe for Sample {
@@ -173,7 +179,8 @@ impl Harness {
 
     pub(super) fn runner(&self, files: Files) -> MigrationRunner {
         let home = self.dir.join("home");
-        MigrationRunner::new(&home, Box::new(Offline), Box::new(self.keychain)).with_files(files)
+        MigrationRunner::new(&home, recipes(), Box::new(Offline), Box::new(self.keychain))
+            .with_files(files)
     }
 
     /// Requests a migration; the log may have been lost before.

@@ -10,12 +10,12 @@ use sha2::Sha256;
 
 use super::files::{Files, with_suffix};
 use super::recipe::{Keychain, Secrets};
-use crate::core::{Code, Fault, MigrationId, MigrationOutcome};
-use crate::failpoint::kill::point;
-use crate::format::hex;
-use crate::migrate::context::Task;
-use crate::migrate::manifest::{self, KeychainBackup, Manifest, ReadManifest, Stage, manifest_for};
-use crate::world::fs::paths;
+use crate::context::Task;
+use crate::manifest::{self, KeychainBackup, Manifest, ReadManifest, Stage, manifest_for};
+use groundskeeper_core::hex;
+use groundskeeper_core::{Code, Fault, MigrationId, MigrationOutcome};
+use groundskeeper_failpoint::kill::point;
+use groundskeeper_files::paths;
 
 /// Name of the old file with secrets in a migration's directory.
 pub(super) const KEPT: &str = "secrets";
@@ -49,7 +49,7 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
 /// Writes the secrets that the new database refers to. Repeated after a kill, it writes the same.
 pub(super) fn write(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     task.hold_and_check()?;
-    let copy = crate::migrate::copy::open(task)?;
+    let copy = crate::copy::open(task)?;
     let secrets = task.with_work(|work| task.recipe.secrets(&copy, work))?;
     drop(copy);
     if !secrets.keychain.is_empty() {

@@ -16,8 +16,8 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::files::{pause, with_suffix};
 use super::sqlite::{self, failed};
-use crate::core::Fault;
-use crate::world::fs::paths;
+use groundskeeper_core::Fault;
+use groundskeeper_files::paths;
 
 /// Bytes copied between two checks for a stop.
 const BYTES_AT_ONCE: usize = 1 << 20;

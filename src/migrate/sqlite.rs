@@ -10,8 +10,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::files::with_suffix;
-use crate::core::{Code, Fault};
-use crate::world::fs::paths;
+use groundskeeper_core::{Code, Fault};
+use groundskeeper_files::paths;
 
 /// How long to wait for a lock of another connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,12 +6,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::core::event::{Actor, MigrationPlan};
-use crate::core::{
+use crate::context::MigrationRunner;
+use crate::files;
+use groundskeeper_core::event::{Actor, MigrationPlan};
+use groundskeeper_core::{
     Code, Command, Decision, Ended, Fault, Migration, MigrationId, Record, Settlement, State, Time,
 };
-use crate::migrate::context::MigrationRunner;
-use crate::migrate::files;
 
 /// Returns a new random name for a migration.
 ///
@@ -23,7 +23,7 @@ pub fn new_id() -> Result<MigrationId, Fault> {
         let hint = "check that /dev/urandom can be read";
         Fault::new(Code::Io, "cannot read random bytes from the system", hint).because(e)
     })?;
-    let parsed = MigrationId::parse(&crate::format::hex(&bytes));
+    let parsed = MigrationId::parse(&groundskeeper_core::hex(&bytes));
     parsed.map_err(|e| {
         Fault::new(Code::Defect, "the new migration id is invalid", "please report this").because(e)
     })
@@ -92,7 +92,7 @@ pub fn migrate(runner: &MigrationRunner, plan: MigrationPlan) -> Result<Migratio
         Fault::new(Code::Defect, "the migration is not in the state", "please report this")
     })?;
     match (&migration.phase, &migration.fault) {
-        (crate::core::MigrationPhase::Failed, Some(fault)) => Err(fault.clone()),
+        (groundskeeper_core::MigrationPhase::Failed, Some(fault)) => Err(fault.clone()),
         _ => Ok(migration),
     }
 }

@@ -4,11 +4,11 @@
 
 use super::files::with_suffix;
 use super::{secrets, sqlite};
-use crate::core::{Code, Fault, MigrationOutcome};
-use crate::failpoint::kill::point;
-use crate::migrate::app_lock;
-use crate::migrate::context::Task;
-use crate::world::fs::paths;
+use crate::app_lock;
+use crate::context::Task;
+use groundskeeper_core::{Code, Fault, MigrationOutcome};
+use groundskeeper_failpoint::kill::point;
+use groundskeeper_files::paths;
 
 /// Puts the backup into the place of the new database, which is kept under another name, then puts
 /// the old secrets back. An undo that was interrupted by a kill continues.

@@ -9,9 +9,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sha2::Digest as _;
 
 use crate::core::{Code, Fault};
-use crate::migrate::recipes::catalog::catalog;
+use crate::migrate::recipes::Recipes;
 use crate::migrate::request::{MigrationRequest, is_interrupted};
 use crate::migrate::{MigrationRunner, http, keychain, standalone};
+use crate::recipes::catalog;
 use crate::session::connector::random_name;
 
 /// The newest schema generation; an older database is migrated to it in stages.
@@ -121,16 +122,21 @@ fn carry(path: &Path) -> Result<(), Fault> {
     let database = path.to_owned();
     let wanted =
         MigrationRequest { database, recipe: "catalog".to_owned(), ..MigrationRequest::default() };
-    let plan = wanted.plan()?;
+    let recipes = Recipes::new(vec![Arc::new(catalog())]);
+    let plan = wanted.plan(&recipes)?;
     let has_content = path.metadata().is_ok_and(|found| found.len() > 0);
-    let due =
-        is_interrupted(&plan) || has_content && crate::migrate::recipe::is_old(path, &catalog())?;
+    let due = is_interrupted(&plan, &recipes)
+        || has_content && crate::migrate::recipe::is_old(path, &catalog())?;
     if !due {
         return Ok(());
     }
     let home = path.with_file_name("migrations");
-    let runner =
-        MigrationRunner::new(&home, Box::new(http::NoNetwork), Box::new(keychain::NoKeychain));
+    let runner = MigrationRunner::new(
+        &home,
+        recipes,
+        Box::new(http::NoNetwork),
+        Box::new(keychain::NoKeychain),
+    );
     let done = standalone::migrate(&runner, plan)?;
     for warning in done.warnings() {
         tracing::warn!("{warning}");

@@ -13,9 +13,15 @@ const WORLD: [(&str, &[&str]); 5] = [
     ("watch", &["fs", "process", "git"]),
 ];
 
-/// Packages of their own below `src`, with their folders.
-const PACKAGES: [(&str, &str); 2] =
-    [("groundskeeper_core", "core"), ("groundskeeper_journal", "journal")];
+/// Packages of their own below `src`, with their folders; one inside another stands before it.
+const PACKAGES: [(&str, &str); 6] = [
+    ("groundskeeper_core", "core"),
+    ("groundskeeper_executor", "migrate/recipes/executor"),
+    ("groundskeeper_failpoint", "failpoint"),
+    ("groundskeeper_files", "files"),
+    ("groundskeeper_journal", "journal"),
+    ("groundskeeper_migrate", "migrate"),
+];
 
 /// Returns every module by its path below `src`, with its code, without comments and unit tests.
 fn modules() -> BTreeMap<String, String> {
@@ -82,11 +88,12 @@ fn target(all: &BTreeMap<String, String>, from: &str, path: &str) -> Option<Stri
     let mut parts = path.split("::").map(str::trim).peekable();
     let package = PACKAGES.iter().find(|(name, _)| parts.next_if_eq(name).is_some());
     if let Some((_, folder)) = package {
-        at = vec![folder];
+        at = folder.split('/').collect();
     } else if parts.next_if_eq(&"crate").is_some() {
         // The root of a package inside is its folder.
-        let inside = PACKAGES.iter().any(|(_, folder)| at.first() == Some(folder));
-        at.truncate(usize::from(inside));
+        let inside = |folder: &str| Path::new(from).starts_with(folder);
+        let package = PACKAGES.iter().find(|(_, folder)| inside(folder));
+        at.truncate(package.map_or(0, |(_, folder)| folder.split('/').count()));
     } else {
         let before = at.len();
         while parts.next_if_eq(&"super").is_some() {
@@ -151,10 +158,14 @@ fn import_cycle_is_detected() {
         module("b", "fn f() { super::c::g(); }"),
         module("b/deep", ""),
         module("c", "pub(super) use crate::a::Z;"),
+        module("migrate/a", "use groundskeeper_executor::a::X;"),
+        module("migrate/recipes/executor/a", "use crate::b::X;"),
+        module("migrate/recipes/executor/b", "use groundskeeper_migrate::a::X;"),
     ]);
     let found = rings(&graph(&all));
-    let ring = ["a", "b", "c"].map(str::to_owned).into_iter().collect();
-    assert_eq!(found, [ring]);
+    let ring = |names: [&str; 3]| names.map(str::to_owned).into_iter().collect();
+    let inside = ["migrate/a", "migrate/recipes/executor/a", "migrate/recipes/executor/b"];
+    assert_eq!(found, [ring(["a", "b", "c"]), ring(inside)]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::cli::output::{CommandResult, NOTHING, encode, print_json, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::migrate::request::MigrationRequest;
+use crate::recipes;
 use crate::world::fs::paths;
 
 pub(in crate::cli) async fn run(global: &Global, what: Migrate) -> CommandResult {
@@ -43,7 +44,7 @@ pub(in crate::cli) fn wanted(what: &Migrate) -> Result<MigrationRequest, Fault> 
         dry_run: what.dry_run,
     };
     let cwd = std::env::current_dir().map_err(paths::failed("find", Path::new(".")))?;
-    Ok(wanted.with_defaults(&cwd))
+    Ok(wanted.with_defaults(&cwd, &recipes::all()))
 }
 
 /// Returns the databases that a starting daemon migrates before it is ready: at most one.
@@ -60,7 +61,7 @@ pub(in crate::cli) fn at_start(how: &Start) -> Result<Vec<MigrationRequest>, Fau
         dry_run: false,
     };
     let cwd = std::env::current_dir().map_err(paths::failed("find", Path::new(".")))?;
-    Ok(vec![wanted.with_defaults(&cwd)])
+    Ok(vec![wanted.with_defaults(&cwd, &recipes::all())])
 }
 
 fn absolute(path: &Path) -> Result<String, Fault> {

@@ -23,11 +23,11 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use crate::core::{Code, Fault};
-use crate::format::hex;
-use crate::migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
-use crate::migrate::sqlite;
-use crate::world::fs::paths;
+use crate::recipe::{Built, Recipe, Recognised, Secrets, Work};
+use crate::sqlite;
+use groundskeeper_core::hex;
+use groundskeeper_core::{Code, Fault};
+use groundskeeper_files::paths;
 
 /// Size limit of one script, in bytes.
 const SCRIPT_BYTES_MAX: u64 = 4 << 20;

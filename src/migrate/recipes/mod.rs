@@ -1,9 +1,9 @@
-//! The built-in recipes, one file or folder each, and the lookup from a plan to its recipe. Nothing
-//! here runs a recipe.
+//! The recipes that a program knows, the lookup from a plan to its recipe, and the recipe that is a
+//! folder of SQL files. Nothing here runs a recipe.
+//!
+//! `executor/` is a package of its own, above this one.
 
-pub mod catalog;
-pub mod executor;
 pub mod folder;
 mod select;
 
-pub use select::{NAMES, find, kept, named};
+pub use select::{Recipes, kept};

@@ -1,34 +1,61 @@
-//! Finds the recipe for a name or a plan: a built-in one, a folder of SQL files, or the kept copy
-//! of such a folder. It never writes.
+//! Finds the recipe for a name or a plan: one that the program knows, a folder of SQL files, or the
+//! kept copy of such a folder. It never writes.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::super::recipe::Recipe;
-use crate::core::event::MigrationPlan;
-use crate::core::{Code, Fault};
-use crate::migrate::recipes::{catalog, executor, folder};
-use crate::world::fs::paths;
+use groundskeeper_core::event::MigrationPlan;
+use groundskeeper_core::{Code, Fault};
+use groundskeeper_files::paths;
 
-/// Names of the built-in recipes that a user may choose.
-pub const NAMES: &[&str] = &["executor", "catalog"];
+use super::folder::Folder;
+use crate::recipe::Recipe;
 
-/// Returns the recipe of a plan: the plan's folder of SQL files, or the built-in recipe if the plan
-/// names no folder.
-///
-/// # Errors
-/// `invalid_request` when no recipe has that name; `migration_failed` when the folder's content no
-/// longer has the hash that is in the plan.
-pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
-    if plan.folder.as_bytes().is_empty() {
-        return named(&plan.recipe);
+/// The recipes that a program knows by name. A folder of SQL files needs no entry.
+#[derive(Clone, Default)]
+pub struct Recipes {
+    known: Vec<Arc<dyn Recipe>>,
+}
+
+impl Recipes {
+    /// Creates the table. Messages list the names in this order.
+    #[must_use]
+    pub fn new(known: Vec<Arc<dyn Recipe>>) -> Self {
+        Self { known }
     }
-    let folder = folder::Folder::open(paths::borrowed(&plan.folder))?;
-    if folder.hash() == plan.folder_hash {
-        return Ok(Box::new(folder));
+
+    /// Returns the recipe of a plan: the plan's folder of SQL files, or the known recipe if the
+    /// plan names no folder.
+    ///
+    /// # Errors
+    /// `invalid_request` when no recipe has that name; `migration_failed` when the folder's content
+    /// no longer has the hash that is in the plan.
+    pub fn find(&self, plan: &MigrationPlan) -> Result<Arc<dyn Recipe>, Fault> {
+        if plan.folder.as_bytes().is_empty() {
+            return self.named(&plan.recipe);
+        }
+        let folder = Folder::open(paths::borrowed(&plan.folder))?;
+        if folder.hash() == plan.folder_hash {
+            return Ok(Arc::new(folder));
+        }
+        let message = format!("the recipe in {} changed after the migration began", plan.folder);
+        let hint = "migrate again, or restore the files of the recipe";
+        Err(Fault::new(Code::MigrationFailed, message, hint))
     }
-    let message = format!("the recipe in {} changed after the migration began", plan.folder);
-    let hint = "migrate again, or restore the files of the recipe";
-    Err(Fault::new(Code::MigrationFailed, message, hint))
+
+    /// Returns the known recipe of a name.
+    ///
+    /// # Errors
+    /// `invalid_request` when no known recipe has that name.
+    pub fn named(&self, name: &str) -> Result<Arc<dyn Recipe>, Fault> {
+        let found = self.known.iter().find(|recipe| recipe.name() == name);
+        found.cloned().ok_or_else(|| {
+            let names: Vec<&str> = self.known.iter().map(|recipe| recipe.name()).collect();
+            let message = format!("there is no recipe {name:?}");
+            let hint = format!("use one of {}, or a folder of SQL files", names.join(", "));
+            Fault::new(Code::InvalidRequest, message, hint)
+        })
+    }
 }
 
 /// Returns a plan's recipe from the copy of its [`Recipe::files`] in `kept`; none when there is no
@@ -37,13 +64,13 @@ pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
 ///
 /// # Errors
 /// When the copy cannot be read at the moment.
-pub fn kept(plan: &MigrationPlan, kept: &Path) -> Result<Option<Box<dyn Recipe>>, Fault> {
+pub fn kept(plan: &MigrationPlan, kept: &Path) -> Result<Option<Arc<dyn Recipe>>, Fault> {
     if !paths::exists(kept).map_err(paths::failed("inspect", kept))? {
         return Ok(None);
     }
-    match folder::Folder::open(kept) {
+    match Folder::open(kept) {
         Ok(folder) if folder.hash() == plan.folder_hash => {
-            Ok(Some(Box::new(folder.as_from(paths::borrowed(&plan.folder)))))
+            Ok(Some(Arc::new(folder.as_from(paths::borrowed(&plan.folder)))))
         }
         // A daemon was killed while it wrote the copy: the files are complete, their content is
         // not.
@@ -51,23 +78,5 @@ pub fn kept(plan: &MigrationPlan, kept: &Path) -> Result<Option<Box<dyn Recipe>>
         // The same interruption, before all required files existed.
         Err(fault) if fault.code == Code::InvalidRequest => Ok(None),
         Err(fault) => Err(fault.transient()),
-    }
-}
-
-/// Returns the built-in recipe of a name.
-///
-/// # Errors
-/// `invalid_request` when no built-in recipe has that name.
-pub fn named(name: &str) -> Result<Box<dyn Recipe>, Fault> {
-    match name {
-        "executor" => Ok(Box::new(executor::Executor)),
-        "catalog" => Ok(Box::new(catalog::catalog())),
-        #[cfg(any(test, feature = "faults"))]
-        "sample" => Ok(Box::new(crate::migrate::sample::Sample::new())),
-        _ => {
-            let message = format!("there is no recipe {name:?}");
-            let hint = format!("use one of {}, or a folder of SQL files", NAMES.join(", "));
-            Err(Fault::new(Code::InvalidRequest, message, hint))
-        }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod beneath;
 pub mod data_dir;
 pub(crate) mod disk_usage;
 pub(crate) mod names;
-pub mod paths;
 pub(crate) mod removal;
 pub(crate) mod remove_tree;
+
+pub use groundskeeper_files::paths;

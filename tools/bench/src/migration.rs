@@ -13,6 +13,7 @@ use groundskeeper::migrate::http::NoNetwork;
 use groundskeeper::migrate::keychain::NoKeychain;
 use groundskeeper::migrate::request::{MigrationRequest, is_interrupted};
 use groundskeeper::migrate::standalone::{Standalone, new_id};
+use groundskeeper::recipes;
 use serde_json::json;
 
 use crate::daemon::Daemon;
@@ -130,9 +131,14 @@ fn migrate(
     place: &Place,
     steps: &mut BTreeMap<&'static str, Vec<Duration>>,
 ) -> (Duration, Duration) {
-    let runner = MigrationRunner::new(&dir.join("desk"), Box::new(NoNetwork), Box::new(NoKeychain));
+    let runner = MigrationRunner::new(
+        &dir.join("desk"),
+        recipes::all(),
+        Box::new(NoNetwork),
+        Box::new(NoKeychain),
+    );
     let (mut standalone, id) = (Standalone::default(), new_id().expect("a name"));
-    let plan = wanted(place).plan().expect("a plan");
+    let plan = wanted(place).plan(&recipes::all()).expect("a plan");
     let actor = Actor::default();
     standalone.submit(Ask::Migrate { migration: id.clone(), plan, actor }).expect("granted");
     let (mut engine, mut rows) = (Duration::ZERO, Duration::ZERO);
@@ -170,9 +176,9 @@ fn current_generation(place: &Place, table: &mut Table) {
     let mut times = Vec::new();
     for _ in 0..101 {
         let began = Instant::now();
-        let plan = wanted(place).plan().expect("a plan");
-        let recipe = groundskeeper::migrate::recipes::find(&plan).expect("a recipe");
-        assert!(!is_interrupted(&plan), "nothing is left");
+        let plan = wanted(place).plan(&recipes::all()).expect("a plan");
+        let recipe = recipes::all().find(&plan).expect("a recipe");
+        assert!(!is_interrupted(&plan, &recipes::all()), "nothing is left");
         assert!(
             !groundskeeper::migrate::recipe::is_old(&place.database, &*recipe).expect("read"),
             "it is new"

@@ -12,7 +12,7 @@ use super::fail;
 use super::js::{self, Value};
 use super::losses::{Cause, Losses};
 use super::tables::Table;
-use crate::core::Fault;
+use groundskeeper_migrate::Fault;
 
 /// Largest whole number that a double holds exactly together with all smaller ones; the original
 /// cannot read a larger one at all.
@@ -144,8 +144,7 @@ impl<'r> Cells<'r> {
         if js::trim(text).is_empty() {
             return Ok(Value::Null);
         }
-        let parsed = crate::migrate::recipes::executor::js::parse(text)
-            .map_err(|error| self.fault(column, error))?;
+        let parsed = crate::js::parse(text).map_err(|error| self.fault(column, error))?;
         if parsed.repeated {
             self.losses.note(Cause::NameRepeated, || self.cell(column));
         }

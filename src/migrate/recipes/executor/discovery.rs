@@ -13,7 +13,7 @@ use super::js::{self, Value};
 use super::plan::Client;
 use super::snapshot::{Snapshot, key};
 use super::url::Url;
-use crate::migrate::recipe::Network;
+use groundskeeper_migrate::recipe::Network;
 
 /// Time limit of all requests of one migration together.
 const BUDGET: Duration = Duration::from_secs(10);
@@ -134,8 +134,7 @@ impl<'a> Servers<'a> {
             return None;
         }
         let body = self.network.get(address, limit.min(left))?;
-        let parsed =
-            crate::migrate::recipes::executor::js::parse(&String::from_utf8_lossy(&body)).ok()?;
+        let parsed = crate::js::parse(&String::from_utf8_lossy(&body)).ok()?;
         // A body that is not a JSON object counts as no answer.
         Some(parsed.value).filter(|value| value.as_object().is_some())
     }

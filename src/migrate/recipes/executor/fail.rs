@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use crate::core::{Code, Fault};
-use crate::migrate::sqlite;
+use groundskeeper_migrate::sqlite;
+use groundskeeper_migrate::{Code, Fault};
 
 const ROW: &str = "correct or remove that row in the old database, then migrate again; nothing \
                    was changed";

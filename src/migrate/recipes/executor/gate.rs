@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rusqlite::Connection;
 
 use super::{fail, ledger, tables};
-use crate::core::Fault;
-use crate::migrate::recipe::Recognised;
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::Recognised;
 
 /// Tables whose columns tell whether a database is newer than this program.
 const CURRENT: [&str; 4] = ["integration", "connection", "oauth_client", "tool_policy"];
@@ -52,7 +52,7 @@ fn current(db: &Connection) -> Result<Recognised, Fault> {
 fn known_columns() -> Result<Vec<(&'static str, BTreeSet<String>)>, Fault> {
     let failed = fail::during("read the new schema");
     let db = Connection::open_in_memory().map_err(&failed)?;
-    db.execute_batch(crate::migrate::recipes::executor::write::SCHEMA).map_err(&failed)?;
+    db.execute_batch(crate::write::SCHEMA).map_err(&failed)?;
     CURRENT.iter().map(|table| Ok((*table, tables::columns(&db, table)?))).collect()
 }
 

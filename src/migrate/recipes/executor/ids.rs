@@ -2,7 +2,7 @@
 //! starts with a count from a random start, and the rest is random. Every table has an index over
 //! these ids; filling and checking an index in its own order costs half as much as at random.
 
-use crate::core::{Code, Fault};
+use groundskeeper_migrate::{Code, Fault};
 
 /// Length of an id in characters.
 const LENGTH: usize = 24;

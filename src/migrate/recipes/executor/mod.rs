@@ -19,6 +19,7 @@
 
 mod cells;
 mod config;
+mod defaults;
 mod discovery;
 mod fail;
 mod gate;

@@ -177,8 +177,7 @@ mod tests {
     use super::*;
 
     fn state(text: &str) -> State {
-        State::read(&crate::migrate::recipes::executor::js::parse(text).expect("JSON").value)
-            .expect("a state")
+        State::read(&crate::js::parse(text).expect("JSON").value).expect("a state")
     }
 
     #[test]
@@ -219,12 +218,7 @@ mod tests {
             assert_eq!(state(text).scopes.as_deref(), expected, "{text}");
         }
         assert!(
-            State::read(
-                &crate::migrate::recipes::executor::js::parse(r#"{"scopes":"a b"}"#)
-                    .expect("JSON")
-                    .value
-            )
-            .is_err()
+            State::read(&crate::js::parse(r#"{"scopes":"a b"}"#).expect("JSON").value).is_err()
         );
     }
 }

@@ -2,6 +2,7 @@
 //! them. It only connects the other modules.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -10,10 +11,10 @@ use super::ids::RowIds;
 use super::losses::{Cause, Losses};
 use super::plan::{Clashes, Context, Plan};
 use super::snapshot::{self, Snapshot};
-use super::{gate, ledger, legacy, secrets, unread};
-use crate::core::Fault;
-use crate::migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
-use crate::migrate::recipes::executor::write::Writer;
+use super::{defaults, gate, ledger, legacy, secrets, unread};
+use crate::write::Writer;
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
 
 /// Migrates the Executor's local database from its first generation to its second.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,7 +34,7 @@ impl Recipe for Executor {
     }
 
     fn normalise(&self, copy: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
-        crate::migrate::recipes::executor::legacy::bring_up(copy, work)
+        crate::legacy::bring_up(copy, work)
     }
 
     fn build(
@@ -87,10 +88,7 @@ impl Recipe for Executor {
         // secrets, so the network is not used again.
         let losses = Losses::default();
         let snapshot = snapshot::read(copy, &losses)?;
-        let plan = crate::migrate::recipes::executor::plan::make(
-            &snapshot,
-            &context(work, &BTreeMap::new(), &losses),
-        )?;
+        let plan = crate::plan::make(&snapshot, &context(work, &BTreeMap::new(), &losses))?;
         Ok(secrets::collect(&plan, work, &losses)?.into_secrets())
     }
 
@@ -103,7 +101,15 @@ impl Recipe for Executor {
     }
 
     fn ready(&self, database: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
-        crate::migrate::recipes::executor::ledger::run(database, work)
+        crate::ledger::run(database, work)
+    }
+
+    fn default_secrets(&self) -> Option<PathBuf> {
+        defaults::secrets()
+    }
+
+    fn default_tenant(&self, cwd: &Path) -> Option<String> {
+        Some(defaults::tenant(cwd))
     }
 
     fn owner_lock(&self) -> Option<&str> {
@@ -123,7 +129,7 @@ fn planned(
 ) -> Result<Plan, Fault> {
     (work.progress)("planning", 0);
     let resources = servers.resources(snapshot);
-    crate::migrate::recipes::executor::plan::make(snapshot, &context(work, &resources, losses))
+    crate::plan::make(snapshot, &context(work, &resources, losses))
 }
 
 fn context<'a>(

@@ -9,9 +9,9 @@ use std::path::Path;
 use super::js::{self, Text, Value};
 use super::losses::{Cause, Losses};
 use super::plan::{Client, Plan};
-use crate::core::{Code, Fault};
-use crate::migrate::recipe::{Keychain, Secrets, Work};
-use crate::migrate::recipes::executor::plan::{SecretOp, SecretRef};
+use crate::plan::{SecretOp, SecretRef};
+use groundskeeper_migrate::recipe::{Keychain, Secrets, Work};
+use groundskeeper_migrate::{Code, Fault};
 
 /// The application's environment variable for the service name of its keychain entries.
 const SERVICE_SETTING: &str = "EXECUTOR_KEYCHAIN_SERVICE_NAME";
@@ -182,7 +182,7 @@ impl File {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(file),
             Err(error) => return Err(unreadable("cannot be read").because(error)),
         };
-        let parsed = crate::migrate::recipes::executor::js::parse(&String::from_utf8_lossy(&bytes));
+        let parsed = crate::js::parse(&String::from_utf8_lossy(&bytes));
         let value = parsed.map_err(|e| unreadable("is not JSON").because(e))?.value;
         let Value::Object(object) = &value else {
             return Err(unreadable("is not a JSON object"));

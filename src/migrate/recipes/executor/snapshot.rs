@@ -11,7 +11,7 @@ use super::js::{Text, Value};
 use super::losses::{Cause, Losses};
 use super::tables::{self, Table};
 use super::{fail, oauth};
-use crate::core::Fault;
+use groundskeeper_migrate::Fault;
 
 /// A row of the table `source`.
 #[derive(Debug, Clone, PartialEq, Eq)]

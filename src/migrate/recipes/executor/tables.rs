@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use rusqlite::Connection;
 
 use super::fail;
-use crate::core::Fault;
+use groundskeeper_migrate::Fault;
 
 /// A table, and the columns that are read, in the order in which they are read.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 
 use super::losses::{Cause, Losses};
 use super::{fail, legacy, tables};
-use crate::core::Fault;
+use groundskeeper_migrate::Fault;
 
 /// Tables that the migration reads.
 const READ: [&str; 9] = [

@@ -3,9 +3,9 @@
 use rusqlite::OptionalExtension as _;
 use rusqlite::{Connection, params};
 
-use crate::core::Fault;
-use crate::migrate::recipes::executor::fail;
-use crate::migrate::recipes::executor::js::{self, Text, Value};
+use crate::fail;
+use crate::js::{self, Text, Value};
+use groundskeeper_migrate::Fault;
 
 /// An integration with its parsed configuration.
 pub(super) struct Configured {
@@ -33,7 +33,7 @@ pub(super) fn each(
             .optional()
             .map_err(fail::during(FAILED))?;
         let Some((tenant, slug, config)) = found else { continue };
-        let Ok(parsed) = crate::migrate::recipes::executor::js::parse(&config) else { continue };
+        let Ok(parsed) = crate::js::parse(&config) else { continue };
         with(Configured { row, tenant, slug, config: parsed.value })?;
     }
     Ok(())

@@ -3,11 +3,11 @@
 
 use rusqlite::{Connection, params};
 
-use crate::core::Fault;
-use crate::migrate::recipe::Work;
-use crate::migrate::recipes::executor::cells::emit;
-use crate::migrate::recipes::executor::fail;
-use crate::migrate::recipes::executor::js::Value;
+use crate::cells::emit;
+use crate::fail;
+use crate::js::Value;
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::Work;
 
 /// Rows that one query reads; schemas may be large.
 const PAGE: i64 = 256;
@@ -27,7 +27,7 @@ pub(super) fn unwrap_all(db: &Connection, work: &Work<'_>) -> Result<(), Fault> 
             return Err(fail::cancelled());
         }
         for (row, schema) in page {
-            let Ok(parsed) = crate::migrate::recipes::executor::js::parse(&schema) else {
+            let Ok(parsed) = crate::js::parse(&schema) else {
                 continue;
             };
             let Some(data) = enveloped(&parsed.value) else { continue };
@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn only_exact_envelope_is_unwrapped() {
         let data = |text: &str| {
-            let value = crate::migrate::recipes::executor::js::parse(text).expect("JSON").value;
-            enveloped(&value).map(crate::migrate::recipes::executor::js::compact)
+            let value = crate::js::parse(text).expect("JSON").value;
+            enveloped(&value).map(crate::js::compact)
         };
         let envelope = r#"{"type":"object","additionalProperties":false,"required":["data","headers","status"],"properties":{"status":{"type":"integer"},"headers":{"type":"object","additionalProperties":{"type":"string"}},"data":{"a":1}}}"#;
         assert_eq!(data(envelope).as_deref(), Some("{\"a\":1}"));

@@ -5,10 +5,10 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::configs::{self, Configured};
 use super::specs;
-use crate::core::Fault;
-use crate::migrate::recipe::Work;
-use crate::migrate::recipes::executor::fail;
-use crate::migrate::recipes::executor::ids::RowIds;
+use crate::fail;
+use crate::ids::RowIds;
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::Work;
 
 const FAILED: &str = "move Google's integrations to their plugin";
 

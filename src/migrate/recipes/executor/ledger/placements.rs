@@ -6,10 +6,10 @@
 use rusqlite::Connection;
 
 use super::configs::{self, Configured, without};
-use crate::core::Fault;
-use crate::migrate::recipe::Work;
-use crate::migrate::recipes::executor::config::object;
-use crate::migrate::recipes::executor::js::{Text, Value};
+use crate::config::object;
+use crate::js::{Text, Value};
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::Work;
 
 const TEMPLATE: &str = "authenticationTemplate";
 const TRANSPORTS: [&str; 3] = ["streamable-http", "sse", "auto"];

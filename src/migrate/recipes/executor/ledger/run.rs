@@ -4,9 +4,9 @@
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{envelope, ownership, placements, specs};
-use crate::core::Fault;
-use crate::migrate::recipe::Work;
-use crate::migrate::recipes::executor::{fail, tables};
+use crate::{fail, tables};
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::Work;
 
 /// Name of the step that stands for the migration itself.
 pub(crate) const MIGRATED: &str = "2026-06-11-local-v1-to-v2";

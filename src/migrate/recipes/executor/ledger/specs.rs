@@ -3,13 +3,13 @@
 use rusqlite::{Connection, params};
 
 use super::configs::{self, Configured, without};
-use crate::core::Fault;
-use crate::migrate::recipe::Work;
-use crate::migrate::recipes::executor::fail;
-use crate::migrate::recipes::executor::ids::RowIds;
-use crate::migrate::recipes::executor::js::Value;
-use crate::migrate::recipes::executor::slug::sha256_hex;
-use crate::migrate::recipes::executor::write::blob_id;
+use crate::fail;
+use crate::ids::RowIds;
+use crate::js::Value;
+use crate::slug::sha256_hex;
+use crate::write::blob_id;
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::Work;
 
 /// Moves the specifications of `OpenAPI` sources.
 pub(super) fn openapi(db: &Connection, _work: &Work<'_>) -> Result<(), Fault> {

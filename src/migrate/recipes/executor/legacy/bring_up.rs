@@ -5,15 +5,12 @@ use rusqlite::Connection;
 use super::super::losses::Losses;
 use super::super::{fail, tables};
 use super::{chain, history};
-use crate::core::Fault;
-use crate::migrate::recipe::Work;
-use crate::migrate::recipes::executor::legacy::parts::LOSSES;
+use crate::legacy::parts::LOSSES;
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::Work;
 
 /// Brings the schema up. Returns warnings for the user.
-pub(in crate::migrate::recipes::executor) fn bring_up(
-    copy: &Connection,
-    work: &Work<'_>,
-) -> Result<Vec<String>, Fault> {
+pub(crate) fn bring_up(copy: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
     // A late step makes this table; a database that has it counts as having the last schema.
     if tables::exists(copy, "plugin_storage")? {
         return Ok(Vec::new());
@@ -37,10 +34,7 @@ pub(in crate::migrate::recipes::executor) fn bring_up(
 
 /// Passes on the losses that a replay recorded in the copy. A table holds them, since the database
 /// may be built by a later process than the one that replayed the steps.
-pub(in crate::migrate::recipes::executor) fn losses(
-    copy: &Connection,
-    losses: &Losses,
-) -> Result<(), Fault> {
+pub(crate) fn losses(copy: &Connection, losses: &Losses) -> Result<(), Fault> {
     if !tables::exists(copy, LOSSES)? {
         return Ok(());
     }

@@ -5,10 +5,10 @@ use rusqlite::functions::FunctionFlags;
 
 use super::parts::Work as Kind;
 use super::parts::{self, Part};
-use crate::core::Fault;
-use crate::migrate::recipe::Work;
-use crate::migrate::recipes::executor::fail;
-use crate::migrate::recipes::executor::legacy::parts::LOSSES;
+use crate::fail;
+use crate::legacy::parts::LOSSES;
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::Work;
 
 /// A step of the schema: an SQL file made of parts.
 #[derive(Debug, Clone, Copy)]

@@ -4,9 +4,9 @@
 use rusqlite::Connection;
 
 use super::chain::{ALL, Step};
-use crate::core::Fault;
-use crate::migrate::recipes::executor::js::from_whole;
-use crate::migrate::recipes::executor::{fail, tables};
+use crate::js::from_whole;
+use crate::{fail, tables};
+use groundskeeper_migrate::Fault;
 
 const TABLE: &str = "__drizzle_migrations";
 

@@ -3,11 +3,11 @@
 
 use rusqlite::Connection;
 
-use crate::core::Fault;
-use crate::migrate::recipes::executor::tables;
+use crate::tables;
+use groundskeeper_migrate::Fault;
 
 /// Table in the copy where the replay records its losses, for the warnings of the migration.
-pub(in crate::migrate::recipes::executor) const LOSSES: &str = "groundskeeper_replay_losses";
+pub(crate) const LOSSES: &str = "groundskeeper_replay_losses";
 
 /// A part of a step, with its conditions.
 #[derive(Debug, Default)]

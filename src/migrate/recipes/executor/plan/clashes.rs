@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::{Code, Fault};
-use crate::migrate::recipe::OnConflict;
-use crate::migrate::recipes::executor::losses::{Cause, Losses};
+use crate::losses::{Cause, Losses};
+use groundskeeper_migrate::recipe::OnConflict;
+use groundskeeper_migrate::{Code, Fault};
 
 /// Limit of lines of evidence in a refusal.
 const SHOWN_MAX: usize = 60;

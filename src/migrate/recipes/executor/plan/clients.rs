@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::migrate::recipes::executor::losses::{Cause, Losses};
-use crate::migrate::recipes::executor::plan::target::{Client, Input, SecretRef, Target};
-use crate::migrate::recipes::executor::slug;
+use crate::losses::{Cause, Losses};
+use crate::plan::target::{Client, Input, SecretRef, Target};
+use crate::slug;
 
 /// Makes the clients of all connections, and sets the slug of its client in each connection.
 pub(super) fn share(targets: &mut [Target], losses: &Losses) -> Vec<Client> {

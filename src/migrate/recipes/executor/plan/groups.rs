@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::migrate::recipes::executor::config::{Auth, Slot};
-use crate::migrate::recipes::executor::losses::{Cause, Losses};
-use crate::migrate::recipes::executor::plan::target::{Input, SecretOp, SecretRef, Target};
-use crate::migrate::recipes::executor::scope::Owner;
-use crate::migrate::recipes::executor::snapshot::{Binding, Connection, Secret, Snapshot, key};
-use crate::migrate::recipes::executor::{js, slug};
+use crate::config::{Auth, Slot};
+use crate::losses::{Cause, Losses};
+use crate::plan::target::{Input, SecretOp, SecretRef, Target};
+use crate::scope::Owner;
+use crate::snapshot::{Binding, Connection, Secret, Snapshot, key};
+use crate::{js, slug};
 
 /// Provider of a secret that has no row, as the original assumes it.
 const PROVIDER_UNKNOWN: &str = "workos-vault";
@@ -428,7 +428,7 @@ fn is_client(binding: &Binding) -> bool {
 fn used_by_state<'b>(
     group: &Group<'b>,
     binding: &'b Binding,
-    state: &crate::migrate::recipes::executor::oauth::State,
+    state: &crate::oauth::State,
 ) -> Vec<&'b Binding> {
     let ids = [&state.client_id_secret, &state.client_secret];
     let ids: Vec<&str> = ids.into_iter().flatten().map(|(id, _)| id.as_str()).collect();

@@ -7,13 +7,13 @@ use super::clashes::{ClashOutcome, ClashOutcomes, Clashes, Verdict};
 use super::clients;
 use super::groups::Groups;
 use super::policies::{self, Carried, Counts};
-use crate::core::Fault;
-use crate::migrate::recipe::OnConflict;
-use crate::migrate::recipes::executor::losses::{Cause, Losses};
-use crate::migrate::recipes::executor::plan::target::{Client, SecretOp, SecretRef, Target};
-use crate::migrate::recipes::executor::scope::Owner;
-use crate::migrate::recipes::executor::slug;
-use crate::migrate::recipes::executor::snapshot::{Secret, Snapshot, Source};
+use crate::losses::{Cause, Losses};
+use crate::plan::target::{Client, SecretOp, SecretRef, Target};
+use crate::scope::Owner;
+use crate::slug;
+use crate::snapshot::{Secret, Snapshot, Source};
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::OnConflict;
 
 /// The inputs of a plan besides the snapshot.
 pub(crate) struct Context<'a> {

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ClashOutcome, ClashOutcomes};
-use crate::migrate::recipes::executor::losses::{Cause, Losses};
-use crate::migrate::recipes::executor::scope::Owner;
-use crate::migrate::recipes::executor::snapshot::{Policy, Snapshot};
+use crate::losses::{Cause, Losses};
+use crate::scope::Owner;
+use crate::snapshot::{Policy, Snapshot};
 
 /// The source that the curated one replaced; its policies move to the curated one.
 const GRAPH: &str = "microsoft_graph";

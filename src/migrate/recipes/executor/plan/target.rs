@@ -1,6 +1,6 @@
 //! Data of the plan: secrets, connections (targets) and OAuth clients. It has no rules.
 
-use crate::migrate::recipes::executor::scope::Owner;
+use crate::scope::Owner;
 
 /// A secret of the old generation, and the provider that keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

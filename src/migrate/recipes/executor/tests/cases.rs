@@ -3,9 +3,9 @@
 use super::super::js::{self, Value};
 use super::super::recipe::Executor;
 use super::harness::{Case, Done, boot, differences};
-use crate::core::{Code, Fault};
-use crate::migrate::recipe::Recipe as _;
-use crate::migrate::recipe::{OnConflict, Recognised};
+use groundskeeper_migrate::recipe::Recipe as _;
+use groundskeeper_migrate::recipe::{OnConflict, Recognised};
+use groundskeeper_migrate::{Code, Fault};
 
 /// Returns whether the original migrated a case.
 fn migrated(case: &Case) -> bool {
@@ -71,7 +71,7 @@ fn secrets_match_original() {
         if let Some(recorded) = case.json("v2/keyring.json") {
             let ours =
                 std::fs::read_to_string(files.path().join("keyring.json")).expect("a keyring");
-            let ours = crate::migrate::recipes::executor::js::parse(&ours).expect("JSON").value;
+            let ours = crate::js::parse(&ours).expect("JSON").value;
             assert_eq!(sorted(&ours), sorted(&recorded), "{}", case.name);
         }
     }
@@ -93,9 +93,7 @@ fn sorted(keyring: &Value) -> Vec<String> {
 #[test]
 fn report_matches_original() {
     each(|case, done| {
-        let report = crate::migrate::recipes::executor::js::parse(&done.built.report)
-            .expect("a report is JSON")
-            .value;
+        let report = crate::js::parse(&done.built.report).expect("a report is JSON").value;
         let recorded = case.result.get("report").and_then(Value::as_object).expect("a report");
         let members = recorded.members().iter().filter(|(name, _)| name != "warnings");
         let recorded = js::compact(&Value::object(members.cloned().collect()));

@@ -2,8 +2,8 @@
 
 use super::harness::Done;
 use super::old::{HOME, Old, warned};
-use crate::core::Code;
-use crate::migrate::recipe::OnConflict;
+use groundskeeper_migrate::Code;
+use groundskeeper_migrate::recipe::OnConflict;
 
 const OPEN: &str = r#"{"config":{"endpoint":"https://e.test","transport":"remote"}}"#;
 const OPERATION: &str = r#"{"toolId":"api.t","sourceId":"api","binding":{}}"#;

@@ -1,7 +1,7 @@
 //! Tests of early forms of the old schema.
 
 use super::old::{HOME, Old, warned};
-use crate::migrate::recipe::OnConflict;
+use groundskeeper_migrate::recipe::OnConflict;
 
 /// Returns one source with every kind of header and parameter, as the sixth step left them.
 fn source_of_every_kind() -> Old {

@@ -7,7 +7,7 @@ use super::super::recipe::Executor;
 use super::super::slug::item_id;
 use super::harness::{Case, Done, Given, boot, dump, migrate};
 use super::old::{HOME, Old};
-use crate::migrate::recipe::{OnConflict, Recipe as _};
+use groundskeeper_migrate::recipe::{OnConflict, Recipe as _};
 
 /// A pseudo-random generator with a seed.
 struct Chance(u64);

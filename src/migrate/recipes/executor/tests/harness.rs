@@ -9,10 +9,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::super::js::{self, Value};
 use super::super::recipe::Executor;
-use crate::core::Fault;
-use crate::migrate::keychain::{FileKeychain, NoKeychain};
-use crate::migrate::recipe::Recipe as _;
-use crate::migrate::recipe::{Built, Keychain, Network, OnConflict, Secrets, Work};
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::keychain::{FileKeychain, NoKeychain};
+use groundskeeper_migrate::recipe::Recipe as _;
+use groundskeeper_migrate::recipe::{Built, Keychain, Network, OnConflict, Secrets, Work};
 
 /// Time of every migration in these tests, in milliseconds.
 pub(super) const NOW_MS: i64 = 1_790_000_000_123;
@@ -73,15 +73,13 @@ pub(super) struct Given<'a> {
 
 /// Returns the directory of the recorded databases.
 pub(super) fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/executor")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../tests/fixtures/executor")
 }
 
 /// Returns a recorded file as JSON; none when there is no such file.
 pub(super) fn json(path: &Path) -> Option<Value> {
     let text = std::fs::read_to_string(path).ok()?;
-    Some(
-        crate::migrate::recipes::executor::js::parse(&text).expect("a recorded file is JSON").value,
-    )
+    Some(crate::js::parse(&text).expect("a recorded file is JSON").value)
 }
 
 /// Migrates a copy of a database, with the same calls in the same order as the engine.

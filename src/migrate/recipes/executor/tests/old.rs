@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use rusqlite::{Connection, ToSql};
 
 use super::harness::{Case, Done, Given, migrate};
-use crate::core::Fault;
-use crate::migrate::recipe::OnConflict;
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::OnConflict;
 
 /// Tenant and scope of most tests.
 pub(super) const HOME: &str = "workspace-1a2b3c4d";

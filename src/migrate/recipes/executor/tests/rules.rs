@@ -2,8 +2,8 @@
 
 use super::super::slug::item_id;
 use super::old::{HOME, Old, warned};
-use crate::core::Code;
-use crate::migrate::recipe::OnConflict;
+use groundskeeper_migrate::Code;
+use groundskeeper_migrate::recipe::OnConflict;
 
 const HEADER: &str =
     r#"{"config":{"spec":"{}","headers":{"X":{"kind":"binding","slot":"header:x"}}}}"#;
@@ -198,7 +198,14 @@ fn secrets_file_keeps_flat_values() {
     assert!(warned(&done, &["Could not resolve local secret \"flat\" from provider \"file\"."]));
     assert!(warned(
         &done,
-        &["4 value(s)", "stray", "\"n\"", "odd", "other", crate::migrate::recipe::KEPT_SECRETS]
+        &[
+            "4 value(s)",
+            "stray",
+            "\"n\"",
+            "odd",
+            "other",
+            groundskeeper_migrate::recipe::KEPT_SECRETS
+        ]
     ));
 }
 

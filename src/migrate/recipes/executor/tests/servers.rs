@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::harness::{Done, Given, migrate};
 use super::old::{HOME, Old};
-use crate::migrate::recipe::Network;
+use groundskeeper_migrate::recipe::Network;
 
 /// A network with a few pages, which records requests and their time limits.
 struct Pages {

@@ -1,8 +1,8 @@
 //! Adds the server's own facts about a tool to the annotations of MCP tools. Pure.
 
-use crate::migrate::recipes::executor::config::object;
-use crate::migrate::recipes::executor::js::{Text, Value};
-use crate::migrate::recipes::executor::snapshot::Upstream;
+use crate::config::object;
+use crate::js::{Text, Value};
+use crate::snapshot::Upstream;
 
 /// Returns the annotations with the server's facts; none when they have them already and stay as
 /// they are.

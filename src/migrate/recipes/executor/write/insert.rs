@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, Statement, ToSql};
 
-use crate::core::Fault;
-use crate::migrate::recipes::executor::fail;
+use crate::fail;
+use groundskeeper_migrate::Fault;
 
 /// SQLite's extended code for a row that violates a unique index.
 const TWICE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;

@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use rusqlite::Connection;
 
 use super::insert::Insert;
-use crate::core::Fault;
-use crate::migrate::recipes::executor::cells::{Cells, emit};
-use crate::migrate::recipes::executor::js::{self, Value};
-use crate::migrate::recipes::executor::losses::Cause;
-use crate::migrate::recipes::executor::plan::Target;
-use crate::migrate::recipes::executor::scope::Owner;
-use crate::migrate::recipes::executor::snapshot::{self, Source, key};
-use crate::migrate::recipes::executor::write::writer::Writer;
-use crate::migrate::recipes::executor::{config, fail};
+use crate::cells::{Cells, emit};
+use crate::js::{self, Value};
+use crate::losses::Cause;
+use crate::plan::Target;
+use crate::scope::Owner;
+use crate::snapshot::{self, Source, key};
+use crate::write::writer::Writer;
+use crate::{config, fail};
+use groundskeeper_migrate::Fault;
 
 impl Writer<'_> {
     /// Writes one integration per source.

@@ -5,16 +5,16 @@ use std::borrow::Cow;
 use rusqlite::Connection;
 
 use super::stream::{Filled, Rows};
-use crate::core::Fault;
-use crate::migrate::recipes::executor::cells::{Cells, Emitted, emit};
-use crate::migrate::recipes::executor::config::object;
-use crate::migrate::recipes::executor::js::{self, Value};
-use crate::migrate::recipes::executor::losses::{Cause, Losses};
-use crate::migrate::recipes::executor::plan::ClashOutcomes;
-use crate::migrate::recipes::executor::scope::Owner;
-use crate::migrate::recipes::executor::snapshot::{self, plugin};
-use crate::migrate::recipes::executor::tables::{self, Table};
-use crate::migrate::recipes::executor::write::writer::Writer;
+use crate::cells::{Cells, Emitted, emit};
+use crate::config::object;
+use crate::js::{self, Value};
+use crate::losses::{Cause, Losses};
+use crate::plan::ClashOutcomes;
+use crate::scope::Owner;
+use crate::snapshot::{self, plugin};
+use crate::tables::{self, Table};
+use crate::write::writer::Writer;
+use groundskeeper_migrate::Fault;
 
 /// Columns of plugin storage, in the order in which they are bound.
 const STORAGE: &[&str] = &[

@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use rusqlite::Connection;
 
 use super::insert::Insert;
-use crate::core::{Code, Fault};
-use crate::migrate::recipes::executor::fail;
+use crate::fail;
+use groundskeeper_migrate::{Code, Fault};
 
 /// Bytes of text after which a batch is handed over. The channel holds no batch, so one is made
 /// while the one before it is written: a huge value exists three times at most.

@@ -7,14 +7,14 @@ use rusqlite::Connection;
 use super::annotations::stamped;
 use super::insert::Insert;
 use super::stream::{Clash, Filled, Row, Rows};
-use crate::core::Fault;
-use crate::migrate::recipes::executor::cells::{Cells, Emitted};
-use crate::migrate::recipes::executor::losses::Cause;
-use crate::migrate::recipes::executor::plan::Target;
-use crate::migrate::recipes::executor::scope::Owner;
-use crate::migrate::recipes::executor::snapshot::{self, plugin};
-use crate::migrate::recipes::executor::tables::{self, Table};
-use crate::migrate::recipes::executor::write::writer::Writer;
+use crate::cells::{Cells, Emitted};
+use crate::losses::Cause;
+use crate::plan::Target;
+use crate::scope::Owner;
+use crate::snapshot::{self, plugin};
+use crate::tables::{self, Table};
+use crate::write::writer::Writer;
+use groundskeeper_migrate::Fault;
 
 /// Connections by the scope and id of their source.
 type Fan<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Target>>>;
@@ -218,7 +218,7 @@ fn twins(
     source: &str,
     name: &str,
 ) -> Vec<String> {
-    let unheard = crate::migrate::recipes::executor::losses::Losses::default();
+    let unheard = crate::losses::Losses::default();
     let Ok(Some(sql)) = table.select(copy) else { return Vec::new() };
     let sql = format!("{sql} WHERE source_id = ?1 AND name = ?2 LIMIT 20");
     let Ok(mut query) = copy.prepare(&sql) else { return Vec::new() };

@@ -4,14 +4,14 @@ use rusqlite::Connection;
 
 use super::super::fail;
 use super::stream;
-use crate::core::Fault;
-use crate::migrate::recipe::Work;
-use crate::migrate::recipes::executor::ids::RowIds;
-use crate::migrate::recipes::executor::losses::Losses;
-use crate::migrate::recipes::executor::plan::{Clashes, Plan};
-use crate::migrate::recipes::executor::secrets::Collected;
-use crate::migrate::recipes::executor::snapshot::Snapshot;
-use crate::migrate::recipes::executor::write::stream::{Filled, Rows};
+use crate::ids::RowIds;
+use crate::losses::Losses;
+use crate::plan::{Clashes, Plan};
+use crate::secrets::Collected;
+use crate::snapshot::Snapshot;
+use crate::write::stream::{Filled, Rows};
+use groundskeeper_migrate::Fault;
+use groundskeeper_migrate::recipe::Work;
 
 /// The new schema: the statements of the original, to the byte.
 pub(crate) const SCHEMA: &str = include_str!("../../../../../schema/executor/v2.sql");

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::core::{Code, Fault, HostPath};
-use crate::failpoint::fault;
+use groundskeeper_core::{Code, Fault, HostPath};
+use groundskeeper_failpoint::fault;
 
 /// Converts a path to the bytes that the log stores.
 #[must_use]
