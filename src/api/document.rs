@@ -17,8 +17,7 @@ use crate::api::environments::{
 };
 use crate::api::types::Problem;
 use crate::api::{
-    archives, clean, contents, events, leases, live_sets, locks, log, migrations, processes, run,
-    status, sweep, trust,
+    archives, contents, leases, live_sets, locks, migrations, processes, status, sweep,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -34,15 +33,15 @@ use crate::api::{
         show,
         remove,
         cancel,
-        log::records,
-        log::state,
+        super::log::records,
+        super::log::state,
         leases::lease,
         leases::release,
-        trust::show,
-        trust::set,
+        super::trust::show,
+        super::trust::set,
         daemon,
         shutdown,
-        events::events,
+        super::events::events,
         archives::restore,
         archives::trash,
         locks::locks,
@@ -55,8 +54,8 @@ use crate::api::{
         processes::exited,
         contents::evidence,
         contents::usage,
-        clean::clean,
-        clean::undo,
+        super::clean::clean,
+        super::clean::undo,
         contents::adopt,
         status::one,
         status::all,
@@ -67,7 +66,7 @@ use crate::api::{
         migrations::list,
         migrations::show,
         migrations::undo,
-        run::run
+        super::run::run
     ),
     components(schemas(Problem))
 )]
