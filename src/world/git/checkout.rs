@@ -9,32 +9,27 @@
 //! It applies only where contents are written as they are stored. Anything else (filters, line
 //! endings, sparse or partial checkouts, odd trees) is left to git, and the reason is recorded.
 
-use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Stdio};
-use std::time::Duration;
 
 use rustix::fs::{OFlags, openat};
 
 use crate::core::{Code, Fault};
 use crate::world::fs::{paths, removal};
 use crate::world::git::attributes::{self, Config};
+use crate::world::git::blobs;
+use crate::world::git::checkout_error::CheckoutError;
 use crate::world::git::command::{Git, LONG};
-use crate::world::git::index::format::{self, Entry, Hash, Stat, Tree};
+use crate::world::git::index::format::{self, Entry, Hash, Stat};
 use crate::world::git::refs;
-use crate::world::process::subprocess::{Patient, Running};
+use crate::world::git::template::Template;
+use crate::world::git::tree_listing::{Listing, unhex};
 
 /// Below this number of files git's own checkout is as fast, because it needs fewer processes.
 const FILES_MIN: u32 = 400;
 /// Bound on the writer threads; each has its own `git cat-file`.
 const THREADS_MAX: usize = 4;
-/// Largest file that is held in memory; a larger one is a reason to use git.
-const BLOB_BYTES_MAX: u64 = 64 << 20;
-/// Longest wait for a byte of `git cat-file`.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Parameters of one checkout: commit, target and settings.
 pub(in crate::world) struct Checkout<'a> {
@@ -61,18 +56,6 @@ pub(in crate::world) struct Done {
 struct OpenDirectory {
     path: PathBuf,
     handle: File,
-}
-
-enum CheckoutError {
-    /// This checkout must be done by git. Nothing was written yet, or git overwrites it.
-    NeedsGit(String),
-    Fault(Fault),
-}
-
-impl From<Fault> for CheckoutError {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
 }
 
 impl Checkout<'_> {
@@ -171,7 +154,7 @@ impl Checkout<'_> {
             |e: &&Entry| e.path == b".gitattributes" || e.path.ends_with(b"/.gitattributes");
         let files: Vec<&Entry> = tree.entries.iter().filter(is_attributes).collect();
         let mut found = None;
-        self.each_blob(&files, &mut |_, blob| {
+        blobs::each_blob(&self.git, &files, &mut |_, blob| {
             found = found.take().or_else(|| attributes::content_changing(blob));
             Ok(())
         })?;
@@ -238,7 +221,7 @@ impl Checkout<'_> {
         }
         let wanted: Vec<Entry> = rest.iter().map(|n| entries[*n].clone()).collect();
         let wanted: Vec<&Entry> = wanted.iter().collect();
-        self.each_blob(&wanted, &mut |n, blob| {
+        blobs::each_blob(&self.git, &wanted, &mut |n, blob| {
             let entry = &mut entries[rest[n]];
             entry.stat = self.write_file(&mut place, entry, blob)?;
             Ok(())
@@ -288,7 +271,7 @@ impl Checkout<'_> {
             (0..entries.len()).filter(|n| entries[*n].mode == 0o120_000).collect();
         let list: Vec<Entry> = links.iter().map(|n| entries[*n].clone()).collect();
         let list: Vec<&Entry> = list.iter().collect();
-        self.each_blob(&list, &mut |n, target| {
+        blobs::each_blob(&self.git, &list, &mut |n, target| {
             let entry = &mut entries[links[n]];
             let path = self.target.join(paths::from_bytes(&entry.path));
             if let Some(parent) = path.parent() {
@@ -300,184 +283,6 @@ impl Checkout<'_> {
             Ok(())
         })
     }
-
-    /// Passes the contents of blobs to `each`, in order, from one `git cat-file`.
-    fn each_blob(
-        &self,
-        entries: &[&Entry],
-        each: &mut dyn FnMut(usize, &[u8]) -> Result<(), Fault>,
-    ) -> Result<(), CheckoutError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let mut command = self.git.command(["cat-file", "--batch", "--buffer"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        // Its drop ends the process on every path out of this function.
-        let mut running = Running::spawn(command, "git cat-file")?;
-        let (stdin, stdout) = running.take_pipes();
-        let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
-            let hint = "report this defect with the daemon log";
-            return Err(Fault::new(Code::Defect, "git cat-file has no pipes", hint).into());
-        };
-        std::thread::scope(|scope| {
-            // A separate thread writes the requests: one thread would deadlock on full pipes.
-            let feeder = scope.spawn(|| feed(stdin, entries));
-            let patient = Patient::new(stdout, self.git.cancel(), SILENCE_MAX);
-            let mut reader = BufReader::with_capacity(256 * 1024, patient);
-            let mut blob = Vec::new();
-            for (n, entry) in entries.iter().enumerate() {
-                let read = read_blob(&mut reader, entry, &mut blob);
-                self.git.cancel().check()?;
-                read?;
-                each(n, &blob)?;
-            }
-            // A failed write shows as a failed read above; the thread only has to end.
-            drop(feeder.join());
-            Ok(())
-        })
-    }
-}
-
-/// Files of another worktree, used where their bytes are exactly the wanted ones.
-///
-/// Reading and hashing a file costs half of what git needs to inflate the object. The hash proves
-/// that it is the object, so nothing needs to be known about that worktree.
-struct Template<'a> {
-    source: &'a Path,
-    hash: Hash,
-    bytes: Vec<u8>,
-    missed: usize,
-}
-
-/// Excess of misses over hits after which the template is no longer read.
-const MISSES_MAX: usize = 64;
-
-impl<'a> Template<'a> {
-    fn new(source: &'a Path, hash: Hash) -> Self {
-        let missed = if source.as_os_str().is_empty() { MISSES_MAX } else { 0 };
-        Self { source, hash, bytes: Vec::new(), missed }
-    }
-
-    fn read(&mut self, entry: &Entry) -> Option<&[u8]> {
-        if self.missed >= MISSES_MAX {
-            return None;
-        }
-        let path = self.source.join(paths::from_bytes(&entry.path));
-        let found = self.fill(&path).is_ok() && self.hash.of_blob(&self.bytes) == entry.oid;
-        self.missed = if found { self.missed.saturating_sub(1) } else { self.missed + 1 };
-        found.then_some(&self.bytes)
-    }
-
-    fn fill(&mut self, path: &Path) -> io::Result<()> {
-        // `O_NONBLOCK`: a pipe may have taken the place of a file, and opening it would block.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        let found = file.metadata()?;
-        if !found.is_file() || found.len() > BLOB_BYTES_MAX {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        self.bytes.clear();
-        file.read_to_end(&mut self.bytes).map(drop)
-    }
-}
-
-fn feed(mut stdin: ChildStdin, entries: &[&Entry]) -> io::Result<()> {
-    let mut lines = Vec::with_capacity(64 * 1024);
-    for entry in entries {
-        for byte in &entry.oid {
-            write!(lines, "{byte:02x}")?;
-        }
-        lines.push(b'\n');
-        if lines.len() > 60 * 1024 {
-            stdin.write_all(&lines)?;
-            lines.clear();
-        }
-    }
-    stdin.write_all(&lines)
-}
-
-fn read_blob(
-    reader: &mut impl BufRead,
-    entry: &Entry,
-    blob: &mut Vec<u8>,
-) -> Result<(), CheckoutError> {
-    let odd = |why: String| CheckoutError::NeedsGit(format!("git cat-file: {why}"));
-    let mut header = Vec::new();
-    reader.by_ref().take(256).read_until(b'\n', &mut header).map_err(|e| odd(e.to_string()))?;
-    let text = String::from_utf8_lossy(&header);
-    let mut words = text.split_ascii_whitespace().skip(1);
-    let size = match (words.next(), words.next().and_then(|w| w.parse::<u64>().ok())) {
-        (Some("blob"), Some(size)) if size <= BLOB_BYTES_MAX => size,
-        _ => {
-            let path = String::from_utf8_lossy(&entry.path);
-            return Err(odd(format!("{:?} for {path}", text.trim_end())));
-        }
-    };
-    blob.resize(usize::try_from(size).unwrap_or(0), 0);
-    reader.read_exact(blob).map_err(|e| odd(e.to_string()))?;
-    let mut end = [0];
-    reader.read_exact(&mut end).map_err(|e| odd(e.to_string()))
-}
-
-/// The tracked paths and the directories of a commit.
-struct Listing {
-    entries: Vec<Entry>,
-    trees: Vec<Tree>,
-}
-
-impl Listing {
-    /// Parses `git ls-tree -r -t -z`; refuses whatever git itself would refuse to check out.
-    fn parse(bytes: &[u8], top: Vec<u8>) -> Result<Self, CheckoutError> {
-        let odd = || CheckoutError::NeedsGit("an unexpected tree".into());
-        let mut listing =
-            Self { entries: Vec::new(), trees: vec![Tree { path: Vec::new(), oid: top }] };
-        for line in bytes.split(|b| *b == 0).filter(|l| !l.is_empty()) {
-            let tab = line.iter().position(|b| *b == b'\t').ok_or_else(odd)?;
-            let (head, path) = (&line[..tab], line[tab + 1..].to_vec());
-            let mut words = head.split(|b| *b == b' ');
-            let mut word = || words.next().unwrap_or_default();
-            let mode =
-                std::str::from_utf8(word()).ok().and_then(|m| u32::from_str_radix(m, 8).ok());
-            let (mode, _, oid) = (mode.ok_or_else(odd)?, word(), unhex(word()).ok_or_else(odd)?);
-            if !is_safe(&path) {
-                return Err(odd());
-            }
-            match mode {
-                0o040_000 => listing.trees.push(Tree { path, oid }),
-                0o100_644 | 0o100_755 | 0o120_000 | 0o160_000 => {
-                    listing.entries.push(Entry { path, mode, oid, stat: Stat::default() });
-                }
-                _ => return Err(odd()),
-            }
-        }
-        // A name that is both a link and a directory would lead files below it out of the tree.
-        let folders: BTreeSet<&[u8]> = listing.trees.iter().map(|t| t.path.as_slice()).collect();
-        let doubled = folders.len() != listing.trees.len()
-            || listing.entries.iter().any(|e| folders.contains(e.path.as_slice()));
-        let sorted = listing.entries.is_sorted_by(|a, b| a.path < b.path);
-        if sorted && !doubled { Ok(listing) } else { Err(odd()) }
-    }
-}
-
-/// Reports whether no component leaves the tree or reaches into git's own directory, in any
-/// spelling that a file system may fold. git refuses the same names.
-fn is_safe(path: &[u8]) -> bool {
-    path.split(|b| *b == b'/').all(|part| {
-        let lower = part.to_ascii_lowercase();
-        let git_like = lower.starts_with(b".git") && {
-            let rest = &lower[4..];
-            rest.is_empty() || rest.iter().all(|b| matches!(b, b' ' | b'.')) || !rest.is_ascii()
-        };
-        !part.is_empty() && part != b"." && part != b".." && !git_like && lower != b"git~1"
-    })
-}
-
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
-    if text.is_empty() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    text.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
 /// Returns the number of entries in the header of an index file; `None` when there is no index.
@@ -486,20 +291,4 @@ pub(in crate::world) fn entry_count(index: &Path) -> Option<u32> {
     File::open(index).ok()?.read_exact(&mut header).ok()?;
     (header[..4] == *b"DIRC")
         .then(|| u32::from_be_bytes([header[8], header[9], header[10], header[11]]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_outside_tree_are_refused() {
-        for safe in ["a", "a/b.c", ".gitignore", ".gitattributes", "git", "a/.github/x"] {
-            assert!(is_safe(safe.as_bytes()), "{safe}");
-        }
-        for bad in ["", "..", "a/../b", "./a", ".git", "a/.GIT/config", "a//b", ".git.", "GIT~1"] {
-            assert!(!is_safe(bad.as_bytes()), "{bad}");
-        }
-        assert!(!is_safe(".g\u{200c}it".replace('\u{200c}', "").as_bytes()));
-    }
 }

@@ -1,7 +1,9 @@
 //! git: commands, refs, locks, indexes, registrations. It knows no effects and no status queries.
 
 pub(crate) mod attributes;
+pub(crate) mod blobs;
 pub(crate) mod checkout;
+pub(crate) mod checkout_error;
 pub mod command;
 pub mod discover;
 pub(crate) mod fetch;
@@ -19,3 +21,5 @@ pub(crate) mod refs;
 pub(crate) mod registration;
 pub(crate) mod scratch_dir;
 pub(crate) mod submodules;
+pub(crate) mod template;
+pub(crate) mod tree_listing;
