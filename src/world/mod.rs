@@ -19,5 +19,5 @@ pub mod status;
 pub mod watch;
 
 pub use effects::context::{Reporter, World};
-pub use effects::raw_copies::names as copies_in;
+pub use effects::raw_list::names as copies_in;
 pub use git::locks::ExistingLock;

@@ -14,7 +14,7 @@ use crate::failpoint::guard;
 use crate::failpoint::kill::point;
 use crate::world::effects::archive_context::Task;
 use crate::world::effects::context::World;
-use crate::world::effects::{late_writes, raw_copies, rescuer};
+use crate::world::effects::{late_writes, raw_folders, raw_list, rescuer};
 use crate::world::fs::names::Names;
 use crate::world::fs::{disk_usage, paths, remove_tree};
 use crate::world::git::command::{self, Git};
@@ -145,7 +145,7 @@ impl Task<'_> {
         let mut saved = there;
         if let Some(rescue) = remains.rescue.as_ref().filter(|_| there) {
             saved &= rescue.commit.is_empty() || holds(&rescue.reference, &rescue.commit)?;
-            saved &= rescue.raw.as_ref().is_none_or(raw_copies::is_whole);
+            saved &= rescue.raw.as_ref().is_none_or(raw_list::is_whole);
             for nested in rescue.nested.iter().filter(|n| !n.commit.is_empty()) {
                 saved &= holds(&nested.reference, &nested.commit)?;
             }
@@ -231,7 +231,7 @@ impl Task<'_> {
         let copies_dir = self.world.layout.copies_of(self.remains.life());
         let known = self.remains.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());
         // Copies of an attempt that was never recorded.
-        raw_copies::forget_unknown(&copies_dir, known, self.cancel)?;
+        raw_folders::forget_unknown(&copies_dir, known, self.cancel)?;
         // The rescue ref must exist before the ref that held HEAD is deleted.
         self.keep_commits(&common, &self.names().trash())?;
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
@@ -282,7 +282,7 @@ impl Task<'_> {
             }
         }
         point("rescue.dropped");
-        raw_copies::forget(&self.world.layout.copies_of(self.remains.life()), self.cancel)?;
+        raw_folders::forget(&self.world.layout.copies_of(self.remains.life()), self.cancel)?;
         Ok(ArchiveOutcome::RescueDropped)
     }
 

@@ -9,25 +9,18 @@
 //! Output goes to a transcript file (bounded, 0600) and to subscribers; the log stores only the
 //! last lines of a failure. Secrets are removed before any output is kept (`redact.rs`).
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::io::Read as _;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use sha2::Digest as _;
 
 use crate::core::event::SetupReport;
 use crate::core::{Code, Environment, EnvironmentOutcome, Fault, Note};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
+use crate::world::effects::hook_content::{Content, PrivateCopy};
+use crate::world::effects::transcript::Output;
 use crate::world::fs::paths;
-use crate::world::git::marker::Admin;
-use crate::world::process::redact::{Redactor, Secrets};
 use crate::world::process::scope::{Scope, Ties};
 use crate::world::process::subprocess::{self, Bounds, Running};
 use crate::world::process::{git_env, orphans, table, terminate};
@@ -38,12 +31,6 @@ pub const TEARDOWN: &str = ".groundskeeper/teardown";
 pub const SETUP: &str = ".groundskeeper/setup";
 /// Default time limit of a setup hook.
 pub const SETUP_LIMIT: Duration = Duration::from_secs(15 * 60);
-/// Bytes of output that a transcript keeps from the start, and again from the end.
-const TRANSCRIPT_HALF: usize = 256 * 1024;
-/// Last lines of output that a fault carries as evidence.
-const TAIL_LINES: usize = 20;
-/// A larger file is no hook.
-const HOOK_BYTES_MAX: u64 = 4 << 20;
 
 /// Holds a command back until it reads a line from the gate, which is its stderr until then. The
 /// text is constant and the command is passed as arguments, so no quoting is needed.
@@ -55,83 +42,6 @@ const GATE: &str = r#"read -r go <&2 && [ "$go" = go ] && exec "$@" </dev/null 2
 /// When it is not a regular file, is too large, or cannot be read.
 pub fn hash(path: &Path) -> Result<String, Fault> {
     Content::read(path).map(|content| content.hash)
-}
-
-/// The content of a hook, read once: the bytes that were hashed are the bytes that run.
-struct Content {
-    bytes: Vec<u8>,
-    hash: String,
-    executable: bool,
-}
-
-impl Content {
-    fn read(path: &Path) -> Result<Self, Fault> {
-        // NONBLOCK: a file may have been replaced by a pipe, whose open would block.
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let open =
-            OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-        let strange = || {
-            let (path, most) = (path.display(), HOOK_BYTES_MAX >> 20);
-            let message = format!("{path} is not a regular file of at most {most} MiB");
-            Fault::new(Code::HookFailed, message, "replace it with an executable regular file")
-        };
-        let file = match open {
-            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Err(strange());
-            }
-            open => open.map_err(paths::failed("inspect", path))?,
-        };
-        let found = file.metadata().map_err(paths::failed("inspect", path))?;
-        let mut bytes = Vec::new();
-        if !found.is_file() {
-            return Err(strange());
-        }
-        // Read with a bound instead of trusting the size: the file may grow meanwhile.
-        let mut limited = file.take(HOOK_BYTES_MAX + 1);
-        limited.read_to_end(&mut bytes).map_err(paths::failed("read", path))?;
-        if bytes.len() as u64 > HOOK_BYTES_MAX {
-            return Err(strange());
-        }
-        let hash = crate::format::hex(&sha2::Sha256::digest(&bytes));
-        Ok(Self { bytes, hash, executable: found.permissions().mode() & 0o111 != 0 })
-    }
-}
-
-/// A private copy of a hook, so that a change of the original after the check has no
-/// effect; removed on drop.
-struct PrivateCopy(PathBuf);
-
-impl PrivateCopy {
-    /// Writes the copy where programs may run: in the scratch folder, else in the
-    /// administrative directory.
-    fn write(task: &Task<'_>, name: &str, content: &Content) -> Result<Self, Fault> {
-        let env = task.env();
-        let admin = Admin::of(task.log_id(), env).published;
-        let folders = [task.layout().scratch(), admin];
-        let runs = |folder: &&PathBuf| {
-            use rustix::fs::StatVfsMountFlags;
-            let found = rustix::fs::statvfs(folder.as_path());
-            found.is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC))
-        };
-        let folder = folders.iter().find(runs).ok_or_else(|| {
-            let message = format!("cannot run the {name} hook: its file system is mounted noexec");
-            let hint = "put the data directory on a file system that is mounted without noexec";
-            Fault::new(Code::HookFailed, message, hint)
-        })?;
-        let copy = Self(folder.join(format!("{}.{}.{name}-hook", env.id, env.incarnation)));
-        let path = &copy.0;
-        paths::remove_file_if_any(path).map_err(paths::failed("remove", path))?;
-        let open = OpenOptions::new().write(true).create_new(true).mode(0o700).open(path);
-        let mut file = open.map_err(paths::failed("create", path))?;
-        file.write_all(&content.bytes).map_err(paths::failed("write", path))?;
-        Ok(copy)
-    }
-}
-
-impl Drop for PrivateCopy {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
 }
 
 /// One run of a hook.
@@ -319,132 +229,4 @@ fn command(
         .env("GROUNDSKEEPER_SOURCE", paths::from_host(&env.plan.repository.source));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(gate));
     command
-}
-
-/// The bounded output of a hook.
-struct Output {
-    file: File,
-    /// Bytes in the first half of the transcript so far.
-    written: usize,
-    /// The last bytes, once the first half is full.
-    tail: Vec<u8>,
-    /// The line being read.
-    line: Vec<u8>,
-    last_lines: std::collections::VecDeque<String>,
-    /// Bytes of output after redaction.
-    bytes: u64,
-    redactor: Redactor,
-}
-
-/// A longer line is split.
-const LINE_BYTES_MAX: usize = 4_096;
-
-impl Output {
-    fn create(path: &Path) -> Result<Self, Fault> {
-        paths::remove_file_if_any(path).map_err(paths::failed("remove", path))?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(paths::failed("create", path))?;
-        Ok(Self {
-            file,
-            written: 0,
-            tail: Vec::new(),
-            line: Vec::new(),
-            last_lines: std::collections::VecDeque::new(),
-            bytes: 0,
-            redactor: Redactor::new(Secrets::of_environment()),
-        })
-    }
-
-    /// Adds output of the hook. Secret values from the daemon's environment are removed first.
-    fn take(&mut self, bytes: &[u8], each_line: &mut dyn FnMut(&str)) {
-        let bytes = self.redactor.take(bytes);
-        self.keep(&bytes, each_line);
-    }
-
-    fn keep(&mut self, bytes: &[u8], each_line: &mut dyn FnMut(&str)) {
-        self.bytes += bytes.len() as u64;
-        let room = TRANSCRIPT_HALF.saturating_sub(self.written).min(bytes.len());
-        // A transcript that cannot be written must not fail the hook.
-        drop(self.file.write_all(&bytes[..room]));
-        self.written += room;
-        self.tail.extend_from_slice(&bytes[room..]);
-        let excess = self.tail.len().saturating_sub(TRANSCRIPT_HALF);
-        self.tail.drain(..excess);
-        for byte in bytes {
-            if *byte == b'\n' || self.line.len() >= LINE_BYTES_MAX {
-                self.end_line(each_line);
-            }
-            if *byte != b'\n' {
-                self.line.push(*byte);
-            }
-        }
-    }
-
-    fn end_line(&mut self, each_line: &mut dyn FnMut(&str)) {
-        let text = String::from_utf8_lossy(&self.line).into_owned();
-        self.line.clear();
-        each_line(&text);
-        self.last_lines.push_back(text);
-        if self.last_lines.len() > TAIL_LINES {
-            self.last_lines.pop_front();
-        }
-    }
-
-    /// Completes the transcript: the last bytes, preceded by a line that counts the omitted ones.
-    fn finish(&mut self, each_line: &mut dyn FnMut(&str)) {
-        let rest = self.redactor.finish();
-        self.keep(&rest, each_line);
-        if !self.line.is_empty() {
-            self.end_line(each_line);
-        }
-        let cut = self.bytes.saturating_sub((self.written + self.tail.len()) as u64);
-        if cut > 0 {
-            drop(writeln!(self.file, "\n[... {cut} bytes omitted ...]"));
-        }
-        drop(self.file.write_all(&self.tail));
-    }
-
-    fn explain(&self, mut fault: Fault, transcript: &Path) -> Fault {
-        fault.transient = false;
-        let lines = self.last_lines.iter().cloned();
-        fault.with_evidence(lines.chain([format!("transcript: {}", transcript.display())]))
-    }
-}
-
-/// Reads a transcript; none if the file does not exist.
-///
-/// # Errors
-/// Any other I/O error.
-pub fn read_transcript(path: &PathBuf) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        read => read.map(Some),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn transcript_keeps_start_and_end() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("t");
-        let mut output = Output::create(&path).expect("created");
-        let mut lines = 0;
-        for n in 0..100_000 {
-            output.take(format!("line {n}\n").as_bytes(), &mut |_| lines += 1);
-        }
-        output.finish(&mut |_| lines += 1);
-        assert_eq!(lines, 100_000);
-        let text = std::fs::read_to_string(&path).expect("read");
-        assert!(text.len() < 2 * TRANSCRIPT_HALF + 100);
-        assert!(text.starts_with("line 0\n") && text.ends_with("line 99999\n"));
-        assert!(text.contains("bytes omitted"));
-        assert_eq!(output.last_lines.len(), TAIL_LINES);
-    }
 }

@@ -14,8 +14,8 @@ use crate::core::{Code, Fault, Time};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;
 use crate::world::effects::archive_context::Task;
-use crate::world::effects::raw_copies;
 use crate::world::effects::rescuer::{Rescuer, commit_of};
+use crate::world::effects::{raw_folders, raw_list};
 use crate::world::fs::{disk_usage, paths};
 
 /// Most that the file system's clock may lag behind the log's.
@@ -55,7 +55,7 @@ pub(in crate::world) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<R
     }
     if let Some(raw) = &found.raw {
         // The new copies equal the recorded ones.
-        raw_copies::forget(&paths::from_host(&raw.folder), task.cancel)?;
+        raw_folders::forget(&paths::from_host(&raw.folder), task.cancel)?;
     }
     let recorded = known.map(|rescue| rescue.commit.as_str());
     let unheard = before.filter(|before| Some(before.as_str()) != recorded);
@@ -127,7 +127,7 @@ fn is_late(
     let raw = |rescue: &Rescue| rescue.raw.clone();
     if found.commit.is_empty() {
         return Ok(
-            known.is_none_or(|known| !raw_copies::same(raw(known).as_ref(), raw(found).as_ref()))
+            known.is_none_or(|known| !raw_list::same(raw(known).as_ref(), raw(found).as_ref()))
         );
     }
     let Some(before) = before else {
@@ -138,7 +138,7 @@ fn is_late(
     };
     let (then, now) = (Held::by(rescuer, before)?, Held::by(rescuer, &found.commit)?);
     let trees = now.trees.iter().any(|tree| !then.trees.contains(tree));
-    let copies = !raw_copies::same(known.and_then(raw).as_ref(), raw(found).as_ref());
+    let copies = !raw_list::same(known.and_then(raw).as_ref(), raw(found).as_ref());
     let nested = known.map(|known| known.nested.as_slice()).unwrap_or_default();
     Ok(now.head != then.head || trees || copies || *nested != *found.nested)
 }

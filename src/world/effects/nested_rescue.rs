@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::core::event::{NestedRescue, Rescue};
+use crate::core::event::NestedRescue;
 use crate::core::{Code, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::collect::Collector;
@@ -18,11 +18,11 @@ use crate::world::effects::nested_work::NestedRepository;
 use crate::world::effects::raw_copies::Copies;
 use crate::world::effects::rescuer::{self, Rescuer, commit_of};
 use crate::world::fs::{paths, removal};
+use crate::world::git::bundle;
 use crate::world::git::command::{self, Git};
 use crate::world::git::heads::Heads;
 use crate::world::git::index::format::Hash;
 use crate::world::git::scratch_dir::ScratchGitDir;
-use crate::world::process::cancel::Cancel;
 
 /// The ref in our scratch git directory that a bundle is created from.
 const BUNDLED: &str = "refs/worktree/rescue";
@@ -306,14 +306,12 @@ impl NestedRescuer<'_> {
         let folder = place.parent().unwrap_or(&place);
         std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
         std::fs::write(&place, format!("{commit}\n")).map_err(paths::failed("write", &place))?;
-        let bundle = side.dir.join("bundle");
+        let file = side.dir.join("bundle");
         let git = Git::exact(&side.dir, Some(&side.dir), Some(rescuer.lock), rescuer.cancel);
         let git = git.within(command::LONG).with_objects(both.made_in, both.read_from);
-        let mut command = git.command(["bundle", "create", "--quiet"]);
-        command.arg(&bundle).arg(BUNDLED);
-        git.line_of("git bundle create", command)?;
-        unbundle(&rescuer.repository(), &bundle)?;
-        removal::remove_ours_file(&bundle)?;
+        bundle::create(&git, &file, BUNDLED)?;
+        bundle::unbundle(&rescuer.repository(), &file)?;
+        removal::remove_ours_file(&file)?;
         // Verified without the nested repository: everything must be in the outer one now.
         rescuer.repository().output(["rev-list", "--objects", "--quiet", commit]).map(drop)
     }
@@ -326,93 +324,4 @@ const PARENTS_MAX: usize = 32;
 struct Objects<'a> {
     made_in: &'a Path,
     read_from: &'a Path,
-}
-
-fn unbundle(git: &Git<'_>, bundle: &Path) -> Result<(), Fault> {
-    let settings = ["-c", "core.fsync=all", "-c", "core.fsyncMethod=batch"];
-    let mut command = git.command(settings.into_iter().chain(["bundle", "unbundle"]));
-    command.arg(bundle);
-    git.line_of("git bundle unbundle", command).map(drop)
-}
-
-/// Restores the objects and files of the nested repositories in a restored worktree. Their raw
-/// copies, settings and refs among them, were put back before.
-///
-/// # Errors
-/// Those of git, with the path of the repository.
-pub(in crate::world) fn put_back(
-    outer: &Git<'_>,
-    saved: &Rescue,
-    target: &Path,
-) -> Result<(), Fault> {
-    for nested in saved.nested.iter().filter(|nested| !nested.commit.is_empty()) {
-        let path = paths::from_host(&nested.path);
-        let place = target.join(&path);
-        let put = put_one_back(outer, nested, &place, path.starts_with(".git"));
-        put.map_err(|fault| {
-            fault.with_evidence([format!("nested repository {}", path.display())])
-        })?;
-    }
-    Ok(())
-}
-
-/// Removes, once all copies are put back, every setting that says a nested
-/// repository's files are elsewhere.
-///
-/// # Errors
-/// When the task is cancelled.
-pub(in crate::world) fn detach_all(
-    saved: &Rescue,
-    target: &Path,
-    cancel: &Cancel,
-) -> Result<(), Fault> {
-    for nested in &saved.nested {
-        let place = target.join(paths::from_host(&nested.path));
-        let dir = place.join(".git");
-        if dir.is_dir() {
-            detach(&Git::exact(&dir, Some(&place), None, cancel))?;
-        }
-    }
-    Ok(())
-}
-
-/// A submodule's settings may name the former path of its files.
-fn detach(git: &Git<'_>) -> Result<(), Fault> {
-    git.run(["config", "--unset-all", "core.worktree"]).map(drop)
-}
-
-fn put_one_back(
-    outer: &Git<'_>,
-    nested: &NestedRescue,
-    place: &Path,
-    elsewhere: bool,
-) -> Result<(), Fault> {
-    let inside = place.join(".git");
-    let dir = if inside.is_dir() { inside } else { place.to_owned() };
-    if elsewhere || !dir.join("HEAD").exists() {
-        // A submodule's repository without files has no place in a fresh worktree; its ref is kept.
-        return Ok(());
-    }
-    for folder in ["objects", "refs"] {
-        let folder = dir.join(folder);
-        std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
-    }
-    let bundle = dir.join("gk-bundle");
-    let mut command = outer.command(["bundle", "create", "--quiet"]);
-    command.arg(&bundle).arg(&nested.reference);
-    outer.line_of("git bundle create", command)?;
-    let git = Git::exact(&dir, Some(place), None, outer.cancel());
-    let git = git.within(command::LONG);
-    unbundle(&git, &bundle)?;
-    removal::remove_ours_file(&bundle)?;
-    if dir == place {
-        return Ok(());
-    }
-    detach(&git)?;
-    git.output(["read-tree", "--reset", "-u", &nested.commit])?;
-    if !nested.head.is_empty() {
-        git.output(["read-tree", "--reset", &nested.head])?;
-        let _refreshed = git.run(["update-index", "-q", "--refresh"])?;
-    }
-    Ok(())
 }

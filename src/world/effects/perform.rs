@@ -85,7 +85,7 @@ impl World {
         cancel: &Cancel,
     ) -> Result<HostOutcome, Fault> {
         self.alone(&Subject::Host, step.as_str(), cancel, |_| match step {
-            HostStep::Sweep => sweep::Task { world: self, state, cancel }.perform(),
+            HostStep::Sweep => sweep::task::Task { world: self, state, cancel }.perform(),
         })
     }
 

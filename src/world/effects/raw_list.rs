@@ -3,11 +3,12 @@
 
 use std::path::{Component, PathBuf};
 
+use sha2::Digest as _;
+
 use crate::core::event::RawCopies;
 use crate::core::{Code, Fault};
 use crate::format;
 use crate::world::fs::paths;
-use sha2::Digest as _;
 
 /// File name of the list in a folder of copies.
 pub(super) const LIST: &str = "list";
@@ -103,4 +104,28 @@ pub(super) fn list_of(raw: &RawCopies) -> Result<Vec<Entry>, Fault> {
         return Err(damaged());
     }
     read_list(&text).ok_or_else(damaged)
+}
+
+/// Returns whether all copies of a rescue exist, each with the size that the list states.
+pub(in crate::world) fn is_whole(raw: &RawCopies) -> bool {
+    let folder = paths::from_host(&raw.folder);
+    let Ok(entries) = list_of(raw) else { return false };
+    entries.iter().enumerate().all(|(number, entry)| {
+        let content = matches!(entry.kind, Kind::File | Kind::Link);
+        let there = || folder.join(number.to_string()).symlink_metadata();
+        !content || there().is_ok_and(|found| found.is_file() && found.len() == entry.size)
+    })
+}
+
+/// Returns at most `most` paths of files and symlinks in the copies of a rescue, for display.
+#[must_use]
+pub fn names(raw: &RawCopies, most: usize) -> Vec<String> {
+    let entries = list_of(raw).unwrap_or_default();
+    let shown = entries.iter().filter(|e| matches!(e.kind, Kind::File | Kind::Link));
+    shown.take(most).map(|e| e.path.display().to_string()).collect()
+}
+
+/// Returns whether two rescues have the same copies, by the digests of their lists.
+pub(in crate::world) fn same(a: Option<&RawCopies>, b: Option<&RawCopies>) -> bool {
+    a.map(|raw| raw.digest.as_str()) == b.map(|raw| raw.digest.as_str())
 }

@@ -11,7 +11,7 @@ use crate::core::{Code, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::effects::rescuer::Rescuer;
-use crate::world::effects::{integration, nested_rescue, raw_copies};
+use crate::world::effects::{integration, nested_restore, raw_restore};
 use crate::world::fs::{paths, removal};
 use crate::world::git::command::{self, Git};
 use crate::world::git::marker::Admin;
@@ -142,15 +142,15 @@ fn apply_copies(
     saved: &Rescue,
     target: &Path,
 ) -> Result<(), Fault> {
-    let put = |raw| raw_copies::put_back(raw, target, task.cancel);
+    let put = |raw| raw_restore::put_back(raw, target, task.cancel);
     saved.raw.as_ref().map_or(Ok(()), put)?;
     if !saved.nested.is_empty() {
         let common = paths::from_host(&task.env().plan.repository.common_dir);
         let outer = Git::exact(&common, None, Some(task.lock), task.cancel).within(command::LONG);
-        nested_rescue::put_back(&outer, saved, target)?;
+        nested_restore::put_back(&outer, saved, target)?;
         // Again, because git has just written its own version of some of these files.
         saved.raw.as_ref().map_or(Ok(()), put)?;
-        nested_rescue::detach_all(saved, target, task.cancel)?;
+        nested_restore::detach_all(saved, target, task.cancel)?;
     }
     point("rescue.copies_applied");
     let _refreshed = git.run(["update-index", "-q", "--refresh"])?;

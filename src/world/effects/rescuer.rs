@@ -17,8 +17,11 @@ use crate::core::event::{Plan, Rescue};
 use crate::core::{Fault, Life};
 use crate::world::effects::collect::Collector;
 use crate::world::fs::data_dir::Layout;
+use crate::world::fs::names::Names;
 use crate::world::fs::paths;
+use crate::world::git::command;
 use crate::world::git::command::Git;
+use crate::world::git::heads::Heads;
 use crate::world::git::scratch_dir::ScratchGitDir;
 use crate::world::process::cancel::Cancel;
 
@@ -134,4 +137,45 @@ pub(in crate::world) fn is_whole(git: &Git<'_>, commit: &str) -> Result<(), Faul
         args.extend(["--not", &first]);
     }
     git.output(args).map(drop)
+}
+
+impl<'a> Rescuer<'a> {
+    pub(in crate::world) fn names(&self) -> Names<'a> {
+        Names::of(self.log, self.life)
+    }
+
+    pub(in crate::world) fn common(&self) -> PathBuf {
+        paths::from_host(&self.plan.repository.common_dir)
+    }
+
+    /// git on the repository alone, without a working tree.
+    pub(in crate::world) fn repository(&self) -> Git<'a> {
+        Git::exact(&self.common(), None, Some(self.lock), self.cancel).within(command::LONG)
+    }
+
+    /// Returns the commit that HEAD is at, or is assumed to be at; none if no candidate exists.
+    pub(in crate::world) fn head(&self, heads: &Heads) -> Result<Option<String>, Fault> {
+        let git = self.repository();
+        let branch = heads.branch.as_ref().map(|name| format!("refs/heads/{name}"));
+        let named = branch.into_iter().chain(heads.detached.clone());
+        for name in named.chain(self.fallback.iter().cloned()).filter(|name| !name.is_empty()) {
+            if let Some(commit) = commit_of(&git, &format!("{name}^{{commit}}"))? {
+                return Ok(Some(commit));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The parts of the rescue commit, as they are collected.
+#[derive(Default)]
+pub(in crate::world) struct RescueParts {
+    /// The tree of the commit; none if git could make none.
+    pub(super) tree: Option<String>,
+    /// Its parents: HEAD first, if there is one.
+    pub(super) parents: Vec<String>,
+    /// What the rescue holds, for the user. Nothing is rescued if this and `lacks` are empty.
+    pub(super) holds: Vec<String>,
+    /// What could not be saved, and why.
+    pub(super) lacks: Vec<String>,
 }

@@ -12,7 +12,7 @@ use crate::core::event::{RestoreFrom, Worktree};
 use crate::core::{Code, Environment, EnvironmentOutcome, Fault, Life, RolledBackTo};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
-use crate::world::effects::{add_worktree, archive, raw_copies, repair_admin};
+use crate::world::effects::{add_worktree, archive, raw_folders, repair_admin};
 use crate::world::fs::names::Names;
 use crate::world::fs::{paths, removal};
 use crate::world::git::command::Git;
@@ -284,7 +284,7 @@ impl Restore<'_> {
         // Copies of an unfinished attempt to rescue it again, which no record names.
         let copies_dir = self.task.layout().copies_of(life_of(env, &self.from));
         let known = self.from.saved.as_ref().and_then(|saved| saved.raw.as_ref());
-        raw_copies::forget_unknown(&copies_dir, known, self.task.cancel)?;
+        raw_folders::forget_unknown(&copies_dir, known, self.task.cancel)?;
         let hash = Hash::named(&env.plan.repository.object_format);
         submodules::repoint(&self.target, &self.new.published, hash, &env.id)?;
         let head = refs::head_text(&self.new.published).unwrap_or_default();

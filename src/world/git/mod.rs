@@ -2,6 +2,7 @@
 
 pub(crate) mod attributes;
 pub(crate) mod blobs;
+pub(crate) mod bundle;
 pub(crate) mod checkout;
 pub(crate) mod checkout_error;
 pub mod command;

@@ -10,18 +10,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::core::{Code, EnvironmentId, Fault};
+use crate::world::status::cache_entry::{Answer, CacheEntry, CachedResult};
 use crate::world::status::incremental::Since;
 use crate::world::status::query::LIMIT;
 use crate::world::status::types::Status;
 
 /// Bound on statuses computed at once: more than the machine has cores only take longer each.
 const RUNNING_MAX: usize = 4;
-/// Bound on remembered changed paths; with more, the whole worktree counts as changed.
-const PATHS_MAX: usize = 64;
 /// Longest wait for another caller's computation, or for a free slot.
 const WAIT_MAX: Duration = Duration::from_secs(4 * LIMIT.as_secs());
-
-type Answer = Result<Arc<Status>, Fault>;
 
 /// The status cache of one daemon.
 #[derive(Debug, Default)]
@@ -45,73 +42,8 @@ pub struct Counts {
     pub shared: u64,
 }
 
-#[derive(Debug, Default)]
-struct CacheEntry {
-    state: Mutex<EntryState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct EntryState {
-    /// Incarnation that the last result describes.
-    incarnation: u32,
-    /// Number of changes seen so far.
-    version: u64,
-    /// Version of the last change whose path is not known.
-    unknown: u64,
-    /// Files changed since then, each with the version of its last change; bounded by `PATHS_MAX`.
-    paths: BTreeMap<Vec<u8>, u64>,
-    is_watched: bool,
-    is_running: bool,
-    last: Option<CachedResult>,
-}
-
-#[derive(Debug, Clone)]
-struct CachedResult {
-    answer: Answer,
-    /// Version at the start of the computation: a change during it makes the result stale.
-    version: u64,
-    begun: Instant,
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl EntryState {
-    /// Returns the last result if it answers a question of this time.
-    fn valid(&self, incarnation: u32, asked: Instant) -> Option<&CachedResult> {
-        let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
-        let unchanged = last.version == self.version;
-        // A failed query is repeated, even if the worktree is watched.
-        let held = self.is_watched && last.answer.is_ok();
-        (unchanged && (held || last.begun >= asked)).then_some(last)
-    }
-
-    /// Returns what has changed since the last result, if all changed paths are known.
-    fn changes_since(&self, incarnation: u32) -> Option<Since> {
-        let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
-        let before = last.answer.as_ref().ok().filter(|_| self.is_watched)?;
-        if last.version < self.unknown || last.version == self.version {
-            return None;
-        }
-        let changed = self.paths.iter().filter(|(_, at)| **at > last.version);
-        let paths = changed.map(|(path, _)| path.clone()).collect();
-        Some(Since { before: Arc::clone(before), paths })
-    }
-
-    fn record_change(&mut self, path: Option<&[u8]>) {
-        self.version += 1;
-        match path {
-            Some(path) if self.is_watched && self.paths.len() < PATHS_MAX => {
-                self.paths.insert(path.to_vec(), self.version);
-            }
-            _ => {
-                self.unknown = self.version;
-                self.paths.clear();
-            }
-        }
-    }
 }
 
 impl StatusCache {
@@ -284,6 +216,7 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+    use crate::world::status::cache_entry::PATHS_MAX;
 
     fn id() -> EnvironmentId {
         EnvironmentId::parse("demo").expect("a name")

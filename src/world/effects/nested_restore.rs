@@ -1,0 +1,91 @@
+//! Puts a rescued nested repository back into a restored worktree. Only adds objects and files; its
+//! raw copies are put back elsewhere.
+
+use std::path::Path;
+
+use crate::core::Fault;
+use crate::core::event::{NestedRescue, Rescue};
+use crate::world::fs::{paths, removal};
+use crate::world::git::bundle;
+use crate::world::git::command::{self, Git};
+use crate::world::process::cancel::Cancel;
+
+/// Restores the objects and files of the nested repositories in a restored worktree. Their raw
+/// copies, settings and refs among them, were put back before.
+///
+/// # Errors
+/// Those of git, with the path of the repository.
+pub(in crate::world) fn put_back(
+    outer: &Git<'_>,
+    saved: &Rescue,
+    target: &Path,
+) -> Result<(), Fault> {
+    for nested in saved.nested.iter().filter(|nested| !nested.commit.is_empty()) {
+        let path = paths::from_host(&nested.path);
+        let place = target.join(&path);
+        let put = put_one_back(outer, nested, &place, path.starts_with(".git"));
+        put.map_err(|fault| {
+            fault.with_evidence([format!("nested repository {}", path.display())])
+        })?;
+    }
+    Ok(())
+}
+
+/// Removes, once all copies are put back, every setting that says a nested
+/// repository's files are elsewhere.
+///
+/// # Errors
+/// When the task is cancelled.
+pub(in crate::world) fn detach_all(
+    saved: &Rescue,
+    target: &Path,
+    cancel: &Cancel,
+) -> Result<(), Fault> {
+    for nested in &saved.nested {
+        let place = target.join(paths::from_host(&nested.path));
+        let dir = place.join(".git");
+        if dir.is_dir() {
+            detach(&Git::exact(&dir, Some(&place), None, cancel))?;
+        }
+    }
+    Ok(())
+}
+
+/// A submodule's settings may name the former path of its files.
+fn detach(git: &Git<'_>) -> Result<(), Fault> {
+    git.run(["config", "--unset-all", "core.worktree"]).map(drop)
+}
+
+fn put_one_back(
+    outer: &Git<'_>,
+    nested: &NestedRescue,
+    place: &Path,
+    elsewhere: bool,
+) -> Result<(), Fault> {
+    let inside = place.join(".git");
+    let dir = if inside.is_dir() { inside } else { place.to_owned() };
+    if elsewhere || !dir.join("HEAD").exists() {
+        // A submodule's repository without files has no place in a fresh worktree; its ref is kept.
+        return Ok(());
+    }
+    for folder in ["objects", "refs"] {
+        let folder = dir.join(folder);
+        std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
+    }
+    let file = dir.join("gk-bundle");
+    bundle::create(outer, &file, &nested.reference)?;
+    let git = Git::exact(&dir, Some(place), None, outer.cancel());
+    let git = git.within(command::LONG);
+    bundle::unbundle(&git, &file)?;
+    removal::remove_ours_file(&file)?;
+    if dir == place {
+        return Ok(());
+    }
+    detach(&git)?;
+    git.output(["read-tree", "--reset", "-u", &nested.commit])?;
+    if !nested.head.is_empty() {
+        git.output(["read-tree", "--reset", &nested.head])?;
+        let _refreshed = git.run(["update-index", "-q", "--refresh"])?;
+    }
+    Ok(())
+}

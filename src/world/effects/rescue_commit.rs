@@ -1,0 +1,192 @@
+//! The commit of a rescue, made from its parts, and the refs that hold it. Never touches the
+//! worktree.
+
+use std::process::Command;
+
+use crate::core::event::Rescue;
+use crate::core::{Code, Fault};
+use crate::failpoint::kill::point;
+use crate::world::effects::raw_copies::Copies;
+use crate::world::effects::rescuer::{
+    PARENTS_MAX, RescueParts, Rescuer, bounded, commit_of, is_whole, sign,
+};
+use crate::world::git::command;
+use crate::world::git::heads::Heads;
+use crate::world::git::ref_changes::{self, Change};
+use crate::world::process::subprocess::Finished;
+
+impl Rescuer<'_> {
+    /// Makes the rescue commit from its parts, and completes the raw copies;
+    /// none if nothing was found.
+    pub(in crate::world) fn finish(
+        &self,
+        heads: &Heads,
+        mut parts: RescueParts,
+        mut nested: Vec<crate::core::event::NestedRescue>,
+        mut copies: Copies<'_>,
+    ) -> Result<Option<Rescue>, Fault> {
+        if let Some(head) = parts.parents.first() {
+            match heads.unpushed(&self.repository(), std::slice::from_ref(head)) {
+                Ok(0) => {}
+                Ok(own) => parts.holds.push(format!("{own} commits")),
+                Err(fault) if self.cancel.is_cancelled() => return Err(fault),
+                // One broken ref anywhere makes git fail. The commits are held in any case.
+                Err(_) => parts.holds.push("its commits".to_owned()),
+            }
+        }
+        // This rescue replaces the earlier one, so it has to contain what the earlier one saved.
+        if let Some(earlier) = self.before.as_ref().and_then(|before| before.raw.as_ref()) {
+            copies.carry(earlier, &self.target)?;
+        }
+        let (raw, lacks) = copies.finish()?;
+        parts.lacks.extend(lacks);
+        if let Some(raw) = &raw {
+            parts.holds.push(format!("{} files as raw copies in the data directory", raw.files));
+        }
+        if parts.holds.is_empty() && parts.lacks.is_empty() {
+            return Ok(None);
+        }
+        self.keep_nested(&mut nested);
+        bounded(&mut parts.lacks);
+        let (mut reference, mut commit) = (String::new(), String::new());
+        if let Some(tree) = &parts.tree {
+            let earlier = self.earlier_commit()?.filter(|c| !parts.parents.contains(c));
+            parts.parents.extend(earlier);
+            let parents = self.gathered(tree, std::mem::take(&mut parts.parents))?;
+            match self.commit(tree, &parents, &self.message(&parts.holds)) {
+                Ok(made) => (reference, commit) = (self.names().rescue(), made),
+                Err(fault) if fault.code == Code::DiskFull || raw.is_none() => return Err(fault),
+                // With raw copies the rescue is still worth having; it
+                // lists the commits as lacking.
+                Err(fault) => parts.lacks.push(format!("commits: {}", fault.message)),
+            }
+        }
+        let RescueParts { holds, lacks, .. } = parts;
+        Ok(Some(Rescue { reference, commit, holds, lacks, raw, nested }))
+    }
+
+    /// Adds what an earlier rescue of this incarnation saved of nested repositories
+    /// that are no longer whole.
+    pub(in crate::world) fn keep_nested(&self, nested: &mut Vec<crate::core::event::NestedRescue>) {
+        let before = self.before.iter().flat_map(|before| &before.nested);
+        for known in before.filter(|known| !known.commit.is_empty()) {
+            let lost = |now: &&mut crate::core::event::NestedRescue| now.path == known.path;
+            match nested.iter_mut().find(lost) {
+                Some(now) if !now.commit.is_empty() => {}
+                Some(now) => known.clone_into(now),
+                None => nested.push(known.clone()),
+            }
+        }
+    }
+
+    /// Returns the commit of an earlier rescue of this incarnation: the recorded one, or one that a
+    /// daemon made and was killed before recording.
+    pub(in crate::world) fn earlier_commit(&self) -> Result<Option<String>, Fault> {
+        let known = self.before.as_ref().map(|rescue| rescue.commit.clone());
+        let own = commit_of(&self.repository(), &self.names().rescue())?;
+        Ok(own.or(known).filter(|commit| !commit.is_empty()))
+    }
+
+    /// Bounds the parents of a commit: more than [`PARENTS_MAX`] are held
+    /// through intermediate commits.
+    pub(in crate::world) fn gathered(
+        &self,
+        tree: &str,
+        parents: Vec<String>,
+    ) -> Result<Vec<String>, Fault> {
+        let mut parents = parents;
+        while parents.len() > PARENTS_MAX {
+            // The positions of the first two are significant: HEAD and the index.
+            let rest = parents.split_off(2);
+            for some in rest.chunks(PARENTS_MAX - 2) {
+                parents.push(self.commit(tree, some, "commits that a rescue holds")?);
+            }
+        }
+        Ok(parents)
+    }
+
+    /// The message of the rescue commit: what it holds, and where it came from.
+    pub(in crate::world) fn message(&self, holds: &[String]) -> String {
+        let life = self.life;
+        let head = format!("rescue of {}, incarnation {}", life.id, life.incarnation);
+        let list = holds.iter().fold(String::new(), |list, h| list + &format!("holds: {h}\n"));
+        format!(
+            "{head}\n\n{list}branch: {}\npath: {}\n\nThe first parent is HEAD. The tree is the \
+             working tree, without what git ignores.\n",
+            self.plan.branch, self.plan.path
+        )
+    }
+
+    /// Sets the ref of a rescue, and verifies that every object exists before and after.
+    ///
+    /// # Errors
+    /// Those of git; no ref then names a missing object.
+    pub(in crate::world) fn refer(&self, rescue: &Rescue) -> Result<(), Fault> {
+        if !rescue.commit.is_empty() {
+            self.hold(&rescue.reference, &rescue.commit)?;
+        }
+        point("rescue.referenced");
+        Ok(())
+    }
+
+    /// Sets a ref of this incarnation to a commit: creates it, or replaces what
+    /// this incarnation had there.
+    pub(in crate::world) fn hold(&self, reference: &str, commit: &str) -> Result<(), Fault> {
+        let (common, git) = (self.common(), self.repository());
+        ref_changes::break_stale(&common, reference);
+        // A concurrent `git gc` may have pruned the objects; the ref must not be created then.
+        is_whole(&git, commit)?;
+        let before = commit_of(&git, reference)?;
+        // All zeros: git refuses the update if another process has created the ref meanwhile.
+        let old = before.clone().unwrap_or_else(|| "0".repeat(commit.len()));
+        let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
+        git.output(args.into_iter().chain([reference, commit, old.as_str()]))?;
+        if let Err(fault) = is_whole(&git, commit) {
+            // A concurrent `git gc` pruned objects between the check and the ref. The
+            // ref and its reflog must not name them for ever. The worktree is still in
+            // place, and is saved again.
+            drop(match before {
+                Some(before) => git.output(["update-ref", reference, &before]).map(drop),
+                None => Change::of(&git, &common, reference).delete(Some(commit)),
+            });
+            return Err(fault);
+        }
+        Ok(())
+    }
+
+    pub(in crate::world) fn tree_of(&self, commit: &str) -> Result<String, Fault> {
+        self.repository().line(["rev-parse", "--verify", &format!("{commit}^{{tree}}")])
+    }
+
+    /// Runs git and returns its single line of output. The inner error is a failure that the caller
+    /// may work around; a full disk is an error of its own, because nothing else can succeed then.
+    pub(in crate::world) fn line(
+        &self,
+        command: Command,
+    ) -> Result<Result<String, Finished>, Fault> {
+        let finished = self.repository().run_command(command)?;
+        if !finished.status.success() {
+            let fault = command::git_error("git", &finished);
+            return if fault.code == Code::DiskFull { Err(fault) } else { Ok(Err(finished)) };
+        }
+        Ok(Ok(String::from_utf8_lossy(&finished.stdout).trim_end().to_owned()))
+    }
+
+    /// Creates a commit with the given tree and parents. Flushes it to disk: the worktree is
+    /// removed on the strength of it.
+    pub(in crate::world) fn commit(
+        &self,
+        tree: &str,
+        parents: &[String],
+        message: &str,
+    ) -> Result<String, Fault> {
+        let mut args = vec!["-c", "commit.gpgSign=false", "-c", "core.fsync=all"];
+        args.extend(["-c", "core.fsyncMethod=batch", "commit-tree", tree, "-m", message]);
+        for parent in parents {
+            args.extend(["-p", parent]);
+        }
+        let mut command = self.repository().command(&args);
+        sign(&mut command);
+        self.line(command)?.map_err(|f| command::git_error("git commit-tree", &f))
+    }
+}

@@ -1,0 +1,8 @@
+//! The sweep: finds what no record explains, and settles what is proven to be ours.
+
+mod data_dir;
+mod perform;
+mod processes;
+mod repository;
+mod settle;
+pub(crate) mod task;

@@ -1,0 +1,61 @@
+//! Finds the processes that outlived their environment, and ends those that are proven to be
+//! ours.
+
+use std::path::PathBuf;
+
+use crate::core::event::Finding;
+use crate::core::{Code, Environment, EnvironmentId, Fault};
+use crate::world::effects::sweep::task::{SettleAction, Task, finding};
+use crate::world::fs::paths;
+use crate::world::process::cgroup::Cgroups;
+use crate::world::process::scope::{Scope, Ties};
+use crate::world::process::{subprocess, table, terminate};
+
+impl Task<'_> {
+    /// Finds processes with our marker in their environment variables, whose
+    /// environment ended or is unknown.
+    pub(super) fn processes(&self, found: &mut Vec<(Finding, SettleAction)>) {
+        let root = self.world.layout.worktrees();
+        let mut prefix = b"GROUNDSKEEPER_PATH=".to_vec();
+        prefix.extend(paths::to_host(&root).0);
+        for process in table::all().into_values() {
+            let Some(variable) = table::variable(process.pid, &prefix) else { continue };
+            let path = variable.splitn(2, |b| *b == b'=').nth(1).unwrap_or_default();
+            let of = self.state.environments().find(|e| e.plan.path.as_bytes() == path);
+            if of.is_some_and(Environment::is_live) || process.pid == std::process::id() {
+                continue;
+            }
+            let place = PathBuf::from(format!("/proc/{}", process.pid));
+            let (settle, what) = match of {
+                Some(env) => {
+                    let id = (process.pid, process.started);
+                    (SettleAction::End(env.id.clone(), id), "its environment is tombstoned")
+                }
+                None => (SettleAction::No, "of an environment that is not in the log"),
+            };
+            let detail = format!("{}: {what}", process.name);
+            found.push((finding("process", &place, of.is_some(), detail), settle));
+        }
+    }
+
+    /// Ends one process, identified by pid and start time, and the processes that it started.
+    pub(super) fn end(&self, id: &EnvironmentId, process: (u32, u64)) -> Result<(), Fault> {
+        let scope = Scope {
+            id,
+            incarnation: 0,
+            roots: Vec::new(),
+            recorded: vec![process],
+            requester: 0,
+            with_bystanders: false,
+            ties: Ties::Started,
+            requests: Vec::new(),
+            cgroups: &Cgroups::default(),
+        };
+        let ended = terminate::end(&scope, subprocess::TERM_GRACE, self.cancel)?;
+        if ended.survivors.is_empty() {
+            return Ok(());
+        }
+        let message = format!("process {} does not end", process.0);
+        Err(Fault::new(Code::EnvironmentBusy, message, "end it manually"))
+    }
+}
