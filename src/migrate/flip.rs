@@ -57,7 +57,10 @@ pub(super) fn install(
 ) -> Result<(), Fault> {
     if database.exists() {
         // Held until the rename is done. Closing it afterwards affects only the old file.
-        let database_lock = sqlite::hold_exclusively(database, since)?;
+        let database_lock = sqlite::hold_exclusively(database, || match since {
+            Some(since) if since != sqlite::fingerprint(database) => Err(sqlite::changed(database)),
+            _ => Ok(()),
+        })?;
         // The log was moved into the file. The file must be on disk before the log is removed.
         files.sync_open(database_lock.file(), database).map_err(paths::failed("sync", database))?;
         drop_sidecars(files, database)?;

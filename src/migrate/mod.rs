@@ -9,6 +9,7 @@
 //! | `copy.rs`, `build.rs`, `secrets.rs` | the private copy, the new database, secrets beside it |
 //! | `flip.rs`, `undo.rs` | the one rename, clean-up and roll-back, and the undo |
 //! | `file_names.rs`, `manifest.rs`, `app_lock.rs` | file names, the manifest beside the database, the application's lock |
+//! | `hold.rs`, `source.rs` | other programs kept out between two steps; the locked old database |
 //! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
 //! | `request.rs` | turns a request or configuration into a plan |
 //! | `standalone.rs` | runs a migration without a daemon and its log |
@@ -61,6 +62,7 @@ mod context;
 mod copy;
 mod copy_source;
 mod flip;
+mod hold;
 mod source;
 mod undo;
 

@@ -155,6 +155,10 @@ fn until(at: u32, mode: FaultMode) -> Option<(Harness, Arc<Switch>)> {
     let id = harness.request("0123abcd");
     let off = mode == FaultMode::PowerLoss;
     harness.run(&runner, &id, &|| off && switch.reached());
+    // The runner lives as long as a daemon; the application must not wait for its end.
+    if harness.migration(&id).is_over() {
+        harness.assert_unlocked(&format!("call {at}, {mode:?}"));
+    }
     drop(runner);
     switch.reached().then_some((harness, switch))
 }
@@ -203,6 +207,9 @@ fn panic_message(what: &(dyn std::any::Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::super::sample::{helps_user, listing};
     use super::*;
     use groundskeeper_core::Command;
@@ -241,6 +248,7 @@ mod tests {
     /// A complete database is in place; the next migration on a working disk settles the rest.
     #[test]
     fn persistent_call_failures_end_with_leftovers() {
+        let mut given_up = BTreeSet::new();
         for errno in [Errno::IO, Errno::NOSPC, Errno::BUSY] {
             for at in 1.. {
                 let Some((mut harness, _)) = until(at, FaultMode::KeepsFailing(errno)) else {
@@ -254,6 +262,7 @@ mod tests {
                 let migration = harness.migration(&id);
                 let left = !migration.leftovers.is_empty();
                 assert!(left || migration.phase == MigrationPhase::Finished, "{context}");
+                given_up.extend(left.then_some(migration.phase));
                 // Once the disk works again, the next migration settles the rest.
                 let again = harness.request("89abcdef");
                 let runner = harness.runner(Files::default());
@@ -264,6 +273,48 @@ mod tests {
                 harness.check_end(&context);
             }
         }
+        // Both last steps were given up at times.
+        let both = BTreeSet::from([MigrationPhase::Finished, MigrationPhase::Failed]);
+        assert_eq!(given_up, both);
+    }
+
+    /// The write begins before the undo, which waits for its end, and ends before the undo can
+    /// compare anything.
+    #[test]
+    fn undo_sees_write_that_it_waited_for() {
+        let mut harness = Harness::new();
+        harness.without_keychain();
+        let runner = harness.runner(Files::default());
+        let id = harness.request("0123abcd");
+        harness.run(&runner, &id, &|| false);
+        let database = harness.database();
+        let writer = rusqlite::Connection::open(&database).expect("opened");
+        writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO stamp VALUES (1)").expect("written");
+        let already = descriptors_of(&database);
+        harness.command(Command::UndoMigration { migration: id.clone(), actor: Actor::default() });
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let writes = scope.spawn(|| {
+                while descriptors_of(&database) == already && !is_over.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+                writer.execute_batch("COMMIT").expect("committed");
+                drop(writer);
+            });
+            harness.run(&runner, &id, &|| false);
+            is_over.store(true, Ordering::Relaxed);
+            writes.join().expect("written");
+        });
+        let migration = harness.migration(&id);
+        assert_eq!(migration.phase, MigrationPhase::Finished);
+        assert!(migration.fault.as_ref().is_some_and(|f| f.message.contains("written to")));
+        assert!(harness.is_new());
+    }
+
+    /// Returns how often this process has a file open.
+    fn descriptors_of(path: &Path) -> usize {
+        let open = std::fs::read_dir("/proc/self/fd").expect("this process").flatten();
+        open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to == path)).count()
     }
 
     #[test]

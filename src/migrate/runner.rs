@@ -5,6 +5,7 @@
 //! runner holds the locks that keep other programs out. They end with the process. The next process
 //! takes them again and then checks that nothing changed in between.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -13,11 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::context::{EffectLock, Held, MigrationRunner, Progress, Task};
 use crate::file_names::Names;
 use crate::files::{self, Files};
-use crate::manifest::{self, ReadManifest};
 use crate::recipe::{Keychain, Network, OnConflict, Recipe, Work};
 use crate::recipes::Recipes;
-use crate::source::{self, CopyProgress, Source};
-use crate::{app_lock, build, copy, flip, inspect, recipes, secrets, sqlite, undo};
+use crate::{build, copy, copy_source, flip, inspect, recipes, secrets, sqlite, undo};
 use groundskeeper_core::event::MigrationPlan;
 use groundskeeper_core::{
     Code, Fault, Migration, MigrationId, MigrationOutcome as Outcome, MigrationStep as Step,
@@ -77,8 +76,10 @@ impl MigrationRunner {
         step: Step,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Outcome, Fault> {
+        let alone = Cell::new(false);
         let work = || {
             let _lock = self.lock(&migration.id)?;
+            alone.set(true);
             let recipe = self.recipe(migration, step)?;
             let names = Names::of(migration, &*recipe);
             let task = Task { runner: self, migration, recipe: &*recipe, names, cancelled };
@@ -90,15 +91,12 @@ impl MigrationRunner {
             let message = format!("step {} panicked: {text}", step.as_str());
             Err(Fault::new(Code::Defect, message, "please report this"))
         });
-        let over = match &outcome {
-            Ok(Outcome::SourceInspected(found)) => !found.old,
-            Ok(Outcome::CleanedUp(_) | Outcome::StagingDropped(_) | Outcome::Returned(_)) => true,
-            Ok(_) => false,
-            Err(_) => step == Step::ReturnBackup,
-        };
         // Locks that stayed here would keep the application out of its database.
-        if over {
-            self.unlock_all(&migration.id);
+        if is_over(migration, step, &outcome) {
+            self.release(&migration.id);
+            if alone.get() {
+                self.remove_scratch(&migration.id);
+            }
         }
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&migration.id);
         outcome
@@ -198,8 +196,13 @@ impl MigrationRunner {
         change(held.entry(id.clone()).or_default())
     }
 
-    fn unlock_all(&self, id: &MigrationId) {
+    /// Releases the locks that a migration held between its effects.
+    fn release(&self, id: &MigrationId) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// Removes the scratch files of a migration that has ended, and the file of its lock.
+    fn remove_scratch(&self, id: &MigrationId) {
         for suffix in files::SUFFIXES {
             drop(std::fs::remove_file(self.home.join(format!("{id}.again{suffix}"))));
         }
@@ -208,11 +211,23 @@ impl MigrationRunner {
     }
 }
 
+/// Returns whether the migration ends with this outcome of its step: a step that fails ends it when
+/// no other step follows and the core owes no further attempt.
+fn is_over(migration: &Migration, step: Step, outcome: &Result<Outcome, Fault>) -> bool {
+    let is_last = matches!(step, Step::CleanUp | Step::DropStaging | Step::ReturnBackup);
+    match outcome {
+        Ok(Outcome::SourceInspected(found)) => !found.old,
+        Ok(Outcome::CleanedUp(_) | Outcome::StagingDropped(_) | Outcome::Returned(_)) => true,
+        Ok(_) => false,
+        Err(fault) => is_last && !migration.is_retried(step, fault),
+    }
+}
+
 impl Task<'_> {
     fn perform(&self, step: Step) -> Result<Outcome, Fault> {
         let outcome = match step {
             Step::InspectSource => inspect::inspect(self),
-            Step::CopySource => crate::copy_source::copy(self),
+            Step::CopySource => copy_source::copy(self),
             Step::NormaliseSource => copy::normalise(self),
             Step::BuildStaging => build::build(self),
             Step::WriteSecrets => secrets::write(self),
@@ -277,92 +292,6 @@ impl Task<'_> {
             return self.names.secrets.clone().filter(|path| path.exists());
         }
         self.names.secrets_backup.clone().filter(|_| had)
-    }
-
-    /// Takes the application's lock if its file is there and the lock is free. Taking it also
-    /// removes what a killed holder left beside it.
-    ///
-    /// # Errors
-    /// `database_in_use`, transient, when another process holds the lock.
-    pub(super) fn own_if_free(&self) -> Result<(), Fault> {
-        self.runner.with_held(self.id(), |held| {
-            if held.owner.is_none() {
-                let taken = app_lock::acquire(self.recipe, &self.names.database, true);
-                held.owner = taken.map_err(Fault::transient)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Checks that the manifest is still the one that this migration wrote. A program without this
-    /// log may have settled it since, and then the files of this migration are no longer intact.
-    fn still_ours(&self) -> Result<(), Fault> {
-        let found = manifest::read(&self.names.manifest);
-        let ours = matches!(&found, ReadManifest::Manifest(manifest) if manifest.nonce == self.id().as_str());
-        let fine = match &self.migration.copy {
-            _ if self.migration.plan.dry_run => true,
-            // Nothing is made yet. An unreadable manifest was inspected and may be overwritten.
-            None => !matches!(&found, ReadManifest::Manifest(_)) || ours,
-            Some(copy) => {
-                let kept = self.names.secrets_backup.as_deref().is_some_and(Path::exists);
-                ours && (kept || !copy.has_secrets)
-            }
-        };
-        if fine {
-            return Ok(());
-        }
-        let database = self.names.database.display();
-        let message = format!("another process settled the migration of {database}");
-        let hint = "migrate again; nothing was lost";
-        Err(Fault::new(Code::DatabaseInUse, message, hint))
-    }
-
-    /// Like [`Self::hold`], and checks the manifest; for every step after the inspection.
-    pub(super) fn hold_and_check(&self) -> Result<(), Fault> {
-        self.hold()?;
-        self.still_ours()
-    }
-
-    /// Keeps other programs out of the database. After a restart it also checks for a change since.
-    pub(super) fn hold(&self) -> Result<(), Fault> {
-        let rehearsal = self.migration.plan.dry_run;
-        self.runner.with_held(self.id(), |held| {
-            if held.owner.is_none() {
-                held.owner = app_lock::acquire(self.recipe, &self.names.database, rehearsal)?;
-            }
-            if held.source.is_none() && self.names.database.exists() {
-                // The fingerprint is taken first: opening the database may move its log into it.
-                let now = sqlite::fingerprint(&self.names.database);
-                let source = held.source.insert(Source::hold(&self.names.database)?);
-                self.compare(source, &now)?;
-            }
-            Ok(())
-        })
-    }
-}
-
-impl Task<'_> {
-    /// Checks that the database still has the content that was copied. A different fingerprint is
-    /// no proof of a change: a reader or an interrupted flip may have moved the log into the
-    /// database. Then the content is copied again and the checksums are compared.
-    fn compare(&self, source: &Source, fingerprint: &str) -> Result<(), Fault> {
-        let Some(copied) = &self.migration.copy else { return Ok(()) };
-        if copied.fingerprint == fingerprint {
-            return Ok(());
-        }
-        let again = self.runner.home.join(format!("{}.again", self.id()));
-        let fail = paths::failed("remove", &again);
-        self.files().remove_set(&again).map_err(&fail)?;
-        sqlite::create_private(&again)?;
-        let progress_of_copy = CopyProgress { progress: &|_, _| (), cancelled: self.cancelled };
-        let plain = source.shared_file();
-        let checksum = source::copy(Some(&plain), &self.names.database, &again, &progress_of_copy)?;
-        self.files().remove_set(&again).map_err(&fail)?;
-        if checksum == copied.checksum {
-            Ok(())
-        } else {
-            Err(sqlite::changed(&self.names.database))
-        }
     }
 }
 

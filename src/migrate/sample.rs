@@ -11,7 +11,7 @@ use super::files::Files;
 use super::recipe::{Built, Keychain, Network, Recipe, Recognised, Secrets, Work};
 use super::recipes::Recipes;
 use super::recipes::folder::Folder;
-use super::{MigrationRunner, sqlite};
+use super::{MigrationRunner, app_lock, sqlite};
 use groundskeeper_core::event::{Actor, MigrationPlan};
 use groundskeeper_core::{
     Code, Command, Ended, Fault, Migration, MigrationId, MigrationPhase, Record, Settlement, State,
@@ -297,6 +297,12 @@ impl Harness {
             let fine = new && entry.path().is_dir() || name.ends_with(".lock");
             assert!(fine, "{context}: {name} is left");
         }
+    }
+
+    /// Checks that the application can take its lock.
+    pub(super) fn assert_unlocked(&self, context: &str) {
+        let taken = app_lock::acquire(&Sample::new(), &self.database(), false);
+        assert!(taken.is_ok_and(|owner| owner.is_some()), "{context}: the lock is kept");
     }
 
     pub(super) fn assert_over(&self, id: &MigrationId, context: &str) {

@@ -95,11 +95,15 @@ pub fn open_private(path: &Path) -> Result<Connection, Fault> {
 
 /// Locks all other connections out of a database and moves its log into the file.
 ///
-/// With `since`, it first checks that the database still has that fingerprint.
+/// `check` runs under the lock, before the log is moved: what it finds stays true while the lock is
+/// held.
 ///
 /// # Errors
-/// `database_in_use` when another connection has the database open, or has written to it.
-pub fn hold_exclusively(path: &Path, since: Option<&str>) -> Result<ExclusiveDatabase, Fault> {
+/// `database_in_use` when another connection has the database open; the fault of `check`.
+pub fn hold_exclusively(
+    path: &Path,
+    check: impl FnOnce() -> Result<(), Fault>,
+) -> Result<ExclusiveDatabase, Fault> {
     let plain = File::options().read(true).write(true).open(path);
     let plain = plain.map_err(paths::failed("open", path))?;
     let database = open(path)?;
@@ -107,9 +111,7 @@ pub fn hold_exclusively(path: &Path, since: Option<&str>) -> Result<ExclusiveDat
     // In exclusive mode the lock outlives the transaction; a checkpoint cannot run inside one.
     let alone = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;";
     database.execute_batch(alone).map_err(failed("lock", path))?;
-    if since.is_some_and(|since| since != fingerprint(path)) {
-        return Err(changed(path));
-    }
+    check()?;
     checkpoint(&database, path)?;
     Ok(ExclusiveDatabase { _database: database, plain })
 }

@@ -6,6 +6,8 @@ use super::files::with_suffix;
 use super::{secrets, sqlite};
 use crate::app_lock;
 use crate::context::Task;
+use crate::secrets::Kept;
+use crate::sqlite::ExclusiveDatabase;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
 use groundskeeper_files::paths;
@@ -20,14 +22,14 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let owner = app_lock::acquire(task.recipe, &names.database, false);
     let _owner = if returned { owner.map_err(Fault::transient)? } else { owner? };
     if !returned {
-        refuse_if_changed(task)?;
-        if secrets.keychain {
-            return Err(refused("the migration replaced secrets in the system's keychain"));
+        for path in [&names.backup, &names.database] {
+            if !path.exists() {
+                return Err(refused(&format!("{} does not exist", path.display())));
+            }
         }
-        if secrets.changed {
-            return Err(refused("the secrets file was changed after the migration"));
-        }
-        put_back(task)?;
+        // Compared under the lock: a write that ended while this waited for the lock is seen.
+        let check = || refuse_if_changed(task, &secrets);
+        put_back(task, sqlite::hold_exclusively(&names.database, check)?)?;
     }
     point("undo.returned");
     if let (Some(old), Some(path)) = (&secrets.old, &names.secrets) {
@@ -42,9 +44,8 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     Ok(MigrationOutcome::Returned(paths::to_host(&names.undone)))
 }
 
-fn put_back(task: &Task<'_>) -> Result<(), Fault> {
+fn put_back(task: &Task<'_>, database_lock: ExclusiveDatabase) -> Result<(), Fault> {
     let (names, files) = (&task.names, task.files());
-    let database_lock = sqlite::hold_exclusively(&names.database, None)?;
     let synced = files.sync_open(database_lock.file(), &names.database);
     synced.map_err(paths::failed("sync", &names.database))?;
     // The log is in the synced file now. A sidecar that stayed would be read with the old database.
@@ -64,18 +65,17 @@ fn put_back(task: &Task<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Refuses when the new database was written to since its installation: those rows would be lost.
-fn refuse_if_changed(task: &Task<'_>) -> Result<(), Fault> {
-    let names = &task.names;
-    if !names.backup.exists() {
-        return Err(refused(&format!("{} does not exist", names.backup.display())));
-    }
-    if !names.database.exists() {
-        return Err(refused(&format!("{} does not exist", names.database.display())));
-    }
-    let (then, now) = (&task.migration.installed, sqlite::fingerprint(&names.database));
-    if *then != now {
+/// Refuses when the new database or a secret was written to since the installation: an undo would
+/// lose that.
+fn refuse_if_changed(task: &Task<'_>, secrets: &Kept) -> Result<(), Fault> {
+    if task.migration.installed != sqlite::fingerprint(&task.names.database) {
         return Err(refused("the new database was written to after its installation"));
+    }
+    if secrets.keychain {
+        return Err(refused("the migration replaced secrets in the system's keychain"));
+    }
+    if secrets.changed {
+        return Err(refused("the secrets file was changed after the migration"));
     }
     Ok(())
 }

@@ -216,17 +216,26 @@ impl Migration {
     }
 
     fn failed(&self, now: Time, step: Step, fault: Fault) -> Vec<Event> {
-        let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
-        // Removals are retried after any failure: giving up leaves private files behind.
-        let again = fault.transient || matches!(step, Step::CleanUp | Step::DropStaging);
-        if again && attempts < policy::attempts_max(step) {
-            let migration = self.id.clone();
+        if self.is_retried(step, &fault) {
+            let (migration, attempts) = (self.id.clone(), self.attempts_with_this());
             let retry_at = now.after(policy::retry_delay(attempts));
             let step = step.as_str().to_owned();
             let failed = MigrationAttemptFailed { migration, step, attempts, retry_at, fault };
             return vec![failed.into()];
         }
         self.give_up(step, fault)
+    }
+
+    /// Returns whether a step that failed with this fault is owed again, after a delay.
+    #[must_use]
+    pub fn is_retried(&self, step: Step, fault: &Fault) -> bool {
+        // Removals are retried after any failure: giving up leaves private files behind.
+        let again = fault.transient || matches!(step, Step::CleanUp | Step::DropStaging);
+        again && self.attempts_with_this() < policy::attempts_max(step)
+    }
+
+    fn attempts_with_this(&self) -> u32 {
+        self.owed.as_ref().map_or(0, |owed| owed.attempts).saturating_add(1)
     }
 
     /// Returns the events that end a step without success.
