@@ -1,4 +1,5 @@
-//! The program as a whole: the flags that every verb takes, and the examples at the end of its help.
+//! The program as a whole: the flags that every verb takes, and the examples at the end of its
+//! help.
 
 use std::path::PathBuf;
 
