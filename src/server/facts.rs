@@ -1,5 +1,5 @@
-//! Applies what a host reports about its environments to their rows. It makes no change of status by
-//! itself: `store::change` does.
+//! Applies what a host reports about its environments to their rows. It makes no change of status
+//! by itself: `store::change` does.
 
 use rusqlite::{OptionalExtension as _, Transaction};
 

@@ -6,10 +6,11 @@
 //! secret of a host, only hashes of keys.
 //!
 //! `transitions` defines the legal changes of a row (pure), `catalog` opens the database, `store`
-//! writes environments, `facts` applies to them what hosts report, `threads`, `operations` and `answers` write their own
-//! tables, `registry` holds the open sessions, `host_session` is one of them, and `sync` translates
-//! between its messages and the catalogue. `app` is what handlers share, `routes` maps addresses to
-//! handlers in `environments`, `workspace` and `connections`; `run` starts and stops them all.
+//! writes environments, `facts` applies to them what hosts report, `threads`, `operations` and
+//! `answers` write their own tables, `registry` holds the open sessions, `host_session` is one of
+//! them, and `sync` translates between its messages and the catalogue. `app` is what handlers
+//! share, `routes` maps addresses to handlers in `environments`, `workspace` and `connections`;
+//! `run` starts and stops them all.
 
 pub mod run;
 pub mod types;

@@ -1,6 +1,7 @@
-//! Reads and writes environment rows. Every change of status goes through [`change`], which compares
-//! before it sets: a change that does not fit leaves the row as it is, and the result is the reason.
-//! What a host reports about its environments is applied in `facts`, through the same function.
+//! Reads and writes environment rows. Every change of status goes through [`change`], which
+//! compares before it sets: a change that does not fit leaves the row as it is, and the result is
+//! the reason. What a host reports about its environments is applied in `facts`, through the same
+//! function.
 
 use rusqlite::OptionalExtension as _;
 use rusqlite::{Row, Transaction};

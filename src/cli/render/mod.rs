@@ -1,5 +1,5 @@
-//! Text for people: tables, progress steps, and errors with their causes and the next step. It never
-//! asks the daemon; it is given what it shows.
+//! Text for people: tables, progress steps, and errors with their causes and the next step. It
+//! never asks the daemon; it is given what it shows.
 
 mod archives;
 mod environments;
