@@ -268,12 +268,17 @@ fn missing_rescue_is_rebuilt_before_purge() {
 #[test]
 fn damaged_git_data_never_blocks_removal() {
     type Damage = fn(&Harness, &Path, &Path);
-    let cases: [(&str, Damage); 8] = [
+    let cases: [(&str, Damage); 10] = [
         ("index", |_, admin, _| std::fs::write(admin.join("index"), "garbage").expect("written")),
         ("cut index", |_, admin, _| {
             let index = std::fs::read(admin.join("index")).expect("read");
             std::fs::write(admin.join("index"), &index[..100]).expect("written");
         }),
+        ("half an index", |_, admin, _| {
+            let index = std::fs::read(admin.join("index")).expect("read");
+            std::fs::write(admin.join("index"), &index[..index.len() / 2]).expect("written");
+        }),
+        ("no registration", |_, admin, _| std::fs::remove_dir_all(admin).expect("removed")),
         ("no index", |_, admin, _| std::fs::remove_file(admin.join("index")).expect("removed")),
         ("HEAD", |_, admin, _| std::fs::write(admin.join("HEAD"), "\0\0").expect("written")),
         ("no HEAD", |_, admin, _| std::fs::remove_file(admin.join("HEAD")).expect("removed")),
@@ -297,6 +302,10 @@ fn damaged_git_data_never_blocks_removal() {
         let path = harness.new_env("demo", &repo, &[]);
         harness.write(&path.join("work"), "work\n");
         harness.write(&path.join("README"), "changed\n");
+        harness.write(&path.join("later"), "later\n");
+        harness.git(&path, &["add", "later"]);
+        harness.git(&path, &["commit", "-qm", "later"]);
+        let last = harness.git(&path, &["rev-parse", "HEAD"]);
         let admin = PathBuf::from(harness.git(&path, &["rev-parse", "--absolute-git-dir"]));
         damage(&harness, &admin, &path);
         let begun = std::time::Instant::now();
@@ -310,6 +319,7 @@ fn damaged_git_data_never_blocks_removal() {
             continue;
         }
         harness.ok(&["restore", "demo"]);
+        assert_eq!(harness.git(&path, &["rev-parse", "HEAD"]), last, "{name}: the last commit");
         let status = harness.git(&path, &["status", "--porcelain"]);
         let mut lines: Vec<&str> = status.lines().map(str::trim).collect();
         lines.sort_unstable();

@@ -17,6 +17,7 @@ use crate::core::{Code, Environment, Fault, Inspection};
 use crate::world::effects::collect::Collector;
 use crate::world::effects::context::Task;
 use crate::world::effects::rebuildable::Folders;
+use crate::world::effects::rescuer::Rescuer;
 use crate::world::effects::seen::Seen;
 use crate::world::effects::{clean_check, hidden_edits, integration, nested_work};
 use crate::world::fs::{paths, removal};
@@ -56,6 +57,7 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Inspection, Fault> {
         );
         return Ok(Inspection {
             unsaved: vec![line],
+            head: head_of_files(task, &admin),
             rescue: true,
             nested: true,
             ..Inspection::default()
@@ -82,10 +84,19 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Inspection, Fault> {
         // still goes to the trash.
         Err(fault) if force && !task.cancel.is_cancelled() => {
             let unsaved = vec![format!("could not be inspected: {fault}")];
-            Ok(Inspection { unsaved, rescue: true, ..Inspection::default() })
+            let head = head_of_files(task, &admin);
+            Ok(Inspection { unsaved, head, rescue: true, ..Inspection::default() })
         }
         Err(fault) => Err(fault.transient()),
     }
+}
+
+/// Returns the commit that HEAD names, read without the index; where HEAD is damaged, the tip of the
+/// environment's branch. A restore begins there: at the base, a file that only later commits track
+/// would be one that git ignores, and the next removal would not save it.
+fn head_of_files(task: &Task<'_>, admin: &Path) -> String {
+    let head = Rescuer::of(task).head(&Heads::read(admin));
+    head.ok().flatten().unwrap_or_default()
 }
 
 /// Inspects an environment whose directory is not at its path. If it is gone, the teardown goes on;
