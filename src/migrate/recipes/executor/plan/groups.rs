@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::{Auth, Slot};
+use crate::config::Auth;
 use crate::losses::{Cause, Losses};
-use crate::plan::target::{Input, SecretOp, SecretRef, Target};
+use crate::plan::group::{Group, filled, is_client, used_by_state};
+use crate::plan::stored_secrets::StoredSecrets;
+use crate::plan::target::{Input, Target};
 use crate::scope::Owner;
-use crate::snapshot::{Binding, Connection, Secret, Snapshot, key};
+use crate::snapshot::{Binding, Connection, Snapshot, key};
 use crate::{js, slug};
 
-/// Provider of a secret that has no row, as the original assumes it.
-const PROVIDER_UNKNOWN: &str = "workos-vault";
 /// Lifetime of a machine's token whose row has no expiry, in milliseconds.
 const MACHINE_TOKEN_MS: f64 = 3_600_000.0;
 
@@ -23,24 +23,12 @@ pub(super) struct Groups<'a> {
     /// Resources that servers named, by [`key`] of scope and source.
     resources: &'a BTreeMap<String, String>,
     losses: &'a Losses,
-    secrets: BTreeMap<(&'a str, &'a str), &'a Secret>,
+    pub(super) secrets: StoredSecrets<'a>,
     connections: BTreeMap<String, &'a Connection>,
     sources: BTreeSet<String>,
     pub(super) targets: Vec<Target>,
-    pub(super) ops: Vec<SecretOp>,
     pub(super) warnings: Vec<String>,
-    pub(super) consumed: BTreeSet<(String, String)>,
     bound: BTreeSet<String>,
-}
-
-/// The bindings of one scope and source, with their common data.
-struct Group<'a> {
-    scope: &'a str,
-    source: &'a str,
-    source_scope: &'a str,
-    owner: Owner,
-    slots: Option<&'a BTreeMap<String, Slot>>,
-    bindings: &'a [&'a Binding],
 }
 
 impl<'a> Groups<'a> {
@@ -51,7 +39,6 @@ impl<'a> Groups<'a> {
         resources: &'a BTreeMap<String, String>,
         losses: &'a Losses,
     ) -> Self {
-        let secrets = snapshot.secrets.iter().map(|s| ((s.scope.as_str(), s.id.as_str()), s));
         let connections = snapshot.connections.iter().map(|c| (key(&c.scope, &c.id), c));
         Self {
             snapshot,
@@ -59,13 +46,11 @@ impl<'a> Groups<'a> {
             now_ms,
             resources,
             losses,
-            secrets: secrets.collect(),
+            secrets: StoredSecrets::new(&snapshot.secrets, losses),
             connections: connections.collect(),
             sources: snapshot.sources.iter().map(|s| key(&s.scope, &s.id)).collect(),
             targets: Vec::new(),
-            ops: Vec::new(),
             warnings: Vec::new(),
-            consumed: BTreeSet::new(),
             bound: BTreeSet::new(),
         }
     }
@@ -169,42 +154,17 @@ impl<'a> Groups<'a> {
         let state = &connection.state;
         let provider =
             if connection.provider == "oauth2" { "file" } else { &connection.provider }.to_owned();
-        let take = |groups: &mut Self, id: Option<&String>| {
+        let mut take = |id: Option<&String>| {
             let id = filled(id)?;
-            Some(groups.store_secret(group, &provider, group.scope, id))
+            Some(self.secrets.store(group, &provider, group.scope, id))
         };
-        let access = take(self, connection.access.as_ref());
-        let refresh = take(self, connection.refresh.as_ref());
-        let client_secret = state.client_secret.as_ref().map(|(id, scope)| {
-            let scope = self.scope_of(group, id, scope.as_deref());
-            self.store_secret(group, &provider, &scope, id)
-        });
-        let reference = state.client_id_secret.as_ref().map(|(id, scope)| {
-            let scope = self.scope_of(group, id, scope.as_deref());
-            self.reference(group, &scope, id)
-        });
-        if state.client_id.is_none() && reference.is_none() {
-            self.warnings.push(format!(
-                "OAuth connection \"{id}\" has no client id or client-id secret reference; \
-                 migrated oauth_client will need repair."
-            ));
-        }
-        let used = used_by_state(group, binding, state);
+        let access = take(connection.access.as_ref());
+        let refresh = take(connection.refresh.as_ref());
+        let oauth = self.client(group, id, connection, &provider);
         let label = connection.label.clone();
-        let resource = self.resources.get(&key(group.source_scope, group.source)).cloned();
-        let oauth = Input {
-            client_id: state.client_id.clone().unwrap_or_default(),
-            reference,
-            token_url: state.token_url.clone(),
-            authorization_url: state.authorization_url.clone(),
-            metadata_url: state.metadata_url.clone(),
-            grant: state.grant(),
-            resource: resource.or_else(|| state.resource.clone()),
-            secret: client_secret,
-        };
         self.targets.push(Target {
             name: slug::identifier(label.as_deref().unwrap_or("account"), "account"),
-            template: self.slot(group, &binding.slot).method,
+            template: group.slot(self.losses, &binding.slot).method,
             provider,
             items: access.into_iter().map(|item| ("token".to_owned(), item)).collect(),
             label,
@@ -214,7 +174,43 @@ impl<'a> Groups<'a> {
             oauth: Some(oauth),
             ..group.target()
         });
-        used
+        used_by_state(group, binding, state)
+    }
+
+    /// Plans the client of an OAuth connection, with its secrets.
+    fn client(
+        &mut self,
+        group: &Group<'_>,
+        id: &str,
+        connection: &Connection,
+        provider: &str,
+    ) -> Input {
+        let state = &connection.state;
+        let secret = state.client_secret.as_ref().map(|(id, scope)| {
+            let scope = self.secrets.scope_of(group, id, scope.as_deref());
+            self.secrets.store(group, provider, &scope, id)
+        });
+        let reference = state.client_id_secret.as_ref().map(|(id, scope)| {
+            let scope = self.secrets.scope_of(group, id, scope.as_deref());
+            self.secrets.reference(group, &scope, id)
+        });
+        if state.client_id.is_none() && reference.is_none() {
+            self.warnings.push(format!(
+                "OAuth connection \"{id}\" has no client id or client-id secret reference; \
+                 migrated oauth_client will need repair."
+            ));
+        }
+        let resource = self.resources.get(&key(group.source_scope, group.source)).cloned();
+        Input {
+            client_id: state.client_id.clone().unwrap_or_default(),
+            reference,
+            token_url: state.token_url.clone(),
+            authorization_url: state.authorization_url.clone(),
+            metadata_url: state.metadata_url.clone(),
+            grant: state.grant(),
+            resource: resource.or_else(|| state.resource.clone()),
+            secret,
+        }
     }
 
     /// Plans a connection with secrets. Returns the bindings that it uses. The new schema has one
@@ -231,7 +227,8 @@ impl<'a> Groups<'a> {
             })
             .collect();
         let (scope, source) = (group.scope, group.source);
-        let Some(provider) = named.first().map(|(_, scope, id)| self.provider(scope, id)) else {
+        let Some(provider) = named.first().map(|(_, scope, id)| self.secrets.provider(scope, id))
+        else {
             self.warnings.push(format!(
                 "Skipped binding group \"{source}\" in scope \"{scope}\": its secret bindings \
                  reference no secrets."
@@ -240,7 +237,7 @@ impl<'a> Groups<'a> {
         };
         // As in the original, all secrets of the connection go to the first one's provider.
         let providers: BTreeSet<String> =
-            named.iter().map(|(_, s, id)| self.provider(s, id)).collect();
+            named.iter().map(|(_, s, id)| self.secrets.provider(s, id)).collect();
         if providers.len() > 1 {
             self.warnings.push(format!(
                 "Connection \"{source}\" in scope \"{scope}\" uses multiple secret providers; v2 \
@@ -249,12 +246,12 @@ impl<'a> Groups<'a> {
         }
         let mut target = Target { provider: provider.clone(), ..group.target() };
         for (binding, scope, id) in &named {
-            let item = self.store_secret(group, &provider, scope, id);
-            self.fill(group, &mut target, binding, item);
+            let item = self.secrets.store(group, &provider, scope, id);
+            group.fill(self.losses, &mut target, binding, item);
         }
         let distinct: BTreeSet<(&str, &str)> = named.iter().map(|(_, s, id)| (*s, *id)).collect();
         target.name = match distinct.first() {
-            Some((scope, id)) if distinct.len() == 1 => self.secret_name(scope, id),
+            Some((scope, id)) if distinct.len() == 1 => self.secrets.name(scope, id),
             _ => "api-key".to_owned(),
         };
         self.targets.push(target);
@@ -267,16 +264,9 @@ impl<'a> Groups<'a> {
         let name = "inline".to_owned();
         let mut target = Target { name, provider: "file".to_owned(), ..group.target() };
         for binding in texts {
-            let item =
-                slug::item_id(group.scope, &format!("text:{}:{}", group.source, binding.slot));
-            self.ops.push(SecretOp {
-                provider: "file".to_owned(),
-                owner: group.owner.clone(),
-                item: item.clone(),
-                from: None,
-                literal: Some(binding.text.clone().unwrap_or_default()),
-            });
-            self.fill(group, &mut target, binding, item);
+            let text = binding.text.as_deref().unwrap_or_default();
+            let item = self.secrets.store_text(group, &binding.slot, text);
+            group.fill(self.losses, &mut target, binding, item);
         }
         self.targets.push(target);
         texts.to_vec()
@@ -309,135 +299,9 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// Sets the secret of a variable. The last binding wins, and decides the connection's template
-    /// too.
-    fn fill(&self, group: &Group<'_>, target: &mut Target, binding: &Binding, item: String) {
-        let Binding { scope, source, slot, .. } = binding;
-        let stands = self.slot(group, slot);
-        let filled = target.items.iter().zip(&target.slots);
-        let earlier = filled.filter(|((v, i), _)| *v == stands.variable && *i != item);
-        for (_, lost) in earlier {
-            let name = || {
-                let variable = &stands.variable;
-                format!(
-                    "scope {scope:?} source {source:?} slot {slot:?} for {variable:?} from slot {lost:?}"
-                )
-            };
-            self.losses.note(Cause::VariableTaken, name);
-        }
-        target.slots.push(slot.clone());
-        target.template = stands.method;
-        target.items.push((stands.variable, item));
-    }
-
-    fn slot(&self, group: &Group<'_>, slot: &str) -> Slot {
-        if let Some(slot) = group.slots.and_then(|slots| slots.get(slot)) {
-            return slot.clone();
-        }
-        if group.slots.is_some() {
-            let name =
-                || format!("scope {:?} source {:?} slot {slot:?}", group.scope, group.source);
-            self.losses.note(Cause::SlotUnknown, name);
-        }
-        Slot { method: "apiKey".to_owned(), variable: "token".to_owned() }
-    }
-
-    /// Plans to store a secret under its new id. Returns that id.
-    fn store_secret(&mut self, group: &Group<'_>, provider: &str, scope: &str, id: &str) -> String {
-        let item = slug::item_id(scope, id);
-        let from = self.reference(group, scope, id);
-        self.ops.push(SecretOp {
-            provider: provider.to_owned(),
-            owner: group.owner.clone(),
-            item: item.clone(),
-            from: Some(from),
-            literal: None,
-        });
-        item
-    }
-
-    /// Returns a reference to a secret, and marks the secret as used.
-    fn reference(&mut self, group: &Group<'_>, scope: &str, id: &str) -> SecretRef {
-        self.consumed.insert((scope.to_owned(), id.to_owned()));
-        if !self.secrets.contains_key(&(scope, id)) {
-            let name = || format!("secret {id:?} of scope {scope:?} for source {:?}", group.source);
-            self.losses.note(Cause::SecretDangling, name);
-        }
-        SecretRef { scope: scope.to_owned(), id: id.to_owned(), provider: self.provider(scope, id) }
-    }
-
-    fn provider(&self, scope: &str, id: &str) -> String {
-        let known = self.secrets.get(&(scope, id)).map(|secret| secret.provider.clone());
-        known.unwrap_or_else(|| PROVIDER_UNKNOWN.to_owned())
-    }
-
-    /// Returns the scope of a client's secret: the stated one, else the source's scope if the
-    /// secret has a row there, else the group's.
-    fn scope_of(&self, group: &Group<'_>, id: &str, stated: Option<&str>) -> String {
-        let at_source = self.secrets.contains_key(&(group.source_scope, id));
-        let guess = if at_source { group.source_scope } else { group.scope };
-        stated.unwrap_or(guess).to_owned()
-    }
-
-    fn secret_name(&self, scope: &str, id: &str) -> String {
-        let name = self.secrets.get(&(scope, id)).map_or("", |secret| js::trim(&secret.name));
-        let name = if name.is_empty() { String::new() } else { slug::identifier(name, "") };
-        if name.is_empty() { slug::identifier(id, "api-key") } else { name }
-    }
-
     fn expiry(&self, connection: &Connection) -> Option<String> {
         let made_up =
             connection.state.machine.then_some(js::from_whole(self.now_ms) + MACHINE_TOKEN_MS);
         connection.expires.or(made_up).map(js::truncate)
     }
-}
-
-impl Group<'_> {
-    /// Returns a connection of this group without name, template and credentials.
-    fn target(&self) -> Target {
-        Target {
-            scope: self.scope.to_owned(),
-            source_scope: self.source_scope.to_owned(),
-            source: self.source.to_owned(),
-            integration: self.source.to_owned(),
-            owner: self.owner.clone(),
-            name: String::new(),
-            template: String::new(),
-            provider: String::new(),
-            items: Vec::new(),
-            slots: Vec::new(),
-            label: None,
-            refresh: None,
-            expires: None,
-            oauth_scope: None,
-            oauth: None,
-            client: None,
-        }
-    }
-}
-
-/// Returns whether a binding is for the client of an OAuth connection.
-fn is_client(binding: &Binding) -> bool {
-    let slot = &binding.slot;
-    slot.starts_with("oauth2:")
-        && (slot.ends_with(":client-id") || slot.ends_with(":client-secret"))
-}
-
-/// Returns the bindings that an OAuth connection uses: its own, and those of secrets that the
-/// connection's state names as well.
-fn used_by_state<'b>(
-    group: &Group<'b>,
-    binding: &'b Binding,
-    state: &crate::oauth::State,
-) -> Vec<&'b Binding> {
-    let ids = [&state.client_id_secret, &state.client_secret];
-    let ids: Vec<&str> = ids.into_iter().flatten().map(|(id, _)| id.as_str()).collect();
-    let same = |b: &&Binding| {
-        std::ptr::eq(*b, binding) || b.secret.as_deref().is_some_and(|id| ids.contains(&id))
-    };
-    group.bindings.iter().copied().filter(same).collect()
-}
-
-fn filled(text: Option<&String>) -> Option<&str> {
-    text.map(String::as_str).filter(|text| !text.is_empty())
 }

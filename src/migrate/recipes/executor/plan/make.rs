@@ -7,6 +7,7 @@ use super::clashes::{ClashOutcome, ClashOutcomes, Clashes, Verdict};
 use super::clients;
 use super::groups::Groups;
 use super::policies::{self, Carried, Counts};
+use super::stored_secrets::StoredSecrets;
 use crate::losses::{Cause, Losses};
 use crate::plan::target::{Client, SecretOp, SecretRef, Target};
 use crate::scope::Owner;
@@ -52,10 +53,11 @@ pub(crate) fn make(snapshot: &Snapshot, context: &Context<'_>) -> Result<Plan, F
     groups.plan();
     let stale: Vec<String> =
         groups.stale().iter().map(|c| format!("{:?} of scope {:?}", c.id, c.scope)).collect();
-    let Groups { targets, mut ops, mut warnings, consumed, .. } = groups;
+    let Groups { targets, secrets, mut warnings, .. } = groups;
+    let StoredSecrets { mut ops, used, .. } = secrets;
     let mut targets = placed(targets, &outcomes, losses, &mut clashes);
     let clients = clients::share(&mut targets, losses);
-    ops.extend(orphans(&snapshot.secrets, &consumed, tenant, losses));
+    ops.extend(orphans(&snapshot.secrets, &used, tenant, losses));
     let (carried, counts) = policies::carry(snapshot, tenant, &outcomes, losses, &mut warnings);
     if !stale.is_empty() {
         warnings.push(format!(

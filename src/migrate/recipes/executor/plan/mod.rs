@@ -5,9 +5,11 @@
 
 mod clashes;
 mod clients;
+mod group;
 mod groups;
 mod make;
 mod policies;
+mod stored_secrets;
 mod target;
 
 pub(crate) use clashes::{ClashOutcome, ClashOutcomes, Clashes};

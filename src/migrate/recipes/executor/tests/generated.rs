@@ -81,6 +81,17 @@ fn generated(seed: u64) -> (Old, Vec<String>) {
             (format!("sec{}", chance.below(8)), format!("con{}", chance.below(5)));
         old.binding(scope, &source, &slot, kind, [Some(&secret), Some(&connection), Some("t")]);
     }
+    add_tools(&mut old, &mut chance);
+    if chance.below(3) == 0 {
+        old.sql("CREATE TABLE mine (a); INSERT INTO mine VALUES (1)");
+    }
+    old.auth(&format!("{{{}}}", auth.join(",")));
+    let marks = marks(&old.db);
+    (old, marks)
+}
+
+/// Adds rows that refer to sources: tools, definitions, policies, stored rows and blobs.
+fn add_tools(old: &mut Old, chance: &mut Chance) {
     for n in 0..chance.below(9) {
         let (scope, source) = (chance.of(&SCOPES), format!("src{}", chance.below(6)));
         old.tool(scope, &source, &format!("tool{n}")).definition(
@@ -102,12 +113,6 @@ fn generated(seed: u64) -> (Old, Vec<String>) {
             "v",
         );
     }
-    if chance.below(3) == 0 {
-        old.sql("CREATE TABLE mine (a); INSERT INTO mine VALUES (1)");
-    }
-    old.auth(&format!("{{{}}}", auth.join(",")));
-    let marks = marks(&old.db);
-    (old, marks)
 }
 
 /// Returns the mark of every row, in the form that must appear in the result.
