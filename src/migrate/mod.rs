@@ -19,9 +19,9 @@
 //!
 //! # In a program of your own
 //!
-//! A call at every start, before anything else opens the database. It settles what an interrupted
-//! call left, and changes nothing when the database is current. Where SQL is not enough, implement
-//! [`recipe::Recipe`] in place of the scripts.
+//! One call at every start, when there is a database and before anything else opens it. It settles
+//! what an interrupted call left, and changes nothing when the database is current. Where SQL is
+//! not enough, implement [`recipe::Recipe`] in place of the scripts.
 //!
 //! ```
 //! use groundskeeper_migrate::recipes::{Recipes, folder::Folder};

@@ -1,9 +1,9 @@
 //! The recipe: what one kind of database needs to be carried to its next generation.
 //!
-//! A recipe knows schemas and rows. It never names a file, never renames, syncs, locks or retries,
-//! never writes a secret and never decides when a step runs. The engine does all of that, so that
-//! every recipe is killed and resumed in the same way. Each method may be called again after a
-//! kill, on fresh copies, and must then produce the same rows.
+//! A recipe knows schemas and rows, and the names that its application gives to files. It never
+//! renames, syncs, locks or retries, never writes a secret and never decides when a step runs. The
+//! engine does all of that, so that every recipe is killed and resumed in the same way. Each method
+//! may be called again after a kill, on fresh copies, and must then produce the same rows.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
