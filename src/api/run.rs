@@ -25,6 +25,7 @@ use crate::core::event::{Actor, ProcessStarted};
 use crate::core::model::run::Run;
 use crate::core::{Code, Command, EnvironmentId, Fault, LeaseId, RequestId};
 use crate::world::fs::paths;
+use crate::world::process;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::git_env;
 use crate::world::process::scope::RUN;
@@ -261,16 +262,18 @@ fn run_behind_gate(app: &App, wanted: RunCommand, cancel: &Cancel) -> Result<Run
     })
 }
 
-fn outcome(ended: Result<std::process::ExitStatus, Fault>) -> Result<(Option<i32>, String), Fault> {
+fn outcome(
+    ended: Result<std::process::ExitStatus, process::Error>,
+) -> Result<(Option<i32>, String), Fault> {
     use std::os::unix::process::ExitStatusExt as _;
     match ended {
         Ok(status) => {
             let why = status.signal().map(|n| format!("signal {n}")).unwrap_or_default();
             Ok((status.code(), why))
         }
-        Err(fault) if fault.code == Code::Timeout => Ok((None, "timeout".to_owned())),
-        Err(fault) if fault.code == Code::Cancelled => Ok((None, "interrupted".to_owned())),
-        Err(fault) => Err(fault),
+        Err(process::Error::Timeout { .. }) => Ok((None, "timeout".to_owned())),
+        Err(process::Error::Cancelled) => Ok((None, "interrupted".to_owned())),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -177,7 +177,12 @@ impl World {
     /// When its directory cannot be read, or `cancel` is set.
     pub fn usage(&self, env: &Environment, cancel: &Cancel) -> Result<Usage, Fault> {
         let target = paths::from_host(&env.plan.path);
-        let mut each = |count: u64| if count.is_multiple_of(256) { cancel.check() } else { Ok(()) };
+        let mut each = |count: u64| {
+            if count.is_multiple_of(256) {
+                cancel.check()?;
+            }
+            Ok(())
+        };
         let total = disk_usage::of(&target, &mut each)?;
         let mut rebuildable = Size::default();
         let git = Git::at(&target, None, cancel).within(command::LONG);

@@ -15,6 +15,7 @@ use crate::failpoint::kill::point;
 use crate::world::effects::archive_context::Task;
 use crate::world::effects::context::World;
 use crate::world::effects::{late_writes, raw_folders, raw_list, rescuer};
+use crate::world::fs;
 use crate::world::fs::names::Names;
 use crate::world::fs::{disk_usage, paths, remove_tree};
 use crate::world::git::command::{self, Git};
@@ -360,10 +361,10 @@ pub(in crate::world) fn move_to_trash(
 ) -> Result<PathBuf, Fault> {
     let name = worktree.file_name().unwrap_or_default();
     let moved = crate::world::fs::removal::move_into(worktree, folder);
-    let Err(fault) = moved else { return Ok(folder.join(name)) };
-    let elsewhere = crate::world::fs::removal::is_elsewhere(&fault);
+    let Err(error) = moved else { return Ok(folder.join(name)) };
+    let elsewhere = matches!(error, fs::Error::CrossDevice { .. });
     let near = world.layout.trashes().pop().filter(|_| elsewhere);
-    let Some(near) = near else { return Err(fault) };
+    let Some(near) = near else { return Err(error.into()) };
     drop(paths::remove_dir_if_empty(folder));
     let folder = near.join(folder.file_name().unwrap_or_default());
     crate::world::fs::removal::move_into(worktree, &folder)?;

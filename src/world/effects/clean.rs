@@ -17,6 +17,7 @@ use crate::failpoint::kill::point;
 use crate::world::effects::archive::Throttle;
 use crate::world::effects::clean_output::{self, places, prune, units};
 use crate::world::effects::context::{Task, World};
+use crate::world::fs;
 use crate::world::fs::{disk_usage, paths, removal};
 use crate::world::git::command::{self, Git};
 use crate::world::git::marker::{self, Admin, Marker};
@@ -88,7 +89,7 @@ pub(in crate::world) fn rebuildable(world: &World, git: &Git<'_>) -> Result<Vec<
 /// Returns why a directory is not rebuildable despite its name: it holds a repository, or
 /// that cannot be determined.
 fn holds_repository(path: &Path, task: &Task<'_>) -> Result<Option<String>, Fault> {
-    let found = nested::find(path, Limits::ANY, &mut |_| task.cancel.check())?;
+    let found = nested::find(path, Limits::ANY, &mut |_| Ok(task.cancel.check()?))?;
     Ok(clean_output::repository(&found, path))
 }
 
@@ -99,20 +100,20 @@ fn move_one(task: &Task<'_>, target: &Path, path: &Path) -> Result<Option<String
     for folder in clean_output::places(task, target) {
         let place = folder.join(path);
         let parent = place.parent().unwrap_or(&folder);
-        let made = std::fs::create_dir_all(parent).map_err(paths::failed("create", parent));
+        let made = std::fs::create_dir_all(parent).map_err(fs::Error::about("create", parent));
         match made.and_then(|()| removal::rename(&whole, &place)) {
             Ok(()) => to = Some(place),
             // The trash may be on another file system; there is another one beside the worktrees.
-            Err(fault) if removal::is_elsewhere(&fault) => {
+            Err(fs::Error::CrossDevice { .. }) => {
                 clean_output::prune(&folder);
                 continue;
             }
-            Err(fault) if fault.code == Code::PathExists => {
+            Err(fs::Error::Exists { .. }) => {
                 let id = &task.env().id;
                 let again = format!("run `groundskeeper clean {id}` to move it");
                 return Ok(Some(format!("it was rebuilt during the clean; {again}")));
             }
-            Err(fault) => return Ok(Some(fault.to_string())),
+            Err(error) => return Ok(Some(Fault::from(error).to_string())),
         }
         break;
     }
@@ -124,8 +125,8 @@ fn move_one(task: &Task<'_>, target: &Path, path: &Path) -> Result<Option<String
     let Some(why) = holds_repository(&place, task)? else { return Ok(None) };
     match removal::rename(&place, &whole) {
         Ok(()) => Ok(Some(why)),
-        Err(fault) => {
-            let now = place.display();
+        Err(error) => {
+            let (now, fault) = (place.display(), Fault::from(error));
             Ok(Some(format!("{why}; it is now in {now}, because moving it back failed: {fault}")))
         }
     }
@@ -209,9 +210,9 @@ fn put_back(target: &Path, place: &Path, unit: &Path) -> Result<(), String> {
     }
     match removal::rename(&from, &to) {
         Ok(()) => Ok(()),
-        Err(fault) if fault.code == Code::PathExists => {
+        Err(fs::Error::Exists { .. }) => {
             Err("its path exists again: move that away first".to_owned())
         }
-        Err(fault) => Err(fault.to_string()),
+        Err(error) => Err(Fault::from(error).to_string()),
     }
 }

@@ -144,7 +144,7 @@ impl World {
             builder.create(&folder).map_err(crate::world::fs::paths::failed("create", &folder))?;
         }
         // Any earlier user of these files has ended: this daemon owns the data directory.
-        crate::world::fs::removal::empty(&layout.scratch())
+        Ok(crate::world::fs::removal::empty(&layout.scratch())?)
     }
 
     /// Stops watching an environment and drops its cached status.

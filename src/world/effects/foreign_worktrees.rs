@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::core::event::Finding;
 use crate::core::{Code, Fault};
 use crate::format;
+use crate::world::fs;
 use crate::world::fs::{disk_usage, paths};
 use crate::world::git::command::Git;
 use crate::world::process::cancel::Cancel;
@@ -162,7 +163,7 @@ fn size_of(path: &Path) -> String {
     let mut bounded = |n| if n > ENTRIES_MAX { Err(too_many()) } else { Ok(()) };
     match disk_usage::of(path, &mut bounded) {
         Ok(size) => format::bytes(size.allocated),
-        Err(fault) if fault.code == Code::LimitReached => format!("> {ENTRIES_MAX} files"),
+        Err(fs::Error::Stopped(_)) => format!("> {ENTRIES_MAX} files"),
         Err(_) => "of unknown size".to_owned(),
     }
 }

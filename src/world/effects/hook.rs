@@ -21,6 +21,7 @@ use crate::world::effects::context::Task;
 use crate::world::effects::hook_content::{Content, PrivateCopy};
 use crate::world::effects::transcript::Output;
 use crate::world::fs::paths;
+use crate::world::process;
 use crate::world::process::scope::{Scope, Ties};
 use crate::world::process::subprocess::{self, Bounds, Running};
 use crate::world::process::{git_env, orphans, table, terminate};
@@ -110,7 +111,7 @@ impl Hook {
         // The note is durable before the gate opens. On an early return the gate's end is dropped,
         // and the held command ends without running the hook.
         if !task.reporter.note(Note::HookSpawned { pid, started: start_time, hash }) {
-            return Err(crate::world::process::cancel::Cancel::fault());
+            return Err(process::Error::Cancelled.into());
         }
         point("hook.noted");
         gate.write_all(b"go\n").map_err(paths::failed("start", &hook))?;
@@ -130,7 +131,7 @@ impl Hook {
         drop(left);
         point("hook.ended");
         output.finish(&mut |line| task.reporter.output(line));
-        let status = ended.map_err(|fault| output.explain(fault, transcript))?;
+        let status = ended.map_err(|error| output.explain(error.into(), transcript))?;
         if !status.success() {
             let message = format!("{name} ended with {status}");
             let fault = Fault::new(Code::HookFailed, message, self.hint);

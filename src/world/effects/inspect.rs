@@ -64,8 +64,8 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Inspection, Fault> {
         });
     }
     marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
-    if let Some(fault) = removal::obstacle(&target) {
-        let immovable = Some(fault);
+    if let Some(obstacle) = removal::obstacle(&target) {
+        let immovable = Some(Fault { transient: false, ..obstacle.into() });
         return Ok(Inspection { immovable, ..Inspection::default() });
     }
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel);

@@ -14,7 +14,7 @@ use crate::core::{Code, Fault, Time};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;
 use crate::world::effects::archive_context::Task;
-use crate::world::effects::rescuer::{Rescuer, commit_of};
+use crate::world::effects::rescuer::{Rescuer, SavedWork, commit_of};
 use crate::world::effects::{raw_folders, raw_list};
 use crate::world::fs::{disk_usage, paths};
 
@@ -47,9 +47,11 @@ pub(in crate::world) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<R
     let known = task.remains.rescue.as_ref();
     let own = commit_of(&rescuer.repository(), &rescuer.names().rescue())?;
     let before = own.or_else(|| known.map(|r| r.commit.clone())).filter(|c| !c.is_empty());
-    let Some(found) = rescuer.save()? else { return Ok(None) };
+    let Some(saved) = rescuer.save()? else { return Ok(None) };
     point("late.looked");
-    if is_late(&rescuer, &found, known, before.as_deref(), &task.remains.head)? {
+    let late = is_late(&rescuer, &saved, known, before.as_deref(), &task.remains.head)?;
+    let found = saved.rescue;
+    if late {
         rescuer.refer(&found)?;
         return Ok(Some(found));
     }
@@ -76,7 +78,7 @@ pub(in crate::world) fn rescue_again(
     // objects may have been pruned.
     let forget = |before| Rescue { commit: String::new(), nested: Vec::new(), ..before };
     rescuer.before = rescuer.before.take().map(forget);
-    let Some(found) = rescuer.save()? else { return Ok(None) };
+    let Some(SavedWork { rescue: found, .. }) = rescuer.save()? else { return Ok(None) };
     point("late.looked");
     rescuer.refer(&found)?;
     Ok(Some(found))
@@ -119,22 +121,21 @@ fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
 /// with the recorded commit.
 fn is_late(
     rescuer: &Rescuer<'_>,
-    found: &Rescue,
+    saved: &SavedWork,
     known: Option<&Rescue>,
     before: Option<&str>,
     head: &str,
 ) -> Result<bool, Fault> {
     let raw = |rescue: &Rescue| rescue.raw.clone();
+    let found = &saved.rescue;
     if found.commit.is_empty() {
         return Ok(
             known.is_none_or(|known| !raw_list::same(raw(known).as_ref(), raw(found).as_ref()))
         );
     }
     let Some(before) = before else {
-        let commits = |what: &String| what.ends_with(" commits");
-        let work = found.holds.iter().any(|what| !commits(what)) || !found.lacks.is_empty();
         let now = rescuer.git_head(&found.commit)?;
-        return Ok(work || now.is_some_and(|now| now != head));
+        return Ok(!saved.only_commits || now.is_some_and(|now| now != head));
     };
     let (then, now) = (Held::by(rescuer, before)?, Held::by(rescuer, &found.commit)?);
     let trees = now.trees.iter().any(|tree| !then.trees.contains(tree));

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::core::Fault;
-use crate::core::event::Rescue;
 use crate::world::effects::nested_work::{self, NestedRepository};
 use crate::world::effects::raw_copies::Copies;
 use crate::world::effects::raw_folders;
-use crate::world::effects::rescuer::{HELD, RescueParts, Rescuer, commits_in};
+use crate::world::effects::rescuer::{HELD, RescueParts, Rescuer, SavedWork, commits_in};
 use crate::world::fs::paths;
 use crate::world::git::heads::{Heads, stashes_of};
 use crate::world::git::scratch_dir::ScratchGitDir;
@@ -21,7 +20,7 @@ impl Rescuer<'_> {
     ///
     /// # Errors
     /// When the disk is full, the task is cancelled, or the repository cannot be written at all.
-    pub(in crate::world) fn save(&self) -> Result<Option<Rescue>, Fault> {
+    pub(in crate::world) fn save(&self) -> Result<Option<SavedWork>, Fault> {
         let saved = self.save_once();
         if saved.is_err() {
             // No record names these copies, so no later step would find them.
@@ -31,7 +30,7 @@ impl Rescuer<'_> {
         saved
     }
 
-    pub(in crate::world) fn save_once(&self) -> Result<Option<Rescue>, Fault> {
+    pub(in crate::world) fn save_once(&self) -> Result<Option<SavedWork>, Fault> {
         let heads = Heads::read(&self.admin);
         let heads = heads.with_history_of(&self.common(), &self.plan.branch);
         let head = self.head(&heads)?;
@@ -43,10 +42,8 @@ impl Rescuer<'_> {
         let side = ScratchGitDir::make(place, &self.admin, &common, head.as_deref(), self.cancel)?;
         let there = self.target.is_dir();
         let inner = if there || self.admin.join("modules").exists() {
-            {
-                let was = paths::from_host(&self.plan.path);
-                nested_work::search(&self.target, &self.admin, &was, self.cancel)?
-            }
+            let was = paths::from_host(&self.plan.path);
+            nested_work::search(&self.target, &self.admin, &was, self.cancel)?
         } else {
             nested_work::Search::default()
         };

@@ -58,7 +58,12 @@ pub(in crate::world) fn search(
     if !guard::stands("nested") {
         return Ok(Search::default());
     }
-    let mut ask = |n: u64| if n.is_multiple_of(CHECK_EVERY) { cancel.check() } else { Ok(()) };
+    let mut ask = |n: u64| {
+        if n.is_multiple_of(CHECK_EVERY) {
+            cancel.check()?;
+        }
+        Ok(())
+    };
     let walked = nested::below(target, Limits::ALL, &mut ask)?;
     let mut search = Search::default();
     let relative = |path: &Path| path.strip_prefix(target).unwrap_or(path).to_owned();
@@ -94,7 +99,12 @@ fn modules(admin: &Path, search: &mut Search, cancel: &Cancel) -> Result<(), Fau
     if !folder.exists() {
         return Ok(());
     }
-    let mut ask = |n: u64| if n.is_multiple_of(CHECK_EVERY) { cancel.check() } else { Ok(()) };
+    let mut ask = |n: u64| {
+        if n.is_multiple_of(CHECK_EVERY) {
+            cancel.check()?;
+        }
+        Ok(())
+    };
     let walked = nested::find(&folder, Limits::ALL, &mut ask)?;
     search.unknown.extend(walked.unknown.iter().map(|(p, why)| format!("{}: {why}", p.display())));
     for place in walked.repositories {

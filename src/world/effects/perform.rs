@@ -140,7 +140,7 @@ impl Task<'_> {
         let options = env.teardown.as_ref().map(|t| t.options.clone()).unwrap_or_default();
         let grace = Duration::from_millis(options.grace_ms);
         let scope = Scope::of(env, &self.world.cgroups);
-        crate::world::process::terminate::end(&scope, grace, self.cancel)
-            .map(EnvironmentOutcome::Ended)
+        let ended = crate::world::process::terminate::end(&scope, grace, self.cancel)?;
+        Ok(EnvironmentOutcome::Ended(ended))
     }
 }

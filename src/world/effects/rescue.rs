@@ -50,7 +50,8 @@ pub(in crate::world) fn rescue(task: &Task<'_>) -> Result<EnvironmentOutcome, Fa
     if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
         return Err(integration::repository_is_gone(task));
     }
-    let saved = rescuer.save().and_then(|rescue| {
+    let saved = rescuer.save().and_then(|saved| {
+        let rescue = saved.map(|saved| saved.rescue);
         point("rescue.committed");
         // The ref is created last: it must not name a commit that is not complete.
         rescue.as_ref().map_or(Ok(()), |rescue| rescuer.refer(rescue)).map(|()| rescue)

@@ -8,7 +8,7 @@ use crate::core::{Code, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::raw_copies::Copies;
 use crate::world::effects::rescuer::{
-    PARENTS_MAX, RescueParts, Rescuer, bounded, commit_of, is_whole, sign,
+    PARENTS_MAX, RescueParts, Rescuer, SavedWork, bounded, commit_of, is_whole, sign,
 };
 use crate::world::git::command;
 use crate::world::git::heads::Heads;
@@ -24,7 +24,8 @@ impl Rescuer<'_> {
         mut parts: RescueParts,
         mut nested: Vec<crate::core::event::NestedRescue>,
         mut copies: Copies<'_>,
-    ) -> Result<Option<Rescue>, Fault> {
+    ) -> Result<Option<SavedWork>, Fault> {
+        let others = parts.holds.len();
         if let Some(head) = parts.parents.first() {
             match heads.unpushed(&self.repository(), std::slice::from_ref(head)) {
                 Ok(0) => {}
@@ -40,6 +41,7 @@ impl Rescuer<'_> {
         }
         let (raw, lacks) = copies.finish()?;
         parts.lacks.extend(lacks);
+        let only_commits = others == 0 && raw.is_none() && parts.lacks.is_empty();
         if let Some(raw) = &raw {
             parts.holds.push(format!("{} files as raw copies in the data directory", raw.files));
         }
@@ -62,7 +64,8 @@ impl Rescuer<'_> {
             }
         }
         let RescueParts { holds, lacks, .. } = parts;
-        Ok(Some(Rescue { reference, commit, holds, lacks, raw, nested }))
+        let rescue = Rescue { reference, commit, holds, lacks, raw, nested };
+        Ok(Some(SavedWork { rescue, only_commits }))
     }
 
     /// Adds what an earlier rescue of this incarnation saved of nested repositories

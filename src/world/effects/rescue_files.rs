@@ -64,30 +64,13 @@ impl Rescuer<'_> {
             careful: false,
         };
         let clean = head.map(|h| self.tree_of(h)).transpose()?;
-        let mut first = None;
-        if side.copy_index(&self.admin, collector.hash) {
-            collector.flatten();
-            first = self.collect(&collector, clean.as_deref(), parts)?;
-            // A second attempt flushes each object separately: then git reports the
-            // one that it cannot write.
-            collector.careful = true;
-            if first.is_none() && side.copy_index(&self.admin, collector.hash) {
-                collector.flatten();
-                first = self.collect(&collector, clean.as_deref(), parts)?;
-            }
-        }
+        let first = self.collect_by_index(side, &mut collector, clean.as_deref(), parts)?;
         collector.careful = true;
         let working = if first.is_some() {
             first
         } else {
             // git cannot use the index: the files are saved relative to HEAD's commit instead.
-            if self.admin.join("index").exists() {
-                copies.within(Path::new(".git"));
-                let copied = copies.add(&self.admin, Path::new("index"));
-                copies.within(Path::new(""));
-                copied?;
-                parts.holds.push("the damaged index, as a file".to_owned());
-            }
+            self.copy_index(parts, copies)?;
             start_over(side, &mut collector, head)?;
             self.collect(&collector, clean.as_deref(), &mut RescueParts::default())?
         };
@@ -101,6 +84,43 @@ impl Rescuer<'_> {
         let whole = working.as_ref().and(head);
         collector.copy_the_rest(whole.or(head), copies)?;
         parts.tree = working.or(clean);
+        Ok(())
+    }
+
+    /// Returns the tree of all files, made from a copy of the worktree's own index; none if git
+    /// cannot use that.
+    fn collect_by_index(
+        &self,
+        side: &ScratchGitDir,
+        collector: &mut Collector<'_>,
+        clean: Option<&str>,
+        parts: &mut RescueParts,
+    ) -> Result<Option<String>, Fault> {
+        // A second attempt flushes each object separately: then git reports the one that it cannot
+        // write.
+        for careful in [false, true] {
+            collector.careful = careful;
+            if !side.copy_index(&self.admin, collector.hash) {
+                return Ok(None);
+            }
+            collector.flatten();
+            if let Some(tree) = self.collect(collector, clean, parts)? {
+                return Ok(Some(tree));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies an index that git cannot use, as the file that it is.
+    fn copy_index(&self, parts: &mut RescueParts, copies: &mut Copies<'_>) -> Result<(), Fault> {
+        if !self.admin.join("index").exists() {
+            return Ok(());
+        }
+        copies.within(Path::new(".git"));
+        let copied = copies.add(&self.admin, Path::new("index"));
+        copies.within(Path::new(""));
+        copied?;
+        parts.holds.push("the damaged index, as a file".to_owned());
         Ok(())
     }
 

@@ -179,3 +179,10 @@ pub(in crate::world) struct RescueParts {
     /// What could not be saved, and why.
     pub(super) lacks: Vec<String>,
 }
+
+/// A rescue that is complete and not yet under a ref.
+pub(in crate::world) struct SavedWork {
+    pub(in crate::world) rescue: Rescue,
+    /// Whether it holds commits alone: no file, no index, no copy.
+    pub(in crate::world) only_commits: bool,
+}

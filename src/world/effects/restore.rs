@@ -143,7 +143,7 @@ impl Restore<'_> {
         let pointer = self.target.join(".git");
         put("gitdir", &crate::world::git::registration::with_newline(&pointer))?;
         put("locked", crate::world::git::registration::lock_reason(self.task.env()).as_bytes())?;
-        removal::remove_ours_file(&staged.join("gitdir.removed"))
+        Ok(removal::remove_ours_file(&staged.join("gitdir.removed"))?)
     }
 
     /// Builds a new administrative directory: the kept one is gone. Its index is made where damage

@@ -9,8 +9,9 @@ use crate::core::event::Rescue;
 use crate::core::{EnvironmentOutcome, Fault, RolledBackTo};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
-use crate::world::effects::rescuer::Rescuer;
+use crate::world::effects::rescuer::{Rescuer, SavedWork};
 use crate::world::effects::{add_worktree, archive, hook, restore};
+use crate::world::fs;
 use crate::world::fs::{names, paths, removal};
 use crate::world::git::command::Git;
 use crate::world::git::heads::Heads;
@@ -63,11 +64,12 @@ fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(String, Option<Rescue>), Fa
         return Ok((head, None));
     }
     let rescue = match rescuer.save() {
-        Ok(Some(rescue)) => {
+        Ok(Some(SavedWork { rescue, .. })) => {
             point("rescue.committed");
             rescuer.refer(&rescue).map(|()| Some(rescue))
         }
-        saved => saved,
+        Ok(None) => Ok(None),
+        Err(fault) => Err(fault),
     };
     match rescue {
         Err(fault) if task.cancel.is_cancelled() => Err(fault),
@@ -102,7 +104,7 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
             } else {
                 match removal::move_into(&target, &doomed) {
                     // It was never published, so no work is in it: it can be deleted in place.
-                    Err(fault) if removal::is_elsewhere(&fault) => removal::delete_tree(&target)?,
+                    Err(fs::Error::CrossDevice { .. }) => removal::delete_tree(&target)?,
                     moved => moved?,
                 }
             }
@@ -113,7 +115,7 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
         }
     }
     paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
-    removal::delete_tree(&doomed)
+    Ok(removal::delete_tree(&doomed)?)
 }
 
 /// Returns the marker of this provision, and whether the worktree was published (visible to git).

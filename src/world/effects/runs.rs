@@ -4,7 +4,7 @@
 //! The requester is told that its command was interrupted, so the command must not go on. A command
 //! that a user runs through `exec` belongs to that user and is never ended here.
 
-use crate::core::{Environment, EnvironmentId, RequestId, State};
+use crate::core::{Environment, EnvironmentId, Fault, RequestId, State};
 use crate::world::effects::context::World;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::Scope;
@@ -54,7 +54,10 @@ impl World {
                     tracing::error!(environment = %env.id, pid, name, "a process does not end");
                 }
             }
-            Err(fault) => tracing::error!(%fault, environment = %env.id, "cannot end runs"),
+            Err(error) => {
+                let fault = Fault::from(error);
+                tracing::error!(%fault, environment = %env.id, "cannot end runs");
+            }
         }
     }
 }

@@ -147,14 +147,8 @@ fn branch(task: &Task<'_>) -> Result<BranchOutcome, Fault> {
         Ok(None) => return kept("it was deleted before".into()),
         Ok(Some(tip)) => tip,
     };
-    if refs::tip(&common, &reference).as_deref() != Some(tip.as_str()) {
-        return kept("it is a symbolic ref to another ref".into());
-    }
-    if let Some(place) = registration::checked_out(&common, &reference) {
-        return kept(format!("it is checked out in {place}"));
-    }
-    if !refs::is_made_by(&common, &reference, env, task.log_id()) {
-        return kept("its reflog does not prove that groundskeeper created it".into());
+    if let Some(reason) = reason_to_keep(task, &common, &reference, &tip) {
+        return kept(reason);
     }
     // Held until the branch is deleted: another removal must not count on this branch meanwhile.
     let _alone = task.world.branches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,6 +178,19 @@ fn branch(task: &Task<'_>) -> Result<BranchOutcome, Fault> {
     }
     point("branch.deleted");
     Ok(BranchOutcome { deleted: true, reason: why })
+}
+
+/// Returns why a branch must stay, whatever commits it has: it leads elsewhere, is in use, or is
+/// not proven to be ours.
+fn reason_to_keep(task: &Task<'_>, common: &Path, reference: &str, tip: &str) -> Option<String> {
+    if refs::tip(common, reference).as_deref() != Some(tip) {
+        return Some("it is a symbolic ref to another ref".into());
+    }
+    if let Some(place) = registration::checked_out(common, reference) {
+        return Some(format!("it is checked out in {place}"));
+    }
+    let is_ours = refs::is_made_by(common, reference, task.env(), task.log_id());
+    (!is_ours).then(|| "its reflog does not prove that groundskeeper created it".into())
 }
 
 /// Returns how many commits only this branch has; or why that is unknown, which keeps the branch.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::Fault;
 use crate::core::event::Size;
-use crate::world::fs::paths;
+use crate::world::fs::error::Error;
 
 /// Unit of `st_blocks` in bytes: always 512, independent of the file system's block size.
 const BLOCK: u64 = 512;
@@ -29,7 +29,7 @@ pub(in crate::world) struct Measured {
 pub(in crate::world) fn of(
     path: &Path,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<Size, Fault> {
+) -> Result<Size, Error> {
     measure(path, each).map(|measured| measured.size)
 }
 
@@ -41,8 +41,8 @@ pub(in crate::world) fn of(
 pub(in crate::world) fn measure(
     path: &Path,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<Measured, Fault> {
-    let top = path.symlink_metadata().map_err(paths::failed("inspect", path))?;
+) -> Result<Measured, Error> {
+    let top = path.symlink_metadata().map_err(Error::about("inspect", path))?;
     let (mut size, mut seen, mut last_change) = (Size::default(), BTreeSet::new(), 0);
     let mut todo: Vec<PathBuf> = vec![path.to_owned()];
     while let Some(path) = todo.pop() {
@@ -54,7 +54,7 @@ pub(in crate::world) fn measure(
             last_change = last_change.max(changed(&found));
         }
         size.entries += 1;
-        each(size.entries)?;
+        each(size.entries).map_err(Error::Stopped)?;
         size.apparent += if found.is_dir() { 0 } else { found.len() };
         // A file with several hard links takes its blocks once.
         if found.nlink() < 2 || found.is_dir() || seen.insert(found.ino()) {

@@ -4,8 +4,10 @@
 pub(crate) mod beneath;
 pub mod data_dir;
 pub(crate) mod disk_usage;
+pub mod error;
 pub(crate) mod names;
 pub(crate) mod removal;
 pub(crate) mod remove_tree;
 
+pub use error::Error;
 pub use groundskeeper_files::paths;

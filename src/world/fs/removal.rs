@@ -7,26 +7,26 @@
 use std::io;
 use std::path::Path;
 
-use crate::core::{Code, Fault};
 use crate::failpoint::fault;
+use crate::world::fs::error::Error;
 use crate::world::fs::{paths, remove_tree};
 
 /// Removes a directory of ours in the repository; a missing one is success.
-pub(in crate::world) fn remove_ours(path: &Path) -> Result<(), Fault> {
+pub(in crate::world) fn remove_ours(path: &Path) -> Result<(), Error> {
     match fault::call("remove").and_then(|()| std::fs::remove_dir_all(path)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(paths::failed("remove", path)),
+        removed => removed.map_err(Error::about("remove", path)),
     }
 }
 
 /// Removes a file of ours in the repository; a missing one is success.
-pub(in crate::world) fn remove_ours_file(path: &Path) -> Result<(), Fault> {
-    paths::remove_file_if_any(path).map_err(paths::failed("remove", path))
+pub(in crate::world) fn remove_ours_file(path: &Path) -> Result<(), Error> {
+    paths::remove_file_if_any(path).map_err(Error::about("remove", path))
 }
 
 /// Refuses when a file system is mounted at or below `path`: a rename would take the mount along,
 /// and a deletion would reach into it.
-pub(in crate::world) fn no_mounts(path: &Path) -> Result<(), Fault> {
+pub(in crate::world) fn no_mounts(path: &Path) -> Result<(), Error> {
     // Without procfs mounts cannot be listed; `remove_tree` still refuses to enter one.
     let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return Ok(()) };
     for line in table.split(|b| *b == b'\n') {
@@ -34,10 +34,7 @@ pub(in crate::world) fn no_mounts(path: &Path) -> Result<(), Fault> {
         let mounted = unescape(field);
         if paths::from_bytes(&mounted).starts_with(path) {
             let place = String::from_utf8_lossy(&mounted).into_owned();
-            let message = format!("a file system is mounted inside {}", path.display());
-            let hint = format!("run `umount '{place}'` first");
-            let fault = Fault::new(Code::EnvironmentBusy, message, hint);
-            return Err(fault.with_evidence([place]).transient());
+            return Err(Error::MountInside { path: path.to_owned(), place });
         }
     }
     Ok(())
@@ -45,16 +42,13 @@ pub(in crate::world) fn no_mounts(path: &Path) -> Result<(), Fault> {
 
 /// Returns why a directory cannot be moved, before any step of its removal: a mount inside, or an
 /// immutable or append-only attribute that keeps even its owner from renaming it.
-pub(in crate::world) fn obstacle(path: &Path) -> Option<Fault> {
-    if let Err(fault) = no_mounts(path) {
-        return Some(Fault { transient: false, ..fault });
+pub(in crate::world) fn obstacle(path: &Path) -> Option<Error> {
+    if let Err(error) = no_mounts(path) {
+        return Some(error);
     }
     // A rename changes the directory and its parent, so neither may have the attribute.
     let marked = [Some(path), path.parent()].into_iter().flatten().find(|dir| is_immutable(dir))?;
-    let message = format!("{} is marked immutable or append-only", marked.display());
-    let hint =
-        format!("run `chattr -i -a '{}'` as root, then repeat the command", marked.display());
-    Some(Fault::new(Code::PermissionDenied, message, hint))
+    Some(Error::Immutable { path: marked.to_owned() })
 }
 
 fn is_immutable(path: &Path) -> bool {
@@ -88,20 +82,20 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 
 /// Deletes a tree for good. Links are removed, not followed. Mounts are not entered. Directories
 /// that deny writing to their owner (module caches create such) get the owner's permissions first.
-pub(in crate::world) fn delete_tree(path: &Path) -> Result<(), Fault> {
+pub(in crate::world) fn delete_tree(path: &Path) -> Result<(), Error> {
     no_mounts(path)?;
     remove_tree::tree(path, &mut |_| Ok(())).map(drop)
 }
 
 /// Renames a worktree into a folder of its own elsewhere; its siblings stay.
-pub(in crate::world) fn move_into(worktree: &Path, folder: &Path) -> Result<(), Fault> {
-    std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
+pub(in crate::world) fn move_into(worktree: &Path, folder: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(folder).map_err(Error::about("create", folder))?;
     let to = folder.join(worktree.file_name().unwrap_or_default());
     rename(worktree, &to)
 }
 
 /// Renames without ever replacing an existing entry, which may be work.
-pub(in crate::world) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
+pub(in crate::world) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     let no_replace = || Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?);
     let renamed: io::Result<()> = fault::call("rename").and_then(|()| no_replace());
@@ -117,31 +111,23 @@ pub(in crate::world) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
         }
         renamed => renamed.map_err(|(_, e)| e),
     };
-    renamed.map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => {
-            let message = format!("{} already exists", to.display());
-            Fault::new(Code::PathExists, message, "inspect it, and move it away").because(e)
-        }
-        _ => paths::fault("move", from, &e),
+    renamed.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => Error::Exists { path: to.to_owned(), source },
+        io::ErrorKind::CrossesDevices => Error::CrossDevice { path: from.to_owned(), source },
+        _ => Error::System { what: "move", path: from.to_owned(), source },
     })
 }
 
-/// Reports whether a rename failed because its target is on another file system.
-pub(in crate::world) fn is_elsewhere(fault: &Fault) -> bool {
-    let number = rustix::io::Errno::XDEV.raw_os_error();
-    fault.causes.iter().any(|cause| cause.ends_with(&format!("(os error {number})")))
-}
-
 /// Deletes the entries of a directory, but not the directory itself.
-pub(in crate::world) fn empty(path: &Path) -> Result<(), Fault> {
+pub(in crate::world) fn empty(path: &Path) -> Result<(), Error> {
     no_mounts(path)?;
-    for entry in std::fs::read_dir(path).map_err(paths::failed("read", path))? {
-        let entry = entry.map_err(paths::failed("read", path))?;
-        let kind = entry.file_type().map_err(paths::failed("inspect", path))?;
+    for entry in std::fs::read_dir(path).map_err(Error::about("read", path))? {
+        let entry = entry.map_err(Error::about("read", path))?;
+        let kind = entry.file_type().map_err(Error::about("inspect", path))?;
         if kind.is_dir() {
             delete_tree(&entry.path())?;
         } else {
-            std::fs::remove_file(entry.path()).map_err(paths::failed("delete", &entry.path()))?;
+            std::fs::remove_file(entry.path()).map_err(Error::about("delete", &entry.path()))?;
         }
     }
     Ok(())

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::core::{Code, Fault};
+use crate::core::Fault;
 use crate::failpoint::fault;
 use crate::world::fs::beneath::{self, Mounts};
-use crate::world::fs::paths;
+use crate::world::fs::error::Error;
 
 /// Depth limit of the recursion: each level costs a descriptor and stack space. Deeper directories
 /// are first moved up to the top.
@@ -26,30 +26,25 @@ const DEPTH_MAX: usize = 128;
 /// number of removed entries.
 ///
 /// # Errors
-/// The error of the system, with the path; [`Code::EnvironmentBusy`] at a mount.
+/// The error of the system, with the path; [`Error::MountAt`] at a mount.
 pub(in crate::world) fn tree(
     path: &Path,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<u64, Fault> {
+) -> Result<u64, Error> {
     let mut unlinker = Unlinker { each, count: 0, path: path.to_owned(), moved: 0 };
     let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
     match unlinker.top(&name) {
         Ok(()) | Err(Stop::System(Errno::NOENT)) => Ok(unlinker.count),
-        Err(Stop::SyncCursor(fault)) => Err(fault),
-        Err(Stop::System(Errno::XDEV)) => {
-            let place = unlinker.path.display();
-            let message = format!("a file system is mounted at {place}");
-            let hint = format!("run `umount '{place}'` first");
-            Err(Fault::new(Code::EnvironmentBusy, message, hint).transient())
-        }
-        Err(Stop::System(e)) => Err(paths::fault("unlink", &unlinker.path, &e.into())),
+        Err(Stop::Caller(fault)) => Err(Error::Stopped(fault)),
+        Err(Stop::System(Errno::XDEV)) => Err(Error::MountAt { place: unlinker.path }),
+        Err(Stop::System(e)) => Err(Error::about("unlink", &unlinker.path)(e.into())),
     }
 }
 
 /// Reason why a walk over a tree ends early: an error of the system, or a fault of the callback.
 pub(in crate::world) enum Stop {
     System(Errno),
-    SyncCursor(Fault),
+    Caller(Fault),
 }
 
 impl From<Errno> for Stop {
@@ -161,7 +156,7 @@ impl Unlinker<'_> {
 
     fn gone(&mut self) -> Result<(), Stop> {
         self.count += 1;
-        (self.each)(self.count).map_err(Stop::SyncCursor)
+        (self.each)(self.count).map_err(Stop::Caller)
     }
 }
 

@@ -2,6 +2,7 @@
 //! follows.
 
 use crate::core::Fault;
+use crate::world::process;
 
 pub(super) enum CheckoutError {
     /// This checkout must be done by git. Nothing was written yet, or git overwrites it.
@@ -12,5 +13,11 @@ pub(super) enum CheckoutError {
 impl From<Fault> for CheckoutError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
+    }
+}
+
+impl From<process::Error> for CheckoutError {
+    fn from(error: process::Error) -> Self {
+        Self::Fault(error.into())
     }
 }

@@ -138,7 +138,8 @@ impl<'a> Git<'a> {
     fn run_unchecked(&self, command: Command) -> Result<Finished, Fault> {
         let cancel_grace = cancel_grace(&command);
         let (time, output_bytes, cancel) = (self.limit, OUTPUT_BYTES_MAX, self.cancel);
-        subprocess::run(command, self.lock, Bounds { time, output_bytes, cancel, cancel_grace })
+        let bounds = Bounds { time, output_bytes, cancel, cancel_grace };
+        Ok(subprocess::run(command, self.lock, bounds)?)
     }
 
     /// Runs git and returns its output; any exit status but success is a fault.

@@ -152,6 +152,16 @@ struct Names {
     refs: bool,
 }
 
+/// Returns the base for the subdirectories of an open directory, and its path from there. Keeps the
+/// path of one call short.
+fn base_for(place: &Place, open: &OwnedFd) -> Result<(Rc<OwnedFd>, PathBuf), Errno> {
+    if place.below.components().count() < LEVELS_AT_ONCE {
+        return Ok((Rc::clone(&place.base), place.below.clone()));
+    }
+    let base = open.try_clone().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    Ok((Rc::new(base), PathBuf::new()))
+}
+
 impl Walk<'_> {
     fn directory(&mut self, place: &Place, counts: bool) -> Result<(), Fault> {
         (self.each)(self.entries)?;
@@ -167,7 +177,7 @@ impl Walk<'_> {
                 self.unknown(path, describe(e));
                 return Ok(());
             }
-            Err(Stop::SyncCursor(fault)) => return Err(fault),
+            Err(Stop::Caller(fault)) => return Err(fault),
         };
         let bare = names.head && names.objects && names.refs;
         if bare {
@@ -186,18 +196,7 @@ impl Walk<'_> {
         let depth = place.path.components().count();
         let (mut too_deep, mut files) = (false, false);
         let open = open_below(&place.base, &place.below)?;
-        // Keeps the path of one call short.
-        let rebase = place.below.components().count() >= LEVELS_AT_ONCE;
-        let (base, below) = if rebase {
-            (
-                Rc::new(
-                    open.try_clone().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?,
-                ),
-                PathBuf::new(),
-            )
-        } else {
-            (Rc::clone(&place.base), place.below.clone())
-        };
+        let (base, below) = base_for(place, &open)?;
         // One buffer for all listings: tens of thousands of names are not copied one by one.
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.reserve(BUFFER_BYTES);
@@ -210,7 +209,7 @@ impl Walk<'_> {
             }
             self.entries += 1;
             if self.entries.is_multiple_of(CHECK_EVERY) {
-                (self.each)(self.entries).map_err(Stop::SyncCursor)?;
+                (self.each)(self.entries).map_err(Stop::Caller)?;
             }
             match name.to_bytes() {
                 b".git" => {
@@ -373,7 +372,7 @@ mod tests {
         let mut left = 2;
         let stopped = find(root.path(), Limits::ALL, &mut |_| {
             left -= 1;
-            if left == 0 { Err(crate::world::process::cancel::Cancel::fault()) } else { Ok(()) }
+            if left == 0 { Err(crate::world::process::Error::Cancelled.into()) } else { Ok(()) }
         });
         assert!(stopped.is_err());
     }

@@ -162,7 +162,7 @@ pub(in crate::world) fn archive_stranded(published: &Path) -> Result<(), Fault> 
         let message = format!("{} holds too many entries of {name}", folder.display());
         Fault::new(Code::LimitReached, message, "inspect these entries, and remove them")
     })?;
-    removal::rename(published, &path)
+    Ok(removal::rename(published, &path)?)
 }
 
 /// Deletes an archived registration: the trash entry that it was kept for is deleted.

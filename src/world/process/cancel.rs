@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::core::{Code, Fault};
+use crate::world::process::error::Error;
 
 /// A request to stop, shared by the driver and one running effect.
 #[derive(Debug)]
@@ -39,23 +39,17 @@ impl Cancel {
         self.flag.load(Ordering::Acquire)
     }
 
-    /// Returns the cancellation fault when the effect was asked to stop.
+    /// Returns an error when the effect was asked to stop.
     ///
     /// # Errors
-    /// [`Code::Cancelled`] after [`Cancel::cancel`].
-    pub fn check(&self) -> Result<(), Fault> {
-        if self.is_cancelled() { Err(Self::fault()) } else { Ok(()) }
+    /// [`Error::Cancelled`] after [`Cancel::cancel`].
+    pub fn check(&self) -> Result<(), Error> {
+        if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     /// Returns a descriptor that becomes readable on cancellation, and stays so.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
-    }
-
-    /// Returns the fault with which a cancelled effect ends.
-    #[must_use]
-    pub fn fault() -> Fault {
-        Fault::new(Code::Cancelled, "the operation was cancelled", "repeat the command").transient()
     }
 }

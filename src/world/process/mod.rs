@@ -11,6 +11,7 @@
 
 pub mod cancel;
 pub mod cgroup;
+pub mod error;
 pub mod git_env;
 pub mod orphans;
 pub(crate) mod redact;
@@ -18,3 +19,5 @@ pub mod scope;
 pub mod subprocess;
 pub mod table;
 pub mod terminate;
+
+pub use error::Error;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::core::{Code, Fault};
 use crate::world::process::cancel::Cancel;
+use crate::world::process::error::Error;
 use crate::world::process::orphans;
 
 /// Time that a child gets to end after TERM, before KILL.
@@ -68,11 +68,14 @@ pub fn run(
     mut command: Command,
     lock: Option<&File>,
     bounds: Bounds<'_>,
-) -> Result<Finished, Fault> {
+) -> Result<Finished, Error> {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     command.stdin(match lock {
-        Some(lock) => Stdio::from(lock.try_clone().map_err(|e| spawn_fault(&name, &e))?),
+        Some(lock) => {
+            let lock = lock.try_clone();
+            Stdio::from(lock.map_err(|source| Error::Start { name: name.clone(), source })?)
+        }
         None => Stdio::null(),
     });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -86,9 +89,8 @@ pub fn run(
             return Ok(());
         }
         if stdout.len() + bytes.len() > bounds.output_bytes {
-            let message = format!("{name} printed more than {} bytes", bounds.output_bytes);
-            let hint = "use a smaller repository; this limit is fixed";
-            return Err(Fault::new(Code::LimitReached, message, hint));
+            let (name, limit) = (name.clone(), bounds.output_bytes);
+            return Err(Error::OutputTooLarge { name, limit });
         }
         stdout.extend_from_slice(bytes);
         Ok(())
@@ -118,10 +120,11 @@ impl Running {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn spawn(mut command: Command, name: &str) -> Result<Self, Fault> {
+    pub fn spawn(mut command: Command, name: &str) -> Result<Self, Error> {
         use std::os::unix::process::CommandExt as _;
         command.process_group(0);
-        let child = orphans::start(|| command.spawn()).map_err(|e| spawn_fault(name, &e))?;
+        let child = orphans::start(|| command.spawn())
+            .map_err(|source| Error::Start { name: name.to_owned(), source })?;
         STARTED.fetch_add(1, Ordering::Relaxed);
         Ok(Self { child, name: name.to_owned(), reaped: false })
     }
@@ -145,8 +148,8 @@ impl Running {
     pub fn wait(
         &mut self,
         bounds: Bounds<'_>,
-        each: &mut dyn FnMut(Stream, &[u8]) -> Result<(), Fault>,
-    ) -> Result<ExitStatus, Fault> {
+        each: &mut dyn FnMut(Stream, &[u8]) -> Result<(), Error>,
+    ) -> Result<ExitStatus, Error> {
         let ended = self.read_to_end(bounds, each);
         if ended.is_err() {
             self.end_group();
@@ -157,7 +160,7 @@ impl Running {
             // leader is not yet reaped, so the group id cannot belong to another process.
             let _gone = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         }
-        self.reap().map_err(|e| wait_fault(&self.name, &e))
+        self.reap().map_err(|source| wait_error(&self.name, source))
     }
 
     fn reap(&mut self) -> io::Result<ExitStatus> {
@@ -170,13 +173,13 @@ impl Running {
     fn read_to_end(
         &mut self,
         bounds: Bounds<'_>,
-        each: &mut dyn FnMut(Stream, &[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        let failed = |e: &io::Error| wait_fault(&self.name, e);
+        each: &mut dyn FnMut(Stream, &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let failed = |source| wait_error(&self.name, source);
         let mut until = Instant::now() + bounds.time;
         let pid = Pid::from_child(&self.child);
         // A pidfd becomes readable when this process ends, and can be polled with the pipes.
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(&e.into()))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
         let mut out = self.child.stdout.take();
         let mut err = self.child.stderr.take();
         let (mut alive, mut cancelled) = (true, false);
@@ -191,17 +194,18 @@ impl Running {
                 ],
                 until.saturating_duration_since(Instant::now()),
             );
-            let ready = ready.map_err(|e| failed(&e))?;
+            let ready = ready.map_err(failed)?;
             if ready.0 == [false; 4] {
                 if alive {
-                    let slow = || self.too_slow(bounds.time);
-                    return Err(if cancelled { Cancel::fault() } else { slow() });
+                    let (name, limit) = (self.name.clone(), bounds.time);
+                    let slow = Error::Timeout { name, limit };
+                    return Err(if cancelled { Error::Cancelled } else { slow });
                 }
                 break;
             }
             if ready.0[3] {
                 if bounds.cancel_grace.is_zero() {
-                    return Err(Cancel::fault());
+                    return Err(Error::Cancelled);
                 }
                 cancelled = true;
                 until = until.min(Instant::now() + bounds.cancel_grace);
@@ -227,12 +231,6 @@ impl Running {
         let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         let ended = waitid(WaitId::Pid(pid), how).ok().flatten();
         ended.is_some_and(|status| status.exit_status() != Some(0))
-    }
-
-    fn too_slow(&self, limit: Duration) -> Fault {
-        let message = format!("{} took longer than {:.1?}", self.name, limit);
-        Fault::new(Code::Timeout, message, "find out what it waits for, or raise its time limit")
-            .transient()
     }
 
     /// Sends TERM to the group, waits for the grace period, sends KILL, and reaps the child.
@@ -324,8 +322,8 @@ impl<R: Read + AsFd> Read for Patient<'_, R> {
 fn pump(
     stream: &mut Option<impl Read>,
     buffer: &mut [u8],
-    each: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-) -> Result<bool, Fault> {
+    each: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<bool, Error> {
     let Some(stream) = stream else { return Ok(true) };
     match stream.read(buffer) {
         Ok(0) => Ok(true),
@@ -344,26 +342,6 @@ pub fn gate() -> io::Result<(std::os::unix::net::UnixStream, OwnedFd)> {
     Ok((ours, OwnedFd::from(theirs)))
 }
 
-fn spawn_fault(name: &str, error: &io::Error) -> Fault {
-    let message = format!("cannot start {name}");
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            let hint = format!("install {name}, or put it on the PATH of the daemon");
-            let code = if name == "git" { Code::GitMissing } else { Code::PathNotFound };
-            Fault::new(code, message, hint).because(error)
-        }
-        io::ErrorKind::PermissionDenied => {
-            let hint = format!("make {name} executable for the user of the daemon");
-            Fault::new(Code::PermissionDenied, message, hint).because(error)
-        }
-        _ => {
-            let hint = "check the process and memory limits of the daemon";
-            Fault::new(Code::Io, message, hint).because(error).transient()
-        }
-    }
-}
-
-fn wait_fault(name: &str, error: &io::Error) -> Fault {
-    let hint = "check the process and memory limits of the daemon";
-    Fault::new(Code::Io, format!("cannot wait for {name}"), hint).because(error).transient()
+fn wait_error(name: &str, source: io::Error) -> Error {
+    Error::Wait { name: name.to_owned(), source }
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::core::Fault;
 use crate::core::event::{ProcessSeen, ProcessesEnded};
 use crate::world::process::cancel::Cancel;
+use crate::world::process::error::Error;
 use crate::world::process::scope::Scope;
 use crate::world::process::{subprocess, table};
 
@@ -31,7 +31,7 @@ struct Held {
 ///
 /// # Errors
 /// When it is cancelled. Processes that do not end are no error; they are reported as survivors.
-pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<ProcessesEnded, Fault> {
+pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<ProcessesEnded, Error> {
     let mut ended = BTreeMap::new();
     let mut found = scope.scan();
     for round in 0..ROUNDS_MAX {
@@ -92,7 +92,7 @@ fn wait(
     limit: Duration,
     cancel: &Cancel,
     ended: &mut BTreeMap<(u32, u64), ProcessSeen>,
-) -> Result<Vec<Held>, Fault> {
+) -> Result<Vec<Held>, Error> {
     let until = Instant::now() + limit;
     while !held.is_empty() {
         let left = until.saturating_duration_since(Instant::now());

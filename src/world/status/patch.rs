@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use crate::core::{Code, Environment, Fault};
 use crate::world::git::command::Git;
+use crate::world::process;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::subprocess::{Bounds, Running, Stream};
 use crate::world::status::query::{LIMIT, place};
@@ -72,7 +73,7 @@ pub(in crate::world) fn patch(
         patch.bytes.extend_from_slice(&part[..part.len().min(room)]);
         patch.truncated = part.len() > room;
         // The bound is reached: an error makes `wait` end git early.
-        if patch.truncated { Err(Cancel::fault()) } else { Ok(()) }
+        if patch.truncated { Err(process::Error::Cancelled) } else { Ok(()) }
     });
     match ended {
         Err(_) if patch.truncated => {
@@ -80,7 +81,7 @@ pub(in crate::world) fn patch(
             patch.bytes.truncate(end);
             Ok(patch)
         }
-        Err(fault) => Err(fault),
+        Err(error) => Err(error.into()),
         Ok(status) if !status.success() => {
             let git_error = String::from_utf8_lossy(&errors).into_owned();
             let message = format!("`git diff` failed ({status})");

@@ -32,9 +32,10 @@ impl Task<'_> {
                             let hint = "inspect it, and delete it manually if it is not needed";
                             return Err(Fault::new(Code::NotOurs, message, hint));
                         }
-                        remove_tree::tree(path, &mut |_| self.cancel.check()).map(drop)
+                        remove_tree::tree(path, &mut |_| Ok(self.cancel.check()?))?;
+                        Ok(())
                     }
-                    Ok(_) => removal::remove_ours_file(path),
+                    Ok(_) => Ok(removal::remove_ours_file(path)?),
                     Err(_) => Ok(()),
                 }
             }

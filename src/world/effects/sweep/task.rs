@@ -48,7 +48,7 @@ pub(super) enum SettleAction {
 
 impl Task<'_> {
     pub(super) fn repository_in(&self, path: &Path) -> Option<String> {
-        let found = nested::find(path, Limits::ANY, &mut |_| self.cancel.check());
+        let found = nested::find(path, Limits::ANY, &mut |_| Ok(self.cancel.check()?));
         found.map_or_else(|fault| Some(fault.to_string()), |f| clean_output::repository(&f, path))
     }
 }

@@ -1,0 +1,100 @@
+//! The errors of this layer, by what callers distinguish, and what the user is told about each. No
+//! caller reads the text of one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::core::{Code, Fault};
+use crate::world::fs::paths;
+
+/// A failed operation on files or directories.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused the operation: missing, not permitted, no space.
+    #[error("cannot {what} {}", path.display())]
+    System {
+        /// The verb of the operation, as in "cannot read".
+        what: &'static str,
+        /// Path that the operation was about.
+        path: PathBuf,
+        /// Answer of the system.
+        source: io::Error,
+    },
+    /// The target of a rename is on another file system.
+    #[error("cannot move {}", path.display())]
+    CrossDevice {
+        /// Path that was to be renamed.
+        path: PathBuf,
+        /// Answer of the system.
+        source: io::Error,
+    },
+    /// The new name of a rename is taken.
+    #[error("{} already exists", path.display())]
+    Exists {
+        /// The existing path.
+        path: PathBuf,
+        /// Answer of the system.
+        source: io::Error,
+    },
+    /// A file system is mounted below a directory.
+    #[error("a file system is mounted inside {}", path.display())]
+    MountInside {
+        /// The directory.
+        path: PathBuf,
+        /// Path of the mount.
+        place: String,
+    },
+    /// A walk came to a directory on which a file system is mounted.
+    #[error("a file system is mounted at {}", place.display())]
+    MountAt {
+        /// Path of the mount.
+        place: PathBuf,
+    },
+    /// An attribute keeps even the owner from moving a directory.
+    #[error("{} is marked immutable or append-only", path.display())]
+    Immutable {
+        /// The directory that has the attribute.
+        path: PathBuf,
+    },
+    /// The callback of the caller ended a walk.
+    #[error(transparent)]
+    Stopped(Fault),
+}
+
+impl Error {
+    /// Returns an adapter for `map_err` that names the operation and its path.
+    pub(in crate::world) fn about<'a>(
+        what: &'static str,
+        path: &'a Path,
+    ) -> impl Fn(io::Error) -> Self + 'a {
+        move |source| Self::System { what, path: path.to_owned(), source }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::System { what, path, source } => paths::fault(what, &path, &source),
+            Error::CrossDevice { path, source } => paths::fault("move", &path, &source),
+            Error::Exists { source, .. } => {
+                Self::new(Code::PathExists, message, "inspect it, and move it away").because(source)
+            }
+            Error::MountInside { place, .. } => {
+                let hint = format!("run `umount '{place}'` first");
+                let fault = Self::new(Code::EnvironmentBusy, message, hint);
+                fault.with_evidence([place]).transient()
+            }
+            Error::MountAt { place } => {
+                let hint = format!("run `umount '{}'` first", place.display());
+                Self::new(Code::EnvironmentBusy, message, hint).transient()
+            }
+            Error::Immutable { path } => {
+                let path = path.display();
+                let hint = format!("run `chattr -i -a '{path}'` as root, then repeat the command");
+                Self::new(Code::PermissionDenied, message, hint)
+            }
+            Error::Stopped(fault) => fault,
+        }
+    }
+}
