@@ -128,8 +128,10 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod http;
 pub mod recipes;
 pub mod server;
+pub mod service;
 pub mod session;
 pub mod world;
 

@@ -21,14 +21,14 @@ use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio_stream::Stream;
 
-use super::problem::{Refusal, invalid};
-use super::types::EventsQuery;
-use crate::api::app::App;
-use crate::api::extract::Params;
+use crate::api::types::EventsQuery;
 use crate::core::event::Record;
 use crate::core::{Code, EnvironmentId, Fault, Seq};
 use crate::engine::watcher::{Change, Subscription};
 use crate::engine::{Handle, Progress, WatchService};
+use crate::http::extract::Params;
+use crate::http::problem::{Refusal, invalid};
+use crate::service::App;
 
 /// Name of the event that reports a change of a worktree.
 const CHANGED: &str = "environment.changed";

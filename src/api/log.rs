@@ -20,13 +20,14 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_stream::Stream;
 use tokio_stream::StreamExt as _;
 
-use super::events::STREAMS_MAX;
-use crate::api::app::App;
-use crate::api::extract::{Answer, Params, Shared};
+use crate::api::events::STREAMS_MAX;
+use crate::api::shared::Shared;
 use crate::core::{Code, Fault, Seq};
 use crate::engine::Handle;
 use crate::engine::log_stream::Part;
 use crate::format::hex;
+use crate::http::extract::{Answer, Params};
+use crate::service::App;
 
 /// Records per read of the log.
 const BATCH: usize = 512;

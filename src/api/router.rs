@@ -7,13 +7,14 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post};
 
-use crate::api::app::App;
-use crate::api::extract::{BODY_BYTES_MAX, json_text};
-use crate::api::problem::{Refusal, invalid, unknown_path};
 use crate::api::{
     archives, contents, daemon, environments, leases, live_sets, locks, migrations, processes,
     status, sweep,
 };
+use crate::http::body::BODY_BYTES_MAX;
+use crate::http::extract::json_text;
+use crate::http::problem::{Refusal, invalid, unknown_path};
+use crate::service::App;
 
 /// The `OpenAPI` document of this API: the committed file, as it is.
 pub const OPENAPI: &str = include_str!("../../schema/openapi.json");

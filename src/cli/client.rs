@@ -22,10 +22,10 @@ use tokio::net::UnixStream;
 
 use super::args::Global;
 use crate::api::types::Problem;
-use crate::api::unix_socket;
 use crate::core::{Code, Fault};
 use crate::daemon::info::read_info;
 use crate::daemon::ready::READY;
+use crate::http::unix_socket;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::process::git_env;

@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::api::app::{About, now};
-use crate::api::unix_socket;
 use crate::config::{self, Config};
 use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Ground};
@@ -23,11 +21,13 @@ use crate::daemon::ready::ReadyFormat;
 use crate::daemon::serve::{ServeContext, serve};
 use crate::engine::watcher::Options;
 use crate::engine::{Ended, Engine, Handle, WatchService, make_room, scheduling};
+use crate::http::unix_socket;
 use crate::journal::{self, Journal};
 use crate::migrate::recipe::{Keychain, Network};
 use crate::migrate::request::MigrationRequest;
 use crate::migrate::{MigrationRunner, http, keychain};
 use crate::recipes;
+use crate::service::app::{About, now};
 use crate::session::Link;
 use crate::world::World;
 use crate::world::fs::data_dir::Layout;

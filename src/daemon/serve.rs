@@ -5,10 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::api::app::About;
-use crate::api::run::RUNS_MAX;
-use crate::api::sweep::sweep_at_start;
-use crate::api::{App, events, router, tcp, unix_socket};
+use crate::api::{events, router};
 use crate::config::Config;
 use crate::core::{Fault, Seq};
 use crate::daemon::info::write_info;
@@ -16,8 +13,13 @@ use crate::daemon::ready::{ReadyFormat, announce};
 use crate::daemon::signals::{collect_orphans, wait_for_end};
 use crate::daemon::startup_migrations::bring_up;
 use crate::engine::{Handle, WatchService};
+use crate::http::{tcp, unix_socket};
 use crate::migrate::MigrationRunner;
 use crate::migrate::request::MigrationRequest;
+use crate::service::App;
+use crate::service::app::About;
+use crate::service::runs::RUNS_MAX;
+use crate::service::sweep::sweep_at_start;
 use crate::session::{self, Link};
 use crate::world::World;
 
@@ -66,7 +68,7 @@ pub(super) async fn serve(
         None => None,
     };
     if let Some(link) = link {
-        let session_status = session::start(Arc::clone(&app), router, link);
+        let session_status = session::start(Arc::clone(&app), link);
         drop(app.session.set(session_status));
     }
     tokio::spawn(notify_watcher(app.handle.head(), Arc::clone(&app.watching)));

@@ -2,7 +2,6 @@
 
 use rusqlite::Transaction;
 
-use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::catalog::{fault, now};
 use crate::server::facts;
@@ -10,6 +9,7 @@ use crate::server::operations::{COLUMNS, Operation, find, of_row, release_lease}
 use crate::server::store::{self, Applied};
 use crate::server::threads;
 use crate::server::transitions::{Change, Status};
+use crate::service::types::problem::Problem;
 use crate::session::protocol::Answer;
 
 /// Milliseconds until an environment that was in use is retired again.

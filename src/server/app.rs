@@ -12,8 +12,8 @@ use axum::response::Response;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
-use crate::api::problem::{Refusal, invalid};
 use crate::core::{Code, EnvironmentId, Fault, RequestId};
+use crate::http::problem::{Refusal, invalid};
 use crate::server::catalog::Catalog;
 use crate::server::operations;
 use crate::server::registry::SessionRegistry;

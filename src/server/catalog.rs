@@ -93,7 +93,7 @@ impl Catalog {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let connection = Arc::clone(&self.connection);
-        crate::api::app::blocking(move || {
+        crate::service::blocking::blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             // A deferred transaction that turns from reader to writer can fail with `SQLITE_BUSY`
             // at once, whatever the busy timeout.

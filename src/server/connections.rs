@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::api::problem::invalid;
 use crate::core::{Code, Fault};
+use crate::http::problem::invalid;
 use crate::server::app::{ApiResult, Server};
 use crate::server::{catalog, host_session};
 use crate::session::transport::{Wire, accept};
@@ -27,7 +27,7 @@ use crate::session::transport::{Wire, accept};
     path = "/v1/events",
     responses(
         (status = 200, description = "server-sent events", content_type = "text/event-stream"),
-        crate::api::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn notifications(State(shared): Server) -> ApiResult<Response> {

@@ -4,8 +4,8 @@
 
 use utoipa::OpenApi as _;
 
-use crate::api::document::assert_committed;
-use crate::api::types::Problem;
+use crate::http::openapi::assert_committed;
+use crate::service::types::problem::Problem;
 // Imported by name: a module in the path would become a tag of the document.
 use crate::server::routes::{
     __path_add_host, __path_confirm, __path_host, __path_hosts, __path_operation,

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::types::{Destroy, Grace, NewEnvironment, RowView, WaitParams, Which};
 use super::{catalog, operations, threads};
-use crate::api::extract::{Body, Params, environment_id};
 use crate::core::{Code, Fault};
+use crate::http::extract::{Body, Params, environment_id};
 use crate::server::app::{ApiResult, Server, key, respond_with_operation};
 use crate::server::operations::host_command;
 use crate::server::store::{self, Applied};
@@ -23,7 +23,7 @@ use crate::session::protocol::HostCommand;
     get,
     path = "/v1/hosts/{host}/environments",
     params(Which),
-    responses((status = 200, body = Vec<RowView>), crate::api::document::Failure),
+    responses((status = 200, body = Vec<RowView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn list(
     State(shared): Server,
@@ -41,7 +41,7 @@ pub(super) async fn list(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/hosts/{host}/environments/{id}",
-    responses((status = 200, body = RowView), crate::api::document::Failure),
+    responses((status = 200, body = RowView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn show(
     State(shared): Server,
@@ -60,7 +60,7 @@ pub(super) async fn show(
     responses(
         (status = 200, body = super::types::OperationView, description = "over"),
         (status = 202, body = super::types::OperationView, description = "under way"),
-        crate::api::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn create(
@@ -109,7 +109,7 @@ pub(super) fn request_provision(
         (status = 200, body = super::types::OperationView, description = "over"),
         (status = 202, body = super::types::OperationView, description = "under way"),
         (status = 204, description = "it was destroyed already"),
-        crate::api::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn destroy(
@@ -196,7 +196,7 @@ pub(super) fn request_destroy(
     responses(
         (status = 200, body = super::types::OperationView, description = "over"),
         (status = 202, body = super::types::OperationView, description = "under way"),
-        crate::api::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn cancel(
@@ -227,7 +227,7 @@ pub(super) async fn cancel(
     responses(
         (status = 200, body = super::types::OperationView, description = "over"),
         (status = 202, body = super::types::OperationView, description = "under way"),
-        crate::api::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn restore(
@@ -254,7 +254,7 @@ pub(super) async fn restore(
     post,
     path = "/v1/hosts/{host}/environments/{id}/retire",
     request_body = Grace,
-    responses((status = 200, body = RowView), crate::api::document::Failure),
+    responses((status = 200, body = RowView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn retire(
     State(shared): Server,
@@ -283,7 +283,7 @@ pub(super) async fn retire(
 #[cfg_attr(test, utoipa::path(
     delete,
     path = "/v1/hosts/{host}/environments/{id}/retire",
-    responses((status = 200, body = RowView), crate::api::document::Failure),
+    responses((status = 200, body = RowView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn revive(
     State(shared): Server,

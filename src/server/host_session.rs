@@ -9,13 +9,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::app::Shared;
 use crate::server::catalog::Host;
 use crate::server::facts;
 use crate::server::registry::{LiveSession, QUEUE_MAX};
 use crate::server::sync::{self, SyncCursor};
+use crate::service::types::problem::Problem;
 use crate::session::connector::random_name;
 use crate::session::protocol::{
     Ack, Answer, Close, Events, FromHost, FromServer, Nack, Open, Opened, Protocols, Refused, Watch,

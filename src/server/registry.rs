@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
-use crate::api::live_sets::ReconciledView;
 use crate::core::{Code, Fault};
+use crate::service::types::live_set::ReconciledView;
 use crate::session::protocol::{Answer, FromServer, HostCommand};
 
 /// Notifications that a slow subscriber may be behind before it misses some.

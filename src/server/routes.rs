@@ -10,12 +10,12 @@ use axum::{Json, Router};
 
 use super::types::{HostKey, HostView, NewHost, OperationView};
 use super::{catalog, environments, operations};
-use crate::api::extract::Body;
-use crate::api::live_sets::ConfirmView;
-use crate::api::problem::{Refusal, invalid};
 use crate::core::{Code, Fault};
+use crate::http::extract::Body;
+use crate::http::problem::{Refusal, invalid};
 use crate::server::app::{ApiResult, Server, Shared, host_name, no_operation};
 use crate::server::{connections, workspace};
+use crate::service::types::live_set::ConfirmView;
 
 /// The `OpenAPI` document of the control server: the committed file, as it is.
 pub const OPENAPI: &str = include_str!("../../schema/openapi-server.json");
@@ -64,7 +64,7 @@ fn nowhere() -> Fault {
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/hosts",
-    responses((status = 200, body = Vec<HostView>), crate::api::document::Failure),
+    responses((status = 200, body = Vec<HostView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn hosts(State(shared): Server) -> ApiResult<Json<Vec<HostView>>> {
     let found = shared.catalog.with(catalog::hosts).await?;
@@ -77,7 +77,7 @@ pub(super) async fn hosts(State(shared): Server) -> ApiResult<Json<Vec<HostView>
     post,
     path = "/v1/hosts",
     request_body = NewHost,
-    responses((status = 201, body = HostKey), crate::api::document::Failure),
+    responses((status = 201, body = HostKey), crate::http::openapi::Failure),
 ))]
 pub(super) async fn add_host(
     State(shared): Server,
@@ -93,7 +93,7 @@ pub(super) async fn add_host(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/hosts/{host}",
-    responses((status = 200, body = HostView), crate::api::document::Failure),
+    responses((status = 200, body = HostView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn host(
     State(shared): Server,
@@ -108,7 +108,7 @@ pub(super) async fn host(
 #[cfg_attr(test, utoipa::path(
     delete,
     path = "/v1/hosts/{host}",
-    responses((status = 204), crate::api::document::Failure),
+    responses((status = 204), crate::http::openapi::Failure),
 ))]
 pub(super) async fn remove_host(
     State(shared): Server,
@@ -125,7 +125,7 @@ pub(super) async fn remove_host(
     post,
     path = "/v1/hosts/{host}/confirm",
     request_body = ConfirmView,
-    responses((status = 202), crate::api::document::Failure),
+    responses((status = 202), crate::http::openapi::Failure),
 ))]
 pub(super) async fn confirm(
     State(shared): Server,
@@ -146,7 +146,7 @@ pub(super) async fn confirm(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/operations/{id}",
-    responses((status = 200, body = OperationView), crate::api::document::Failure),
+    responses((status = 200, body = OperationView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn operation(
     State(shared): Server,

@@ -13,9 +13,9 @@ use super::catalog::{self, Catalog};
 use super::environments::{DestroyMode, request_destroy};
 use super::routes::router;
 use super::{operations, threads};
-use crate::api::tcp::{self, write_secret};
-use crate::api::unix_socket as socket;
 use crate::core::{Code, Fault};
+use crate::http::auth::{token, with_token, write_secret};
+use crate::http::{tcp, unix_socket as socket};
 use crate::server::app::{Shared, Timing};
 use crate::server::registry::SessionRegistry;
 use crate::server::store;
@@ -109,10 +109,10 @@ pub async fn start(options: Options) -> Result<Running, Fault> {
         vec![tokio::spawn(socket::serve(listener, router(Arc::clone(&shared)), stop.clone()))];
     let mut port = None;
     if let Some(address) = options.listen {
-        let token = tcp::token(&dir.join("admin-token"))?;
+        let token = token(&dir.join("admin-token"))?;
         let listener = tcp::bind(address).await?;
         port = listener.local_addr().ok();
-        let router = tcp::with_token(router(Arc::clone(&shared)), &token);
+        let router = with_token(router(Arc::clone(&shared)), &token);
         tasks.push(tokio::spawn(tcp::serve(listener, router, stop.clone())));
     }
     tasks.push(tokio::spawn(run_periodic_work(Arc::clone(&shared))));

@@ -6,11 +6,11 @@
 use rusqlite::OptionalExtension as _;
 use rusqlite::{Row, Transaction};
 
-use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::catalog::{self, fault, now};
 use crate::server::operations;
 use crate::server::transitions::{Change, Status, next};
+use crate::service::types::problem::Problem;
 
 /// Bound on the environments of one host that are not destroyed.
 pub(super) const ENVIRONMENTS_MAX: i64 = 10_000;

@@ -6,12 +6,12 @@ use serde_json::Value;
 use super::catalog::Host;
 use super::operations::Operation;
 use super::threads::Thread;
-use crate::api::live_sets::ReconciledView;
-use crate::api::types::Problem;
 use crate::core::Time;
 use crate::format::rfc3339;
 use crate::server::registry::LiveSession;
 use crate::server::store::EnvironmentRow;
+use crate::service::types::live_set::ReconciledView;
+use crate::service::types::problem::Problem;
 
 fn time(ms: i64) -> String {
     let nanos = u64::try_from(ms).unwrap_or_default().saturating_mul(1_000_000);

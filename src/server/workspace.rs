@@ -11,9 +11,9 @@ use axum::response::IntoResponse as _;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::api::extract::{Body, Params, environment_id};
-use crate::api::problem::invalid;
 use crate::core::{Code, Fault};
+use crate::http::extract::{Body, Params, environment_id};
+use crate::http::problem::invalid;
 use crate::server::app::{ApiResult, Server, Shared, key, respond_with_operation};
 use crate::server::operations::{self, host_command};
 use crate::server::store;
@@ -33,7 +33,7 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(60);
     path = "/v1/hosts/{host}/environments/{id}/status",
     responses(
         (status = 200, description = "as the daemon's API answers"),
-        crate::api::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn status(
@@ -51,7 +51,7 @@ pub(super) async fn status(
     params(Diff),
     responses(
         (status = 200, description = "as the daemon's API answers"),
-        crate::api::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn diff(
@@ -98,7 +98,7 @@ async fn query(
     responses(
         (status = 200, body = super::types::OperationView, description = "over"),
         (status = 202, body = super::types::OperationView, description = "under way"),
-        crate::api::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn exec(
@@ -143,7 +143,7 @@ pub(super) async fn exec(
     get,
     tag = "using",
     path = "/v1/hosts/{host}/environments/{id}/threads",
-    responses((status = 200, body = Vec<ThreadView>), crate::api::document::Failure),
+    responses((status = 200, body = Vec<ThreadView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn list_threads(
     State(shared): Server,
@@ -162,7 +162,7 @@ pub(super) async fn list_threads(
     tag = "using",
     path = "/v1/hosts/{host}/environments/{id}/threads",
     request_body = NewThread,
-    responses((status = 201, body = ThreadView), crate::api::document::Failure),
+    responses((status = 201, body = ThreadView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn start_thread(
     State(shared): Server,
@@ -199,7 +199,7 @@ pub(super) async fn start_thread(
     delete,
     tag = "using",
     path = "/v1/hosts/{host}/threads/{id}",
-    responses((status = 200, body = ThreadView), crate::api::document::Failure),
+    responses((status = 200, body = ThreadView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn end_thread(
     State(shared): Server,

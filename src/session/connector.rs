@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
-use crate::api::App;
-use crate::api::types::SessionView;
 use crate::core::suspend::SuspendDetector;
 use crate::core::{Command, Seq};
+use crate::service::App;
+use crate::service::types::daemon::SessionView;
 use crate::session::commands::CommandDispatcher;
 use crate::session::context::{Address, Client, Link};
 use crate::session::exchange::{Ended, SUSPEND_CHECK_EVERY, Session};
@@ -39,11 +38,11 @@ fn waits() -> (Duration, Duration) {
 
 /// Spawns the task that keeps a session open; returns a receiver of its status.
 #[must_use]
-pub fn start(app: Arc<App>, router: Router, link: Link) -> watch::Receiver<SessionView> {
+pub fn start(app: Arc<App>, link: Link) -> watch::Receiver<SessionView> {
     let address = link.address.to_string();
     let first = SessionView { address, stage: "connecting".to_owned(), ..SessionView::default() };
     let (status, view) = watch::channel(first);
-    let commands = CommandDispatcher::new(router);
+    let commands = CommandDispatcher::new();
     let instance = random_name();
     tokio::spawn(Client { app, link, status, commands, instance, last_rejected: 0 }.run());
     view

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::api::App;
-use crate::api::types::SessionView;
 use crate::core::{Code, Fault};
+use crate::service::App;
+use crate::service::types::daemon::SessionView;
 use crate::session::commands::CommandDispatcher;
 use crate::world::fs::paths;
 

@@ -8,12 +8,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::api::live_sets::{LiveView, apply_live_set};
-use crate::api::types::Problem;
-use crate::api::unix_socket::BY_SESSION;
-use crate::core::event::Actor;
 use crate::core::{EnvironmentId, Phase, Seq, State};
 use crate::engine::watcher::{Change, Subscription};
+use crate::service::reconcile::apply_live_set;
+use crate::service::types::live_set::LiveView;
+use crate::service::types::problem::Problem;
+use crate::session::calls::actor;
 use crate::session::context::Client;
 use crate::session::heartbeat::{Clock, Liveness, Verdict};
 use crate::session::outbox::{Outbox, fact};
@@ -230,9 +230,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             known: Some(live.known),
             confirmed: live.confirmed,
         };
-        let uid = rustix::process::geteuid().as_raw();
-        let actor = Actor { door: BY_SESSION.to_owned(), uid, pid: 0 };
-        match apply_live_set(&self.client.app, wanted, actor).await {
+        match apply_live_set(&self.client.app, wanted, actor()).await {
             Ok(report) => {
                 self.keeps_some = report.kept.iter().any(|k| k.why != "adopted");
                 // A retired environment returns to service if its teardown finds processes in it.

@@ -5,19 +5,22 @@
 //! after a break a new session is opened and both sides synchronize again.
 //!
 //! [`protocol`] defines the messages, [`transport`] carries them, [`connector`] keeps a session
-//! open, `exchange` is one session, `heartbeat` detects a silent peer, `commands` turns commands
-//! into API requests and caches the answers, [`scheduler`] orders them, `outbox` reports records of
-//! the log. Commands go through the same API as local requests: a server can do nothing here that a
-//! local user could not do.
+//! open, `exchange` is one session, `heartbeat` detects a silent peer, `commands` checks commands
+//! and queues them, `calls` turns each into a use case, `registry` caches the answers,
+//! [`scheduler`] orders them, `outbox` reports records of the log. Commands go through the same use
+//! cases as local requests: a server can do nothing here that a local user could not do.
 
 pub mod protocol;
 
-pub(crate) mod commands;
+pub(crate) mod answers;
+mod calls;
+mod commands;
 pub mod connector;
 mod context;
 pub(crate) mod exchange;
 mod heartbeat;
 pub(crate) mod outbox;
+pub(crate) mod registry;
 pub mod scheduler;
 pub mod transport;
 

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use super::protocol::{Events, Fact, RecordLine};
-use crate::api::App;
-use crate::api::app::blocking;
-use crate::api::types::Problem;
 use crate::core::{Code, Environment, EnvironmentId, Fault, Phase, Record, Seq, State};
+use crate::service::App;
+use crate::service::blocking::blocking;
+use crate::service::types::problem::Problem;
+use crate::session::protocol::{Events, Fact, RecordLine};
 
 /// Bound on the records in one batch.
 const BATCH_MAX: u64 = 256;

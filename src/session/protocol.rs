@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::live_sets::ReconciledView;
-use crate::api::types::Problem;
+use crate::service::types::live_set::ReconciledView;
+use crate::service::types::problem::Problem;
 
 /// Oldest protocol version that this build speaks.
 pub const PROTOCOL_MIN: u32 = 1;
@@ -17,7 +17,7 @@ pub const PROTOCOL_MAX: u32 = 1;
 /// Bound on one message in bytes, for both directions.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// URL path of the session endpoint at a server.
-pub const PATH: &str = crate::api::tcp::SESSION_PATH;
+pub const PATH: &str = crate::http::auth::SESSION_PATH;
 
 /// Range of protocol versions that one side speaks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,14 +11,22 @@ const FUNCTION_LINES_MEDIAN_MAX: usize = 12;
 
 /// Modules that each top-level module may import. Imports only go downward. A package of its own
 /// below `src` has no line: the compiler holds its direction.
-const DIRECTIONS: [(&str, &[&str]); 8] = [
+const DIRECTIONS: [(&str, &[&str]); 10] = [
     ("world", &["core", "world", "format", "failpoint"]),
     ("recipes", &["migrate"]),
     ("engine", &["core", "journal", "world", "migrate", "engine", "failpoint"]),
     ("config", &["core", "world", "migrate"]),
-    ("api", &["core", "engine", "world", "migrate", "config", "format", "api", "VERSION"]),
-    ("session", &["core", "journal", "engine", "world", "format", "api", "session", "VERSION"]),
-    ("server", &["core", "format", "world", "migrate", "recipes", "api", "session", "server"]),
+    ("service", &["core", "engine", "world", "migrate", "config", "format", "service", "VERSION"]),
+    ("http", &["core", "world", "format", "service", "http"]),
+    ("api", &["core", "engine", "format", "service", "http", "api"]),
+    (
+        "session",
+        &["core", "journal", "engine", "world", "format", "service", "http", "session", "VERSION"],
+    ),
+    (
+        "server",
+        &["core", "format", "world", "migrate", "recipes", "service", "http", "session", "server"],
+    ),
     (
         "daemon",
         &[
@@ -28,6 +36,8 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
             "migrate",
             "recipes",
             "engine",
+            "service",
+            "http",
             "api",
             "config",
             "session",
@@ -49,14 +59,17 @@ const PACKAGES: [(&str, &[&str]); 6] = [
     ("migrate/recipes/executor", &["migrate"]),
 ];
 
+/// Parts of `service` that each module may name which calls no use case: types and helpers.
+const SERVICE_PARTS: [(&str, &[&str]); 2] =
+    [("http", &["outcome", "requests", "types"]), ("server", &["blocking", "types"])];
+
 /// External crates, with the places that may name each.
-const CRATES: [(&str, &[&str]); 30] = [
+const CRATES: [(&str, &[&str]); 29] = [
     ("ryu_js", &["src/migrate/recipes/executor/js/number.rs"]),
     ("ureq", &["src/migrate/http.rs"]),
     ("keyring", &["src/migrate/keychain.rs"]),
     ("rusqlite", &["src/server/", "src/migrate/"]),
     ("tokio_tungstenite", &["src/session/transport.rs"]),
-    ("tower", &["src/session/commands.rs"]),
     ("futures_util", &["src/session/transport.rs", "src/server/connections.rs"]),
     ("notify", &["src/world/watch/portable.rs"]),
     ("ignore", &["src/world/watch/rules.rs"]),
@@ -65,13 +78,22 @@ const CRATES: [(&str, &[&str]); 30] = [
     ("crc32c", &["src/journal/", "src/migrate/source.rs"]),
     (
         "tokio",
-        &["src/engine/", "src/api/", "src/daemon/", "src/cli/", "src/session/", "src/server/"],
+        &[
+            "src/engine/",
+            "src/service/",
+            "src/http/",
+            "src/api/",
+            "src/daemon/",
+            "src/cli/",
+            "src/session/",
+            "src/server/",
+        ],
     ),
     ("tokio_stream", &["src/api/", "src/server/"]),
-    ("axum", &["src/api/", "src/session/", "src/server/"]),
-    ("utoipa", &["src/api/", "src/server/"]),
-    ("hyper", &["src/api/", "src/cli/", "src/server/"]),
-    ("hyper_util", &["src/api/", "src/cli/", "src/server/"]),
+    ("axum", &["src/http/", "src/api/", "src/server/"]),
+    ("utoipa", &["src/service/types/", "src/http/openapi.rs", "src/api/", "src/server/"]),
+    ("hyper", &["src/http/", "src/cli/", "src/server/"]),
+    ("hyper_util", &["src/http/", "src/cli/", "src/server/"]),
     ("http_body_util", &["src/cli/"]),
     ("clap", &["src/cli/"]),
     ("indicatif", &["src/cli/render/"]),
@@ -87,6 +109,8 @@ const CRATES: [(&str, &[&str]); 30] = [
         "serde_json",
         &[
             "src/journal/format.rs",
+            "src/service/types/",
+            "src/http/",
             "src/api/",
             "src/cli/",
             "src/daemon/",
@@ -237,6 +261,21 @@ fn packages_depend_downwards() {
             assert!(name != "tokio", "{folder} must not depend on tokio");
             let Some(ours) = name.strip_prefix("groundskeeper-") else { continue };
             assert!(allowed.contains(&ours), "{folder} must not depend on {ours}");
+        }
+    }
+}
+
+#[test]
+fn only_adapters_call_use_cases() {
+    for (module, parts) in SERVICE_PARTS {
+        for source in sources(&format!("src/{module}")) {
+            for line in source.code() {
+                for (at, _) in line.match_indices("crate::service::") {
+                    let rest = &line[at + "crate::service::".len()..];
+                    let fine = parts.iter().any(|part| rest.starts_with(&format!("{part}::")));
+                    assert!(fine, "{}: {line}", source.name);
+                }
+            }
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::core::{
     destroyed, not_found,
 };
 use crate::server::sim::host::{Host, Job, id, nonce, plan, restore};
-use crate::session::commands::cancelled;
 use crate::session::protocol::HostCommand;
+use crate::session::registry::cancelled;
 
 fn lease_id(host_command: &HostCommand, field: &str) -> LeaseId {
     LeaseId::parse(host_command.body[field].as_str().unwrap_or("none")).expect("a lease")

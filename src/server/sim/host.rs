@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
-use crate::api::live_sets::ReconciledView;
 use crate::core::event::{Actor, Plan, TeardownOptions};
 use crate::core::model::live_set::LiveSet as Set;
 use crate::core::sim::harness::Harness;
@@ -13,12 +12,14 @@ use crate::core::{
     Command, Environment, EnvironmentId, Event, Fault, Nonce, Phase, Provision, RequestId, Seq,
     State,
 };
-use crate::session::commands::{Admission, CommandRegistry, ReadyAnswer, refusal};
+use crate::service::types::live_set::ReconciledView;
+use crate::session::answers::refusal;
 use crate::session::exchange::open_message;
 use crate::session::outbox::Outbox;
 use crate::session::protocol::{
     Answer, FromHost, FromServer, HostCommand, LiveSet, Open, Opened, Watch,
 };
+use crate::session::registry::{Admission, CommandRegistry, ReadyAnswer};
 
 /// A command in the queue of its environment.
 pub(super) struct Job {

@@ -1,4 +1,4 @@
-//! The Unix socket of the API: only its owner can open it, peers are checked, and connections are
+//! The Unix socket of a daemon or a control server: only its owner can open it, peers are checked, and connections are
 //! bounded in number and time.
 
 use std::os::unix::fs::DirBuilderExt as _;
@@ -19,21 +19,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::problem::Refusal;
 use crate::core::event::Actor;
 use crate::core::{Code, Fault};
 use crate::format::hex;
+use crate::http::problem::Refusal;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 
-/// Origin of commands that a control server sends, as records name it in an actor.
-pub const BY_SESSION: &str = "session";
 /// Limit of concurrent connections. One more gets status 503 and is closed.
 pub const CONNECTIONS_MAX: usize = 512;
+
 /// Timeout for a client to send a request head.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
+
 /// Time that open connections get to end at a shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
 /// Length in bytes of a socket path that every supported system accepts.
 const SOCKET_PATH_MAX: usize = 100;
 

@@ -8,17 +8,17 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::problem::invalid;
-use super::types::EnvironmentView;
-use crate::api::app::{App, blocking};
-use crate::api::extract::environment_id;
 use crate::core::{
     Code, Command, Environment, EnvironmentId, Fault, HostPath, Nonce, Phase, Remains, State,
 };
+use crate::service::app::App;
+use crate::service::blocking::blocking;
+use crate::service::requests::{environment_id, invalid};
+use crate::service::types::environment::EnvironmentView;
 use crate::world::fs::paths;
 
 /// Returns a random nonce, which distinguishes a new incarnation from all others.
-pub(super) fn new_nonce() -> Result<Nonce, Fault> {
+pub(crate) fn new_nonce() -> Result<Nonce, Fault> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|e| {
         let hint = "check the system's random number generator";
@@ -27,7 +27,7 @@ pub(super) fn new_nonce() -> Result<Nonce, Fault> {
     Nonce::parse(&crate::format::hex(&random)).map_err(|e| invalid(e.to_string()))
 }
 
-pub(super) fn random_id() -> Result<EnvironmentId, Fault> {
+pub(crate) fn random_id() -> Result<EnvironmentId, Fault> {
     // No characters that resemble each other. 32 divides 256, so the remainder of a byte has no
     // bias.
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -41,7 +41,7 @@ pub(super) fn random_id() -> Result<EnvironmentId, Fault> {
 
 /// Returns the view of an existing environment that was requested again. Fails if it is ready but
 /// its directory is missing.
-pub(super) async fn present(view: EnvironmentView) -> Result<EnvironmentView, Fault> {
+pub(crate) async fn present(view: EnvironmentView) -> Result<EnvironmentView, Fault> {
     if view.phase != Phase::Ready.as_str() {
         return Ok(view);
     }
@@ -66,7 +66,7 @@ pub(super) async fn present(view: EnvironmentView) -> Result<EnvironmentView, Fa
 
 /// Finds a repository that is not at the path in the log, and appends its new path. `hint` is a
 /// repository that the request named. Then repairs the worktree links of its environments.
-pub(super) async fn update_path(
+pub(crate) async fn update_path(
     app: &Arc<App>,
     from: HostPath,
     hint: Option<HostPath>,
@@ -97,7 +97,7 @@ pub(super) async fn update_path(
 
 /// Checks every other known repository: each one that is not at its recorded path may be the
 /// repository that the request names.
-pub(super) async fn update_other_paths(app: &Arc<App>, named: &HostPath) -> Result<(), Fault> {
+pub(crate) async fn update_other_paths(app: &Arc<App>, named: &HostPath) -> Result<(), Fault> {
     let known = app.handle.view(|state| {
         let live = state.environments().filter(|e| e.is_live()).map(|e| &e.plan);
         let plans = live.chain(state.remains().map(|r| &r.plan));
@@ -112,7 +112,7 @@ pub(super) async fn update_other_paths(app: &Arc<App>, named: &HostPath) -> Resu
 }
 
 /// Updates the path of the repository of an environment and of its archived incarnations.
-pub(super) async fn update_path_of(app: &Arc<App>, id: &EnvironmentId) -> Result<(), Fault> {
+pub(crate) async fn update_path_of(app: &Arc<App>, id: &EnvironmentId) -> Result<(), Fault> {
     let known = app.handle.view(|state| {
         let live = state.environment(id).filter(|e| e.is_live()).map(|e| &e.plan);
         let left = state.remains().filter(|r| r.id == *id).map(|r| &r.plan);
@@ -126,14 +126,14 @@ pub(super) async fn update_path_of(app: &Arc<App>, id: &EnvironmentId) -> Result
 }
 
 /// Updates the paths of all repositories that have a live environment or an archived incarnation.
-pub(super) async fn update_all_paths(app: &Arc<App>) -> Result<(), Fault> {
+pub(crate) async fn update_all_paths(app: &Arc<App>) -> Result<(), Fault> {
     update_other_paths(app, &HostPath::default()).await
 }
 
 /// Returns the branch for a restore from a rescue ref, and whether it exists. This is the branch
 /// that was checked out, if the name is free or still points to the same commit and is not checked
 /// out elsewhere; else a name derived from it.
-pub(super) async fn branch_for(
+pub(crate) async fn branch_for(
     app: &Arc<App>,
     id: &EnvironmentId,
     incarnation: Option<u32>,

@@ -1,5 +1,5 @@
-//! State that all handlers share: the engine, the directories, and the clock and bounds of a
-//! request.
+//! State that all use cases share: the engine, the directories, and the clock and bounds of a
+//! request. It submits no command.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::api::problem::invalid;
-use crate::api::types::SessionView;
 use crate::config::Config;
 use crate::core::event::Repository;
 use crate::core::{Code, Fault, Time};
 use crate::engine::{Handle, WatchService};
 use crate::migrate::MigrationRunner;
+use crate::service::blocking::blocking;
+use crate::service::requests::invalid;
+use crate::service::types::daemon::SessionView;
 use crate::world::World;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
@@ -21,16 +22,16 @@ use crate::world::git::discover::RepositoryCache;
 use crate::world::process::cancel::Cancel;
 
 /// Upper bound of the wait that a request may ask for; a longer one is cut to it.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// State that every handler can use.
+/// State that every use case can use.
 pub struct App {
     /// Access to the engine: submits commands and reads the published state.
     pub handle: Handle,
     /// Paths inside the data directory.
     pub layout: Layout,
-    /// Access to git, files and processes for queries. Handlers change only two things with it: the
-    /// links of a moved worktree, and the cgroup of a launched process.
+    /// Access to git, files and processes for queries. Use cases change only two things with it:
+    /// the links of a moved worktree, and the cgroup of a launched process.
     pub world: Arc<World>,
     /// Runs migrations and knows their progress.
     pub migration_runner: Arc<MigrationRunner>,
@@ -46,7 +47,7 @@ pub struct App {
     pub runs: Arc<Semaphore>,
     /// Becomes true when the daemon starts to stop, and stays true.
     pub stop: watch::Receiver<bool>,
-    /// Sender side of `stop`; a handler uses it to request a shutdown.
+    /// Sender side of `stop`; used to request a shutdown.
     pub stopper: watch::Sender<bool>,
     /// Facts about this daemon that do not change while it runs.
     pub about: About,
@@ -67,7 +68,7 @@ pub struct About {
     pub priority: String,
 }
 
-pub(super) async fn discover(app: &Arc<App>, repo: &str) -> Result<Repository, Fault> {
+pub(crate) async fn discover(app: &Arc<App>, repo: &str) -> Result<Repository, Fault> {
     let path = PathBuf::from(repo);
     if !path.is_absolute() {
         return Err(invalid(format!("repo must be an absolute path, not {repo:?}")));
@@ -80,17 +81,9 @@ pub(super) async fn discover(app: &Arc<App>, repo: &str) -> Result<Repository, F
     .await
 }
 
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
-        Err(Fault::new(Code::Defect, "a task of the API panicked", "please report this").because(e))
-    })
-}
-
 /// Waits until the published state fulfils a condition, at most [`WAIT_MAX`]. Fails with
 /// `Code::Timeout` after the wait, and with `Code::ShuttingDown` when the daemon stops first.
-pub(super) async fn wait_until(
+pub(crate) async fn wait_until(
     app: &App,
     seconds: u64,
     mut done: impl FnMut(&crate::core::State) -> bool,

@@ -1,4 +1,4 @@
-//! The optional TCP port of the API, for clients that have a token.
+//! Bearer tokens: their files, and the check of every request. It never reads the key of a host.
 //!
 //! Every request carries the token, which lies in a file that only its owner can read. Exceptions
 //! are the health check, the API description, and a host's session with a control server, which
@@ -6,25 +6,19 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
 
-use super::problem::Refusal;
-use super::unix_socket::{CONNECTIONS_MAX, serve_connection};
-use crate::core::event::Actor;
 use crate::core::{Code, Fault};
 use crate::format::hex;
+use crate::http::problem::Refusal;
 use crate::world::fs::paths;
 
 /// Path at which hosts open sessions; the server checks their own keys, not the token.
@@ -67,6 +61,12 @@ pub fn write_secret(path: &Path, text: &str) -> Result<(), Fault> {
     std::fs::rename(&fresh, path).map_err(paths::failed("publish", path))
 }
 
+/// Wraps a router so that requests need the token, except for the open paths.
+pub fn with_token(router: Router, token: &str) -> Router {
+    let token: Arc<str> = token.into();
+    router.layer(axum::middleware::from_fn_with_state(token, require_token))
+}
+
 /// Passes requests that carry the token, and the open paths. The key of a host is checked later.
 async fn require_token(State(token): State<Arc<str>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
@@ -85,77 +85,6 @@ async fn require_token(State(token): State<Arc<str>>, request: Request, next: Ne
 fn equals_in_constant_time(a: &str, b: &str) -> bool {
     let differ = a.bytes().zip(b.bytes()).fold(0, |acc, (x, y)| acc | (x ^ y));
     a.len() == b.len() && differ == 0
-}
-
-/// Binds a TCP port.
-///
-/// # Errors
-/// If the address is in use or may not be used.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
-    TcpListener::bind(address).await.map_err(|e| {
-        let message = format!("cannot listen on {address}");
-        Fault::new(Code::Io, message, "choose another address with --listen").because(e)
-    })
-}
-
-/// Serves until `stop` becomes true.
-pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(e) => {
-                tracing::warn!(error = %e, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        // A connection beyond the limit is closed without an answer.
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-        // Small messages must not wait for the acknowledgement of earlier ones.
-        drop(stream.set_nodelay(true));
-        let (router, stop) = (router.clone(), stop.clone());
-        tokio::spawn(async move {
-            serve_connection(stream, router, stop).await;
-            drop(slot);
-        });
-    }
-}
-
-/// Opens the TCP port of a daemon, guarded by the token in the file `token` in `dir`. Returns the
-/// bound address.
-///
-/// # Errors
-/// If the port is in use, or the file cannot be used.
-pub async fn open(
-    address: SocketAddr,
-    dir: &Path,
-    router: &Router,
-    stop: watch::Receiver<bool>,
-) -> Result<SocketAddr, Fault> {
-    let token = token(&dir.join("token"))?;
-    let listener = bind(address).await?;
-    let bound = listener.local_addr();
-    let bound = bound.map_err(|e| {
-        let hint = "choose another address with --listen";
-        Fault::new(Code::Io, "cannot read the address of the port", hint).because(e)
-    })?;
-    // A client that has the token could read this user's files, so it acts as this user.
-    let uid = rustix::process::geteuid().as_raw();
-    let actor = Actor { door: "port".to_owned(), uid, pid: 0 };
-    let router = with_token(router.clone().layer(Extension(actor)), &token);
-    tokio::spawn(serve(listener, router, stop));
-    Ok(bound)
-}
-
-/// Wraps a router so that requests need the token, except for the open paths.
-pub fn with_token(router: Router, token: &str) -> Router {
-    let token: Arc<str> = token.into();
-    router.layer(axum::middleware::from_fn_with_state(token, require_token))
 }
 
 #[cfg(test)]

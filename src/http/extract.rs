@@ -1,33 +1,28 @@
 //! Extractors for path, query, body and headers of a request. A part that does not parse is
 //! answered with a problem document of this API, not with axum's text.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::Path as UrlPath;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 
-use crate::api::app::App;
-use crate::api::problem::{Refusal, invalid};
-use crate::core::{Code, EnvironmentId, Fault, RequestId};
-
-/// Limit of a request body in bytes.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
+use crate::core::{Code, Fault, RequestId};
+use crate::http::body;
+use crate::http::problem::{Refusal, invalid};
+pub(crate) use crate::service::requests::environment_id;
 
 /// Timeout for a client to send a request body.
-pub(super) const BODY_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const BODY_LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) type Answer<T> = Result<T, Refusal>;
+pub(crate) type Answer<T> = Result<T, Refusal>;
 
-pub(super) type Shared = State<Arc<App>>;
-
-pub(super) fn json_text(text: &'static str) -> Response {
+pub(crate) fn json_text(text: &'static str) -> Response {
     let kind = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
@@ -74,22 +69,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         })?;
         let bytes = read.map_err(|e| {
             if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let message = format!("the request is larger than {BODY_BYTES_MAX} bytes");
-                return Fault::new(Code::RequestTooLarge, message, "send a smaller request");
+                return body::too_large();
             }
             invalid(format!("cannot read the body: {}", e.body_text()))
         })?;
-        let value = serde_json::from_slice(&bytes);
-        Ok(Self(value.map_err(|e| invalid(format!("invalid body: {e}")))?))
+        Ok(Self(body::parse(&bytes)?))
     }
 }
 
-pub(crate) fn environment_id(text: &str) -> Result<EnvironmentId, Fault> {
-    EnvironmentId::parse(text)
-        .map_err(|e| invalid(format!("{text:?} is not a valid environment id: {e}")))
-}
-
-pub(super) fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Fault> {
+pub(crate) fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Fault> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().map_err(|_| invalid("Idempotency-Key is not visible ASCII"))?;
     RequestId::parse(text).map(Some).map_err(|e| invalid(format!("Idempotency-Key: {e}")))

@@ -4,8 +4,9 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::types::Problem;
 use crate::core::{Class, Code, Fault};
+pub use crate::service::requests::invalid;
+use crate::service::types::problem::Problem;
 
 /// A fault that a handler returns to the client as its answer.
 #[derive(Debug)]
@@ -49,14 +50,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Returns the fault for an invalid request; `what` says what is wrong with it.
-#[must_use]
-pub fn invalid(what: impl Into<String>) -> Fault {
-    let hint = "check the request against the API description at /v1/openapi.json";
-    Fault::new(Code::InvalidRequest, what, hint)
-}
-
 /// Returns the fault for an unknown path.
-pub(super) fn unknown_path() -> Fault {
+pub(crate) fn unknown_path() -> Fault {
     Fault::new(Code::NotFound, "unknown path", "list the paths with GET /v1/openapi.json")
 }

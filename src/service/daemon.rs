@@ -1,0 +1,42 @@
+//! Use cases of the daemon itself: its description and its shutdown.
+
+use crate::core::Seq;
+use crate::format::rfc3339;
+use crate::service::app::App;
+use crate::service::status;
+use crate::service::types::daemon::DaemonView;
+
+/// Returns the description of the daemon and its counters.
+pub(crate) fn describe(app: &App) -> DaemonView {
+    let watching = status::watching(app);
+    let session = app.session.get().map(|standing| standing.borrow().clone());
+    app.handle.view(|state| {
+        let mut environments = std::collections::BTreeMap::new();
+        for e in state.environments() {
+            *environments.entry(e.phase.as_str().to_owned()).or_default() += 1;
+        }
+        let Seq(seq) = state.seq();
+        DaemonView {
+            log_had: state.found_older().map(|seq| seq.0),
+            version: crate::VERSION.to_owned(),
+            pid: std::process::id(),
+            boot: state.boot(),
+            data_dir: app.layout.root().display().to_string(),
+            log_id: app.about.log_id.clone(),
+            seq,
+            git: app.about.git.clone(),
+            started_at: rfc3339(app.about.started),
+            environments,
+            owed: state.environments().filter(|e| e.owed.is_some()).count(),
+            priority: app.about.priority.clone(),
+            processes_started: crate::world::process::subprocess::started(),
+            watching: watching.clone(),
+            session: session.clone(),
+        }
+    })
+}
+
+/// Requests an orderly shutdown. Returns before it is complete.
+pub(crate) fn shut_down(app: &App) {
+    app.stopper.send_replace(true);
+}

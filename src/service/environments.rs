@@ -1,0 +1,253 @@
+//! Use cases that list, provision, remove and cancel environments.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
+use crate::core::policy::BranchPolicy;
+use crate::core::{
+    Code, Command, Environment, EnvironmentId, Fault, Phase, Provision, RequestId, destroyed,
+    not_found,
+};
+use crate::service::app::{App, discover, wait_until};
+use crate::service::blocking::blocking;
+use crate::service::outcome::Outcome;
+use crate::service::relocation;
+use crate::service::requests::{BY_SESSION, environment_id, invalid};
+use crate::service::types::environment::{EnvironmentView, NewEnvironment, SummaryView};
+use crate::service::types::removal::{RemoveQuery, RemovedView};
+use crate::world::fs::paths;
+
+/// Returns the environments by id; `all` includes those that are tombstoned.
+pub(crate) fn list(app: &App, all: bool) -> Vec<EnvironmentView> {
+    let known = |e: &Environment| {
+        let status = app.world.status_cache().last(&e.id, e.incarnation)?;
+        Some(SummaryView::of(&status))
+    };
+    app.handle.view(|state| {
+        let listed = state.environments().filter(|e| all || e.phase != Phase::Tombstoned);
+        let views =
+            listed.map(|e| EnvironmentView { known: known(e), ..EnvironmentView::of(state, e) });
+        views.collect()
+    })
+}
+
+/// Returns one environment.
+///
+/// # Errors
+/// If it does not exist or is tombstoned.
+pub(crate) fn view_of(app: &App, id: &EnvironmentId) -> Result<EnvironmentView, Fault> {
+    app.handle.view(|state| match state.environment(id) {
+        None => Err(not_found(id)),
+        Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(id)),
+        Some(e) => Ok(EnvironmentView::of(state, e)),
+    })
+}
+
+/// Returns an environment with the outcome of its provision.
+fn provisioned(view: EnvironmentView) -> Outcome<EnvironmentView> {
+    let underway = view.phase == Phase::Provisioning.as_str();
+    if underway { Outcome::Started(view) } else { Outcome::Done(view) }
+}
+
+/// Waits until no provision of an environment is in progress, and returns the environment.
+pub(crate) async fn after_provision(
+    app: &App,
+    id: &EnvironmentId,
+    wait: Option<u64>,
+) -> Result<Outcome<EnvironmentView>, Fault> {
+    if let Some(seconds) = wait {
+        let over = |e: &Environment| e.phase != Phase::Provisioning;
+        wait_until(app, seconds, |s| s.environment(id).is_none_or(over)).await?;
+    }
+    let found = app.handle.view(|s| s.environment(id).map(|e| EnvironmentView::of(s, e)));
+    found.map(provisioned).ok_or_else(|| not_found(id))
+}
+
+/// Provisions an environment. Returns when the request is durable, or with `wait` when the
+/// environment is ready or has failed. A repeated request returns the environment of the first.
+///
+/// # Errors
+/// If the request is invalid or refused, or the wait ends first.
+pub(crate) async fn provision(
+    app: &Arc<App>,
+    actor: Actor,
+    request: Option<RequestId>,
+    wanted: NewEnvironment,
+    wait: Option<u64>,
+) -> Result<Outcome<EnvironmentView>, Fault> {
+    let environment = match &wanted.id {
+        Some(id) => environment_id(id)?,
+        None => relocation::random_id()?,
+    };
+    let plan = plan(app, &environment, &wanted).await?;
+    if actor.door == BY_SESSION {
+        for_servers(app, &plan.repository).await?;
+    }
+    relocation::update_other_paths(app, &plan.repository.common_dir).await?;
+    let command = Command::Provision(Provision {
+        environment: environment.clone(),
+        plan,
+        actor,
+        request: request.clone(),
+        nonce: relocation::new_nonce()?,
+        attributes: wanted.attributes.filter(|tree| !tree.is_empty()),
+    });
+    app.handle.submit(command).await?;
+    // A repeated idempotency key answers with the environment that the first request created. The
+    // id from above is then unused.
+    let first = request.and_then(|key| {
+        app.handle.view(|state| state.request(&key).map(|r| r.environment.clone()))
+    });
+    let id = first.unwrap_or(environment);
+    match after_provision(app, &id, wait).await? {
+        Outcome::Done(view) => Ok(Outcome::Done(relocation::present(view).await?)),
+        underway => Ok(underway),
+    }
+}
+
+async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Result<Plan, Fault> {
+    let branch = match &wanted.branch {
+        Some(branch) if branch.is_empty() || branch.starts_with('-') => {
+            return Err(invalid(format!("{branch:?} is not a valid branch name")));
+        }
+        Some(branch) => branch.clone(),
+        None => format!("{}{id}", app.config.branch_prefix),
+    };
+    let repository = discover(app, &wanted.repo).await?;
+    for place in [&repository.source, &repository.common_dir] {
+        if !place.0.is_empty() && app.layout.root().starts_with(paths::from_host(place)) {
+            let message = format!("the data directory lies inside the repository {place}");
+            return Err(Fault::new(Code::InvalidConfig, message, "choose a --data-dir outside it"));
+        }
+    }
+    let path = app.layout.place_of(id).join(&repository.name);
+    Ok(Plan {
+        repository,
+        path: paths::to_host(&path),
+        base: wanted.base.clone(),
+        reuse_branch: wanted.branch.is_some(),
+        branch,
+        fetch: wanted.fetch,
+        fetch_limit_ms: app.config.fetch_limit_seconds.saturating_mul(1_000),
+        keep_failed: wanted.keep_failed,
+        setup_path: if wanted.no_setup { String::new() } else { app.config.setup_path.clone() },
+        setup_limit_ms: app.config.setup_limit_seconds.saturating_mul(1_000),
+    })
+}
+
+/// Checks that a control server may use a repository: the resolved paths must belong to this user
+/// and lie where `server_repositories` allows (anywhere if that list is empty).
+async fn for_servers(app: &Arc<App>, repository: &Repository) -> Result<(), Fault> {
+    use std::os::unix::fs::MetadataExt as _;
+    let places = [repository.common_dir.clone(), repository.source.clone()];
+    let allowed = app.config.server_repositories.clone();
+    blocking(move || {
+        for place in places.iter().filter(|place| !place.0.is_empty()) {
+            let path = paths::from_host(place);
+            let found = path.metadata().map_err(paths::failed("inspect", &path))?;
+            let inside = allowed.is_empty() || allowed.iter().any(|dir| path.starts_with(dir));
+            if found.uid() == rustix::process::geteuid().as_raw() && inside {
+                continue;
+            }
+            let message = format!("a control server may not use {place}");
+            let hint = "list it in `server_repositories` in the configuration of this host, and \
+                        make sure that the daemon's user owns it";
+            return Err(Fault::new(Code::PermissionDenied, message, hint));
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Removes an environment. Unknown and tombstoned ones are a success. With `wait` it returns when
+/// the environment is tombstoned or the removal was refused.
+///
+/// # Errors
+/// If the request is invalid or the removal is refused, or the wait ends first.
+pub(crate) async fn remove(
+    app: &Arc<App>,
+    id: EnvironmentId,
+    actor: Actor,
+    request: Option<RequestId>,
+    query: RemoveQuery,
+) -> Result<Outcome<RemovedView>, Fault> {
+    let by_server = actor.door == BY_SESSION;
+    let reason = match (query.retire, by_server) {
+        (true, _) => crate::core::model::live_set::REASON,
+        (false, true) => crate::core::model::live_set::REASON_SERVER,
+        (false, false) => "request",
+    };
+    let options = teardown_options(&app.config, &query, reason)?;
+    relocation::update_path_of(app, &id).await?;
+    let force = query.force;
+    let (environment, incarnation) = (id.clone(), query.incarnation);
+    let command = Command::Destroy { environment, incarnation, force, options, actor, request };
+    let now = app.handle.view(|state| state.environment(&id).map(|e| e.incarnation));
+    let receipt = app.handle.submit(command).await?;
+    // A later incarnation, started by another request, says nothing about the one to be removed.
+    let meant = |e: &Environment| now.is_none_or(|life| life == e.incarnation);
+    if let Some(seconds) = query.wait {
+        let served = |e: &Environment| matches!(e.phase, Phase::Ready | Phase::Retiring);
+        let over = |e: &Environment| e.owed.is_none() || served(e) || !meant(e);
+        wait_until(app, seconds, |s| s.environment(&id).is_none_or(over)).await?;
+    }
+    let (found, refused) = app.handle.view(|state| {
+        let env = state.environment(&id).filter(|e| meant(e));
+        let alive = env.filter(|e| !matches!(e.phase, Phase::Tombstoned | Phase::TearingDown));
+        let back = alive.filter(|_| query.wait.is_some());
+        // Without an `env` the id is unknown or a newer incarnation began. The requested one has
+        // ended by the current record, but perhaps not yet at the record of this request.
+        let at = if env.is_none() { state.seq() } else { receipt.seq };
+        let mut view = RemovedView::of(id.as_str(), env, at);
+        if env.is_none() {
+            view.incarnation = now.unwrap_or_default();
+        }
+        (view, back.and_then(|e| e.refusal.clone()))
+    });
+    if let Some(fault) = refused {
+        return Err(fault);
+    }
+    let done = found.phase == Phase::Tombstoned.as_str();
+    Ok(if done { Outcome::Done(found) } else { Outcome::Started(found) })
+}
+
+/// Returns the options of a teardown: those of the request, else the configured ones.
+///
+/// # Errors
+/// `Code::InvalidRequest` for an unknown branch policy.
+pub(crate) fn teardown_options(
+    config: &Config,
+    query: &RemoveQuery,
+    reason: &str,
+) -> Result<TeardownOptions, Fault> {
+    let branch = match &query.branch {
+        None => config.branch_policy,
+        Some(name) => BranchPolicy::parse(name).ok_or_else(|| {
+            invalid(format!("branch {name:?} is not one of keep, delete-if-merged, delete"))
+        })?,
+    };
+    let hook_path = if query.no_teardown { String::new() } else { config.teardown_path.clone() };
+    Ok(TeardownOptions {
+        branch,
+        hook_path,
+        hook_limit_ms: config.teardown_limit_seconds.saturating_mul(1_000),
+        grace_ms: config.grace_milliseconds,
+        end_bystanders: query.end_bystanders,
+        no_rescue: query.no_rescue && query.force,
+        reason: reason.to_owned(),
+    })
+}
+
+/// Cancels the provision of an environment, or the removal of one that is retired.
+///
+/// # Errors
+/// If there is nothing to cancel.
+pub(crate) async fn cancel(
+    app: &App,
+    id: EnvironmentId,
+    actor: Actor,
+) -> Result<Outcome<EnvironmentView>, Fault> {
+    app.handle.submit(Command::Cancel { environment: id.clone(), actor }).await?;
+    Ok(Outcome::Started(view_of(app, &id)?))
+}
