@@ -16,16 +16,18 @@
 //! # The modules
 //!
 //! ```text
-//!  cli, api                adapters: requests into commands, results back; they decide nothing
+//!  cli, api                adapters: requests into calls, results back; they decide nothing
 //!  session                 an adapter as well: the commands of a control server, and its events
 //!     |                    (server: that control server; it touches nothing on a host)
 //!  daemon                  own the data directory, open the log, serve, drain
+//!     |   http             what the API and the control server share of HTTP
+//!  service                 the use cases as functions: checks, core commands, views; no HTTP
 //!     |
 //!  engine                  the one loop: decide, append, apply, publish, reply, start what is owed
 //!    / \
 //! journal  world, migrate  journal: the log, on redb. world: git, files, processes.
 //!    \ /                   migrate: SQLite databases on their way to the next generation
-//!   files                  paths and errors of the file system, for both of them
+//!   system                 paths, file errors, the wall clock, locks
 //!     |
 //!   core                   pure: ids, commands, events, state, owed effects, policy
 //! ```
@@ -33,8 +35,10 @@
 //! Dependencies point down only; the test `tests/it/tidy.rs` enforces it. `core` imports none of
 //! the other modules. `world` never appends. Only `engine` holds both a journal and a world. Each
 //! external crate is named in one module. tokio is absent from `core`, `journal`, `world` and
-//! `migrate`. `core`, `failpoint`, `files`, `journal`, `migrate` and the Executor's recipe are
+//! `migrate`. `core`, `failpoint`, `system`, `journal`, `migrate` and the Executor's recipe are
 //! packages of their own, so that the compiler holds what each of them may name.
+//! [`clock`] alone reads the wall clock, and [`sync`] locks what a panic may have left locked; all
+//! but the core may use them.
 //!
 //! # A request, from end to end
 //!
@@ -122,6 +126,7 @@ pub use groundskeeper_failpoint as failpoint;
 pub use groundskeeper_journal as journal;
 pub use groundskeeper_journal::format;
 pub use groundskeeper_migrate as migrate;
+pub use groundskeeper_system::{clock, sync};
 
 pub mod api;
 pub mod cli;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::clock::now;
 use crate::config::{self, Config};
 use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Ground};
@@ -27,7 +28,7 @@ use crate::migrate::recipe::{Keychain, Network};
 use crate::migrate::request::MigrationRequest;
 use crate::migrate::{MigrationRunner, http, keychain};
 use crate::recipes;
-use crate::service::app::{About, now};
+use crate::service::app::About;
 use crate::session::Link;
 use crate::world::World;
 use crate::world::fs::data_dir::Layout;

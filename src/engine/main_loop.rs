@@ -2,10 +2,11 @@
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, watch};
 
+use crate::clock;
 use crate::core::event::Record;
 use crate::core::suspend::{Clocks, SuspendDetector};
 use crate::core::{Command, Event, Fault, Seq, State, Time};
@@ -301,9 +302,7 @@ impl Engine {
 }
 
 fn wall_clock() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let set = i128::from(fault::clock_offset_ns());
-    let nanos = i128::try_from(since.as_nanos()).unwrap_or(i128::MAX).saturating_add(set);
+    let nanos = i128::from(clock::now().0) + i128::from(fault::clock_offset_ns());
     Time(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
 }
 

@@ -16,7 +16,7 @@ use crate::{flip, secrets, sqlite};
 use groundskeeper_core::event::Staging;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Builds the new database from an empty file.
 pub(super) fn build(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {

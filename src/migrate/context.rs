@@ -14,7 +14,7 @@ use crate::recipe::{Keychain, Network, Recipe};
 use crate::recipes::Recipes;
 use crate::source::Source;
 use groundskeeper_core::{Fault, Migration, MigrationId};
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Progress of the effect that runs now, for a caller that waits for the migration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -12,7 +12,7 @@ use super::sqlite;
 use crate::context::{Scratch, Task};
 use groundskeeper_core::{Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Makes the copy anew. Returns the checksum of its content.
 pub(super) fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {

@@ -9,7 +9,7 @@ use crate::{secrets, sqlite};
 use groundskeeper_core::event::SourceCopy;
 use groundskeeper_core::{Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Copies the database, including the content of its log, and backs up its secrets.
 pub(super) fn copy(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {

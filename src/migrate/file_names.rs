@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::files::with_suffix;
 use crate::recipe::Recipe;
 use groundskeeper_core::Migration;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Paths of a migration's files.
 #[derive(Debug, Clone, PartialEq, Eq)]

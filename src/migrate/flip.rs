@@ -13,7 +13,7 @@ use crate::context::Task;
 use crate::manifest::{self, Manifest, ReadManifest};
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Installs the new database. A repeated call after the flip reports it again.
 pub(super) fn flip(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {

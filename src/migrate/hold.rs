@@ -8,7 +8,7 @@ use crate::manifest::{self, ReadManifest};
 use crate::source::{self, CopyProgress, Source};
 use crate::{app_lock, sqlite};
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 impl Task<'_> {
     /// Takes the application's lock if its file is there and the lock is free. Taking it also

@@ -10,7 +10,7 @@ use crate::recipe::is_old;
 use crate::recovery;
 use groundskeeper_core::event::SourceState;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Space that stays free on the disk beyond what the migration writes, in bytes.
 const SPARE_BYTES: u64 = 16 << 20;

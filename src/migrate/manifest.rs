@@ -12,7 +12,7 @@ use crate::context::Task;
 use crate::file_names::Names;
 use crate::files::{Files, with_suffix};
 use groundskeeper_core::Fault;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Phase of a migration, as the manifest records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 
 use crate::sqlite;
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// One way from a generation to the next.
 pub trait Recipe: Send + Sync {

@@ -15,7 +15,7 @@ use crate::manifest::{self, Manifest, ReadManifest, Stage, is_nonce};
 use crate::{flip, secrets};
 use groundskeeper_core::{Code, Fault};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Result of settling an earlier migration.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use crate::recovery;
 use crate::standalone::now_ms;
 use groundskeeper_core::event::MigrationPlan;
 use groundskeeper_core::{Code, Fault, HostPath};
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Longest tenant, in bytes.
 const TENANT_BYTES_MAX: usize = 512;

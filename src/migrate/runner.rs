@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::context::{EffectLock, Held, MigrationRunner, Progress, Task};
 use crate::file_names::Names;
@@ -22,7 +22,8 @@ use groundskeeper_core::{
     Code, Fault, Migration, MigrationId, MigrationOutcome as Outcome, MigrationStep as Step,
 };
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
+use groundskeeper_system::sync::lock_unpoisoned;
 
 /// Suffix of the name of a directory that holds a kept recipe.
 const RECIPE: &str = ".recipe";
@@ -63,7 +64,7 @@ impl MigrationRunner {
     /// Returns the progress of the effect that runs now; `None` when there is none to report.
     #[must_use]
     pub fn progress(&self, id: &MigrationId) -> Option<Progress> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        lock_unpoisoned(&self.seen).get(id).cloned()
     }
 
     /// Performs one effect. A panic becomes a fault of this effect and affects nothing else.
@@ -98,7 +99,7 @@ impl MigrationRunner {
                 self.remove_scratch(&migration.id);
             }
         }
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&migration.id);
+        lock_unpoisoned(&self.seen).remove(&migration.id);
         outcome
     }
 
@@ -192,13 +193,13 @@ impl MigrationRunner {
     }
 
     pub(super) fn with_held<T>(&self, id: &MigrationId, change: impl FnOnce(&mut Held) -> T) -> T {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock_unpoisoned(&self.held);
         change(held.entry(id.clone()).or_default())
     }
 
     /// Releases the locks that a migration held between its effects.
     fn release(&self, id: &MigrationId) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        lock_unpoisoned(&self.held).remove(id);
     }
 
     /// Removes the scratch files of a migration that has ended, and the file of its lock.
@@ -250,7 +251,7 @@ impl Task<'_> {
     }
 
     pub(super) fn progress(&self, what: &str, (done, of): (u64, u64), unit: &'static str) {
-        let mut seen = self.runner.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock_unpoisoned(&self.runner.seen);
         seen.insert(self.id().clone(), Progress { what: what.to_owned(), done, of, unit });
     }
 

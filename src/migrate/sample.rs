@@ -17,7 +17,7 @@ use groundskeeper_core::{
     Code, Command, Ended, Fault, Migration, MigrationId, MigrationPhase, Record, Settlement, State,
     Time,
 };
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 const RECOGNISE: &str = "SELECT CASE
     WHEN (SELECT count(*) FROM sqlite_master WHERE name = 'item') = 0 THEN 'foreign'

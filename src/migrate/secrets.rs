@@ -15,7 +15,7 @@ use crate::manifest::{self, KeychainBackup, Manifest, ReadManifest, Stage, manif
 use groundskeeper_core::hex;
 use groundskeeper_core::{Code, Fault, MigrationId, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Name of the old file with secrets in a migration's directory.
 pub(super) const KEPT: &str = "secrets";

@@ -17,7 +17,7 @@ use rusqlite::backup::{Backup, StepResult};
 use super::files::{pause, with_suffix};
 use super::sqlite::{self, failed};
 use groundskeeper_core::Fault;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Bytes copied between two checks for a stop.
 const BYTES_AT_ONCE: usize = 1 << 20;

@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::files::with_suffix;
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// How long to wait for a lock of another connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

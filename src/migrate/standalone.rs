@@ -4,8 +4,6 @@
 //! The same core decides as in the daemon. Its events are applied in memory and never stored. After
 //! a kill only the manifest beside the database is left, and the next call settles it first.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::context::MigrationRunner;
 use crate::files;
 use groundskeeper_core::event::{Actor, MigrationPlan};
@@ -32,8 +30,7 @@ pub fn new_id() -> Result<MigrationId, Fault> {
 /// Returns the wall-clock time in milliseconds since 1970.
 #[must_use]
 pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(groundskeeper_system::clock::since_epoch().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// State of one migration in memory, in place of a log.

@@ -10,7 +10,7 @@ use crate::secrets::Kept;
 use crate::sqlite::ExclusiveDatabase;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Puts the backup into the place of the new database, which is kept under another name, then puts
 /// the old secrets back. An undo that was interrupted by a kill continues.

@@ -1,8 +1,7 @@
 //! The catalogue's database: opens it, migrates it, and runs one transaction at a time.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::OptionalExtension as _;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -14,6 +13,7 @@ use crate::migrate::request::{MigrationRequest, is_interrupted};
 use crate::migrate::{MigrationRunner, http, keychain, standalone};
 use crate::recipes::catalog;
 use crate::session::connector::random_name;
+use crate::sync::lock_unpoisoned;
 
 /// The newest schema generation; an older database is migrated to it in stages.
 const GENERATION: i64 = 2;
@@ -46,8 +46,7 @@ pub(super) struct Host {
 
 /// Returns the wall clock in milliseconds since 1970.
 pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(crate::clock::since_epoch().as_millis()).unwrap_or(i64::MAX)
 }
 
 pub(super) fn fault(error: rusqlite::Error) -> Fault {
@@ -94,7 +93,7 @@ impl Catalog {
     ) -> Result<T, Fault> {
         let connection = Arc::clone(&self.connection);
         crate::service::blocking::blocking(move || {
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut connection = lock_unpoisoned(&connection);
             // A deferred transaction that turns from reader to writer can fail with `SQLITE_BUSY`
             // at once, whatever the busy timeout.
             let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);

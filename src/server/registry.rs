@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use crate::core::{Code, Fault};
 use crate::service::types::live_set::ReconciledView;
 use crate::session::protocol::{Answer, FromServer, HostCommand};
+use crate::sync::lock_unpoisoned;
 
 /// Notifications that a slow subscriber may be behind before it misses some.
 const NOTIFICATIONS_MAX: usize = 1_024;
@@ -64,10 +65,6 @@ pub(super) struct SessionRegistry {
     subscribers: AtomicUsize,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl SessionRegistry {
     pub(super) fn new() -> Arc<Self> {
         let (notifications, _) = broadcast::channel(NOTIFICATIONS_MAX);
@@ -82,7 +79,7 @@ impl SessionRegistry {
         host: &str,
         mut live: LiveSession,
     ) -> Result<Option<LiveSession>, Fault> {
-        let mut sessions = locked(&self.sessions);
+        let mut sessions = lock_unpoisoned(&self.sessions);
         let later = |current: &&LiveSession| current.log == live.log && current.boot > live.boot;
         if let Some(current) = sessions.get(host).filter(later) {
             let message =
@@ -102,34 +99,34 @@ impl SessionRegistry {
     /// Returns whether the host's current daemon replaced this one. The replaced daemon may have
     /// lost its connection before the close message arrived, and must not take the session back.
     pub(super) fn is_replaced(&self, host: &str, instance: &str) -> bool {
-        let sessions = locked(&self.sessions);
+        let sessions = lock_unpoisoned(&self.sessions);
         sessions.get(host).is_some_and(|live| live.replaced.iter().any(|one| one == instance))
     }
 
     /// Removes a session, unless another one has replaced it, and drops the questions that were
     /// sent through it.
     pub(super) fn unregister(&self, host: &str, session: &str) {
-        let mut sessions = locked(&self.sessions);
+        let mut sessions = lock_unpoisoned(&self.sessions);
         if sessions.get(host).is_some_and(|live| live.session == session) {
             sessions.remove(host);
         }
         // The two locks are never held together.
         drop(sessions);
         // No answers can come; dropping the senders ends the waits.
-        locked(&self.questions).retain(|_, q| q.host != host || q.session != session);
+        lock_unpoisoned(&self.questions).retain(|_, q| q.host != host || q.session != session);
     }
 
     pub(super) fn session(&self, host: &str) -> Option<LiveSession> {
-        locked(&self.sessions).get(host).cloned()
+        lock_unpoisoned(&self.sessions).get(host).cloned()
     }
 
     /// Returns whether this session is still the host's current one.
     pub(super) fn is_current(&self, host: &str, session: &str) -> bool {
-        locked(&self.sessions).get(host).is_some_and(|live| live.session == session)
+        lock_unpoisoned(&self.sessions).get(host).is_some_and(|live| live.session == session)
     }
 
     pub(super) fn reconciled(&self, host: &str, report: ReconciledView, took: Duration) {
-        if let Some(live) = locked(&self.sessions).get_mut(host) {
+        if let Some(live) = lock_unpoisoned(&self.sessions).get_mut(host) {
             live.reconciled = Some(report);
             let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             live.settled_us = live.settled_us.or(Some(took));
@@ -146,7 +143,7 @@ impl SessionRegistry {
 
     /// Makes all sessions read the catalogue.
     pub(super) fn wake_all(&self) {
-        for live in locked(&self.sessions).values() {
+        for live in lock_unpoisoned(&self.sessions).values() {
             live.wake.notify_one();
         }
     }
@@ -167,7 +164,7 @@ impl SessionRegistry {
     ) -> Result<oneshot::Receiver<Answer>, Fault> {
         let live = self.session(host).ok_or_else(|| no_session(host))?;
         let (sender, receiver) = oneshot::channel();
-        let mut questions = locked(&self.questions);
+        let mut questions = lock_unpoisoned(&self.questions);
         questions.retain(|_, question| !question.answer.is_closed());
         if questions.len() >= QUESTIONS_MAX {
             let message = format!("{QUESTIONS_MAX} queries wait for answers");
@@ -185,7 +182,7 @@ impl SessionRegistry {
 
     /// Passes an answer to the question it belongs to; returns false if there is none.
     pub(super) fn answer(&self, host: &str, answer: &Answer) -> bool {
-        let mut questions = locked(&self.questions);
+        let mut questions = lock_unpoisoned(&self.questions);
         if questions.get(&answer.request).is_none_or(|question| question.host != host) {
             return false;
         }

@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+pub use crate::clock::now;
 use crate::config::Config;
 use crate::core::event::Repository;
 use crate::core::{Code, Fault, Time};
@@ -113,11 +114,4 @@ pub(crate) async fn wait_until(
         let hint = "check with `groundskeeper ls`; the operation continues";
         Err(Fault::new(Code::Timeout, message, hint))
     })
-}
-
-/// Returns the time of the wall clock.
-#[must_use]
-pub fn now() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

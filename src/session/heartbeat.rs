@@ -1,6 +1,6 @@
 //! Peer liveness: a timeout that counts only time in which the peer could be received.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::core::suspend::{Clocks, SuspendDetector};
 
@@ -15,8 +15,7 @@ impl Clock {
 
     /// Returns the present values: monotonic time since `new`, and wall time since 1970.
     pub(super) fn read(self) -> Clocks {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Clocks { awake: self.0.elapsed(), wall }
+        Clocks { awake: self.0.elapsed(), wall: crate::clock::since_epoch() }
     }
 }
 

@@ -18,9 +18,9 @@ const PACKAGES: [(&str, &str); 6] = [
     ("groundskeeper_core", "core"),
     ("groundskeeper_executor", "migrate/recipes/executor"),
     ("groundskeeper_failpoint", "failpoint"),
-    ("groundskeeper_files", "files"),
     ("groundskeeper_journal", "journal"),
     ("groundskeeper_migrate", "migrate"),
+    ("groundskeeper_system", "system"),
 ];
 
 /// Returns every module by its path below `src`, with its code, without comments and unit tests.

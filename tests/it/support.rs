@@ -87,7 +87,7 @@ impl Harness {
         command.arg("-C").arg(at).args(args).output().expect("git runs")
     }
 
-    /// Creates a repository with `files` tracked files, and a README, in one commit.
+    /// Creates a repository with `system` tracked files, and a README, in one commit.
     pub(crate) fn repo(&self, name: impl AsRef<Path>, files: usize) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(&path).expect("a folder");

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::broadcast;
 
 use crate::core::{EnvironmentId, Seq};
 use crate::engine::watcher::data::Change;
+use crate::sync::lock_unpoisoned;
 
 /// Changes kept for subscribers that come back.
 const HISTORY_MAX: usize = 1_024;
@@ -66,6 +67,6 @@ impl Changes {
     }
 
     fn history(&self) -> MutexGuard<'_, VecDeque<Change>> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.history)
     }
 }

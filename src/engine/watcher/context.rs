@@ -1,14 +1,16 @@
 //! What the parts of the watcher share: the state, the world, the notifications and the counters.
 //! It starts no thread and changes no watch.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
+use crate::clock::now;
 use crate::core::{EnvironmentId, State, Time};
 use crate::engine::handle::Handle;
 use crate::engine::watcher::changes::Changes;
 use crate::engine::watcher::data::{Change, Metrics, Options};
 use crate::engine::watcher::inbox::Inbox;
+use crate::sync::lock_unpoisoned;
 use crate::world::World;
 use crate::world::watch::backend::Kinds;
 
@@ -35,7 +37,7 @@ impl WatchContext {
 
     /// Returns the counters; they are locked while the result lives.
     pub(super) fn metrics(&self) -> MutexGuard<'_, Metrics> {
-        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.metrics)
     }
 
     /// Notifies every receiver of a change.
@@ -49,9 +51,4 @@ impl WatchContext {
         let (then, since) = self.started;
         then.after(since.elapsed().saturating_mul(self.options.speed))
     }
-}
-
-fn now() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

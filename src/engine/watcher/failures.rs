@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::core::event::{Actor, Event, LeaseGranted, Plan, Repository, Retention, Worktree};
 use crate::core::watch_machine::ATTEMPTS_MAX;
@@ -132,7 +132,7 @@ fn wait_for(what: &str, is: impl Fn() -> bool) {
 }
 
 fn in_an_hour() -> Time {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = crate::clock::since_epoch();
     Time(u64::try_from(now.as_nanos()).unwrap_or_default()).after(Duration::from_secs(3_600))
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::core::EnvironmentId;
+use crate::sync::lock_unpoisoned;
 use crate::world::watch::backend::{Failure, Key, Kinds};
 
 /// The environment of a subscription, or none for all.
@@ -132,6 +133,6 @@ impl Inbox {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.waiting)
     }
 }

@@ -2,10 +2,11 @@
 //! to block. It decides neither which environments are polled nor when.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::core::EnvironmentId;
 use crate::engine::watcher::context::WatchContext;
+use crate::sync::lock_unpoisoned;
 use crate::world::process::cancel::Cancel;
 use crate::world::status::types::Status;
 use crate::world::watch::backend::{Key, Kinds};
@@ -85,6 +86,6 @@ impl Poller {
     }
 
     fn polls(&self) -> MutexGuard<'_, Polls> {
-        self.polls.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.polls)
     }
 }

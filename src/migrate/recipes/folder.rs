@@ -27,7 +27,7 @@ use crate::recipe::{Built, Recipe, Recognised, Secrets, Work};
 use crate::sqlite;
 use groundskeeper_core::hex;
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 /// Size limit of one script, in bytes.
 const SCRIPT_BYTES_MAX: u64 = 4 << 20;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use groundskeeper_core::event::MigrationPlan;
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_files::paths;
+use groundskeeper_system::paths;
 
 use super::folder::Folder;
 use crate::recipe::Recipe;

@@ -9,12 +9,12 @@ use std::fs::{File, FileTimes, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::PoisonError;
 
 use crate::core::model::environment::Teardown;
 use crate::core::policy::BranchPolicy;
 use crate::core::{BranchOutcome, Code, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
+use crate::sync::lock_unpoisoned;
 use crate::world::effects::context::Task;
 use crate::world::effects::{archive, inspect, integration};
 use crate::world::fs::{paths, removal};
@@ -151,7 +151,7 @@ fn branch(task: &Task<'_>) -> Result<BranchOutcome, Fault> {
         return kept(reason);
     }
     // Held until the branch is deleted: another removal must not count on this branch meanwhile.
-    let _alone = task.world.branches.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = lock_unpoisoned(&task.world.branches);
     let base = env.base.as_ref().map_or("", |b| b.reference.as_str());
     let own = if refs::is_held(&common, &tip, base, &reference) {
         0

@@ -10,4 +10,4 @@ pub(crate) mod removal;
 pub(crate) mod remove_tree;
 
 pub use error::Error;
-pub use groundskeeper_files::paths;
+pub use groundskeeper_system::paths;

@@ -224,8 +224,10 @@ impl<'a> Git<'a> {
 /// are foreign-owned, as in a container.
 mod trusted {
     use std::path::{Path, PathBuf};
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::Mutex;
     use std::time::{Duration, Instant};
+
+    use crate::sync::lock_unpoisoned;
 
     const KNOWN_MAX: usize = 256;
     const HOLDS: Duration = Duration::from_secs(60);
@@ -233,12 +235,12 @@ mod trusted {
     static KNOWN: Mutex<Vec<(PathBuf, u32, Instant)>> = Mutex::new(Vec::new());
 
     pub(in crate::world) fn is_known(place: &Path, owner: u32) -> bool {
-        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock_unpoisoned(&KNOWN);
         known.iter().any(|(p, o, since)| p == place && *o == owner && since.elapsed() < HOLDS)
     }
 
     pub(in crate::world) fn remember(place: &Path, owner: u32) {
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock_unpoisoned(&KNOWN);
         known.retain(|(p, _, since)| p != place && since.elapsed() < HOLDS);
         if known.len() < KNOWN_MAX {
             known.push((place.to_owned(), owner, Instant::now()));

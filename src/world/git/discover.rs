@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::core::event::Repository;
 use crate::core::{Code, Fault};
+use crate::sync::lock_unpoisoned;
 use crate::world::fs::paths;
 use crate::world::git::command::{self, Git};
 use crate::world::process::cancel::Cancel;
@@ -34,14 +35,14 @@ impl RepositoryCache {
     /// As for [`discover`].
     pub fn find(&self, path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
         let real = path.canonicalize().map_err(paths::failed("find", path))?;
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&real).cloned();
+        let known = lock_unpoisoned(&self.0).get(&real).cloned();
         if let Some((repository, dependencies)) = known
             && dependencies.iter().all(|(path, stamp)| stamp_of(path) == *stamp)
         {
             return Ok(repository);
         }
         let repository = discover(path, cancel)?;
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock_unpoisoned(&self.0);
         if known.len() >= KNOWN_MAX {
             known.clear();
         }

@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -128,8 +128,7 @@ impl ExistingLock {
         let found = lock.symlink_metadata().ok()?;
         // Unlike the mtime, no program can set the ctime.
         let made = u64::try_from(found.ctime()).unwrap_or(0);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let age = now.saturating_sub(Duration::from_secs(made));
+        let age = crate::clock::since_epoch().saturating_sub(Duration::from_secs(made));
         let dead = |(pid, start)| table::start_time(pid) != Some(start);
         let is_ours_and_dead = named_holder(lock).is_some_and(dead);
         Some(Self { path: lock.to_owned(), age, holder: holder_of(lock), is_ours_and_dead })

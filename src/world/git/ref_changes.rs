@@ -8,7 +8,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
@@ -145,8 +145,7 @@ impl<'a> Change<'a> {
     ) -> Result<Made, Fault> {
         break_stale(self.common, self.reference);
         let zeros = "0".repeat(commit.len());
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let time = since.as_secs();
+        let time = crate::clock::since_epoch().as_secs();
         let line = format!("{zeros} {commit} groundskeeper <{signature}> {time} +0000\t{why}\n");
         let files = || self.files().create_branch(commit, signature, &line);
         match self.repeated("create", files)? {

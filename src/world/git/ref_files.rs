@@ -13,7 +13,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
@@ -214,8 +213,7 @@ impl RefFiles<'_> {
         let log = self.common.join("logs").join(self.reference);
         if let Ok(mut log) = OpenOptions::new().append(true).open(log) {
             let before = before.unwrap_or_else(|| "0".repeat(commit.len()));
-            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let time = since.unwrap_or_default().as_secs();
+            let time = crate::clock::since_epoch().as_secs();
             let who = "groundskeeper <fetch@groundskeeper>";
             log.write_all(format!("{before} {commit} {who} {time} +0000\tfetch\n").as_bytes())?;
         }

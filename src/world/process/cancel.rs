@@ -2,9 +2,10 @@
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use crate::sync::lock_unpoisoned;
 use crate::world::process::error::Error;
 
 /// A request to stop, shared by the driver and one running effect.
@@ -30,7 +31,7 @@ impl Cancel {
         self.flag.store(true, Ordering::Release);
         // Closing the writing end makes the reading end readable for every poll from now on. A byte
         // would be consumed by the first reader.
-        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(lock_unpoisoned(&self.writer).take());
     }
 
     /// Reports whether the effect was asked to stop.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use rustix::process::{Pid, WaitIdOptions, waitid};
 
 use super::table::{self, Process};
+use crate::sync::lock_unpoisoned;
 
 /// Bound on recorded orphans; further ones are left to the other means of finding processes.
 const KNOWN_MAX: usize = 4_096;
@@ -34,8 +35,7 @@ static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
 static STARTING: RwLock<()> = RwLock::new(());
 
 fn with<T>(change: impl FnOnce(&mut Registry) -> T) -> T {
-    let mut guard: MutexGuard<'_, Option<Registry>> =
-        REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut guard: MutexGuard<'_, Option<Registry>> = lock_unpoisoned(&REGISTRY);
     change(guard.get_or_insert_default())
 }
 

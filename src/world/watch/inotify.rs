@@ -22,6 +22,7 @@ use rustix::fs::inotify;
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
+use crate::sync::lock_unpoisoned;
 use crate::world::watch::backend::{Backend, Failure, Happened, Sink, TreeId, What};
 
 /// Number of instances; trees are spread over them, so an overflow hits only a part.
@@ -64,7 +65,7 @@ pub(super) struct Inotify {
 }
 
 fn locked(shard: &Shard) -> MutexGuard<'_, Watches> {
-    shard.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    lock_unpoisoned(&shard.watches)
 }
 
 impl Inotify {
@@ -184,7 +185,7 @@ impl Backend for Inotify {
         // queue means that every past event has been reported.
         let ticket = self.shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let until = Instant::now() + SYNC_MAX;
-        let mut synced = self.shared.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut synced = lock_unpoisoned(&self.shared.synced);
         self.shared.wake();
         while *synced < ticket {
             let rest = until.saturating_duration_since(Instant::now());
@@ -226,7 +227,7 @@ impl Shared {
                 self.shards.iter().map(|s| PollFd::new(&s.fd, PollFlags::IN)).collect();
             fds.push(PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN));
             let asked = self.asked.load(Ordering::Acquire);
-            let waits = asked > *self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+            let waits = asked > *lock_unpoisoned(&self.synced);
             let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
             match poll(&mut fds, waits.then_some(&now)) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -237,7 +238,7 @@ impl Shared {
                 let _cleared = rustix::io::read(&self.wake, &mut [0; 8]);
             }
             if waits && !ready.contains(&true) {
-                *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+                *lock_unpoisoned(&self.synced) = asked;
                 self.caught_up.notify_all();
             }
             for (shard, _) in self.shards.iter().zip(ready).filter(|(_, ready)| *ready) {

@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use notify::Watcher as _;
 use notify::event::{EventKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, EventKindMask, RecommendedWatcher, RecursiveMode};
 
+use crate::sync::lock_unpoisoned;
 use crate::world::watch::backend::{Backend, Failure, Happened, Sink, TreeId, What};
 
 #[derive(Debug)]
@@ -32,17 +33,13 @@ impl std::fmt::Debug for Portable {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Portable {
     pub(super) fn new(sink: Sink) -> Self {
         Self { sink, trees: Mutex::default() }
     }
 
     fn tree(&self, tree: TreeId) -> Option<Arc<Mutex<Tree>>> {
-        locked(&self.trees).get(&tree).cloned()
+        lock_unpoisoned(&self.trees).get(&tree).cloned()
     }
 }
 
@@ -63,13 +60,13 @@ impl Backend for Portable {
         let watcher = RecommendedWatcher::new(sender, config);
         let watcher = watcher.map_err(|e| failure(Path::new("a worktree"), e))?;
         let new = Tree { watcher, dirs: BTreeSet::new() };
-        locked(&self.trees).insert(tree, Arc::new(Mutex::new(new)));
+        lock_unpoisoned(&self.trees).insert(tree, Arc::new(Mutex::new(new)));
         Ok(())
     }
 
     fn add(&self, tree: TreeId, dir: &Path) -> Result<(), Failure> {
         let tree = self.tree(tree).ok_or(Failure::Refused)?;
-        let mut tree = locked(&tree);
+        let mut tree = lock_unpoisoned(&tree);
         if tree.dirs.contains(dir) {
             // Another directory may have this path by now; `notify` would watch the old one.
             drop(tree.watcher.unwatch(dir));
@@ -82,7 +79,7 @@ impl Backend for Portable {
 
     fn forget(&self, tree: TreeId, dir: &Path) {
         let Some(tree) = self.tree(tree) else { return };
-        let mut tree = locked(&tree);
+        let mut tree = lock_unpoisoned(&tree);
         let range = tree.dirs.range(dir.to_owned()..);
         let below: Vec<PathBuf> = range.take_while(|d| d.starts_with(dir)).cloned().collect();
         for dir in below {
@@ -92,13 +89,13 @@ impl Backend for Portable {
     }
 
     fn close(&self, tree: TreeId) {
-        let gone = locked(&self.trees).remove(&tree);
+        let gone = lock_unpoisoned(&self.trees).remove(&tree);
         drop(gone);
     }
 
     fn counts(&self) -> (usize, usize) {
-        let trees = locked(&self.trees);
-        (trees.values().map(|t| locked(t).dirs.len()).sum(), trees.len())
+        let trees = lock_unpoisoned(&self.trees);
+        (trees.values().map(|t| lock_unpoisoned(t).dirs.len()).sum(), trees.len())
     }
 }
 

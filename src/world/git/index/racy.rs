@@ -140,9 +140,9 @@ pub(in crate::world) fn settle(
     }
     // The clock of the file system lags by at most a tick. So a change from here on is never
     // stamped with an earlier second than this one.
-    let now =
-        SystemTime::now() - Duration::from_nanos(crate::world::git::index::format::TICK_NANOS);
-    let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let tick = Duration::from_nanos(crate::world::git::index::format::TICK_NANOS);
+    let since = crate::clock::since_epoch().saturating_sub(tick);
+    let (now, second) = (SystemTime::UNIX_EPOCH + since, since.as_secs());
     let mut file = File::options().read(true).write(true).open(admin_dir.join("index"))?;
     let judge = Judge::at(Stat::of(&file.metadata()?).mtime, hash);
     let mut bytes = Vec::new();
