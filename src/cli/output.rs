@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::cli::args::Global;
+use crate::cli::args::{Global, LogFormat, Logging};
 use crate::cli::client::CliError;
 use crate::cli::render;
 
@@ -29,16 +29,22 @@ pub(super) fn show_one(global: &Global, value: &impl Serialize, text: &str) -> C
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn log_to_stderr(global: &Global) {
+/// Starts the log of a process that serves. `GROUNDSKEEPER_LOG` replaces the level that the flags
+/// ask for.
+pub(super) fn log_to_stderr(global: &Global, logging: Logging) {
     let default = ["groundskeeper=info", "groundskeeper=debug", "debug"];
     let level = default[usize::from(global.verbose).min(2)];
     let filter = tracing_subscriber::EnvFilter::try_from_env("GROUNDSKEEPER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match logging.log_format {
+        LogFormat::Text => {
+            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            builder.with_ansi(is_terminal).init();
+        }
+        // The innermost span is on each line, so that a line alone leads to its record.
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).init(),
+    }
 }
 
 /// Percent-encodes a path segment or query value of a URL.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use tokio::sync::broadcast;
+use tracing::Span;
 
 use super::handle::{Message, Progress, Receipt, Reply};
 use crate::core::effect::Effect;
@@ -15,7 +16,7 @@ use crate::core::{
     Code, Command, EffectId, Ended, Fault, MigrationStep, Note, OwedEffect, Settlement, State,
     Step, Subject, Target, Time,
 };
-use crate::engine::scheduling;
+use crate::engine::{scheduling, spans};
 use crate::failpoint::kill::point;
 use crate::migrate::MigrationRunner;
 use crate::world::process::cancel::Cancel;
@@ -202,17 +203,19 @@ struct Job {
 impl Job {
     fn run(&self, effect: &Effect) {
         point("effect.started");
-        let span = tracing::debug_span!("effect", id = %effect.id, step = effect.step().as_str());
-        let _inside = span.enter();
+        let span = spans::step(effect);
+        let inside = span.enter();
+        tracing::debug!("step started");
         let reporter = EffectReporter { job: self, id: &effect.id };
         let settlement = self.perform(effect, &reporter);
         point("effect.performed");
         match settlement.fault() {
-            None => tracing::debug!("effect done"),
-            Some(fault) => tracing::info!(%fault, "effect failed"),
+            None => tracing::debug!("step done"),
+            Some(fault) => tracing::info!(%fault, "step failed"),
         }
+        drop(inside);
         // A send fails only when the engine has ended, and then the process is about to end.
-        drop(self.mailbox.send(Message::Completed(settlement)));
+        drop(self.mailbox.send(Message::Completed(settlement, span)));
     }
 
     fn perform(&self, effect: &Effect, reporter: &EffectReporter<'_>) -> Settlement {
@@ -257,7 +260,7 @@ impl Reporter for EffectReporter<'_> {
         let (answer, answered) = std::sync::mpsc::sync_channel::<Result<Receipt, Fault>>(1);
         let reply: Reply = Box::new(move |result| drop(answer.send(result)));
         let command = Command::Note { effect: self.id.clone(), note };
-        self.job.mailbox.send(Message::Command(command, reply)).is_ok()
+        self.job.mailbox.send(Message::Command(command, reply, Span::current())).is_ok()
             && matches!(answered.recv(), Ok(Ok(Receipt { changed: true, .. })))
     }
 

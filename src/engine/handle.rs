@@ -4,6 +4,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{broadcast, oneshot, watch};
+use tracing::Span;
 
 use crate::core::{Code, Command, EnvironmentId, Fault, Seq, Settlement, State};
 use crate::journal::Reader;
@@ -22,10 +23,10 @@ pub type Reply = Box<dyn FnOnce(Result<Receipt, Fault>) + Send>;
 
 /// A message in the engine's mailbox.
 pub(super) enum Message {
-    /// A command to decide, and the callback for its result.
-    Command(Command, Reply),
-    /// An effect has ended; its slot is free.
-    Completed(Settlement),
+    /// A command to decide, the callback for its result, and the span in which it was sent.
+    Command(Command, Reply, Span),
+    /// An effect has ended in its span; its slot is free.
+    Completed(Settlement, Span),
     /// A request to stop: cancel effects, record the reason, end the loop.
     Shutdown(String),
 }
@@ -52,8 +53,8 @@ pub struct Handle {
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Command(command, _) => f.debug_tuple("Command").field(command).finish(),
-            Self::Completed(settlement) => {
+            Self::Command(command, ..) => f.debug_tuple("Command").field(command).finish(),
+            Self::Completed(settlement, _) => {
                 f.debug_tuple("Home").field(&settlement.effect()).finish()
             }
             Self::Shutdown(why) => f.debug_tuple("Shutdown").field(why).finish(),
@@ -70,7 +71,8 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         let reply: Reply = Box::new(move |result| drop(answer.send(result)));
         // An async task must not block on a full mailbox.
-        self.mailbox.try_send(Message::Command(command, reply)).map_err(|e| mailbox_error(&e))?;
+        let message = Message::Command(command, reply, Span::current());
+        self.mailbox.try_send(message).map_err(|e| mailbox_error(&e))?;
         answered.await.unwrap_or_else(|_| Err(engine_ended()))
     }
 
@@ -81,7 +83,8 @@ impl Handle {
     pub fn submit_blocking(&self, command: Command) -> Result<Receipt, Fault> {
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let reply: Reply = Box::new(move |result| drop(answer.send(result)));
-        self.mailbox.send(Message::Command(command, reply)).map_err(|_| engine_ended())?;
+        let message = Message::Command(command, reply, Span::current());
+        self.mailbox.send(message).map_err(|_| engine_ended())?;
         answered.recv().unwrap_or_else(|_| Err(engine_ended()))
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, watch};
+use tracing::Span;
 
 use crate::clock;
 use crate::core::event::Record;
@@ -13,6 +14,7 @@ use crate::core::{Command, Event, Fault, Seq, State, Time};
 use crate::engine::disk_guard::DiskGuard;
 use crate::engine::driver::{self, Driver};
 use crate::engine::handle::{Handle, Message, Progress, Receipt, Reply};
+use crate::engine::spans::{self, RecordLine};
 use crate::failpoint::fault;
 use crate::failpoint::kill::point;
 use crate::journal::{self, Journal};
@@ -63,6 +65,8 @@ pub struct Engine {
 #[derive(Default)]
 struct Batch {
     records: Vec<Record>,
+    /// The log lines of the records, one each.
+    lines: Vec<RecordLine>,
     replies: Vec<(Reply, Result<bool, Fault>)>,
 }
 
@@ -134,7 +138,7 @@ impl Engine {
 
     fn serve(&mut self, started: Command) -> Result<(), journal::Error> {
         let mut batch = Batch::default();
-        self.decide(&mut batch, started, None);
+        self.decide(&mut batch, started, None, &Span::none());
         self.finish(batch)?;
         let mut last_work = Instant::now();
         while !self.is_over() {
@@ -155,10 +159,10 @@ impl Engine {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.state.next_deadline(Time(0)).is_some_and(|t| t <= self.now()) {
-                self.decide(&mut batch, Command::Tick, None);
+                self.decide(&mut batch, Command::Tick, None, &Span::none());
             }
             if self.state.has_trash() && self.stopping.is_none() && self.disk_guard.is_low() {
-                self.decide(&mut batch, Command::DiskLow, None);
+                self.decide(&mut batch, Command::DiskLow, None, &Span::none());
             }
             self.finish(batch)?;
             if last_work.elapsed() >= IDLE {
@@ -173,7 +177,7 @@ impl Engine {
         let Some(suspended) = self.suspend_detector.look(clocks(self.anchor.1)) else { return };
         tracing::info!(?suspended, "the machine was suspended; leases are renewed");
         for renewal in self.state.renewals(suspended) {
-            self.decide(batch, renewal, None);
+            self.decide(batch, renewal, None, &Span::none());
         }
     }
 
@@ -205,12 +209,14 @@ impl Engine {
 
     fn handle(&mut self, batch: &mut Batch, message: Message) {
         match message {
-            Message::Command(command, reply) => self.decide(batch, command, Some(reply)),
-            Message::Completed(settlement) => {
+            Message::Command(command, reply, origin) => {
+                self.decide(batch, command, Some(reply), &origin);
+            }
+            Message::Completed(settlement, origin) => {
                 self.driver.completed(&settlement.effect());
                 // An effect that was stopped for the shutdown is owed again after the next start.
                 if self.stopping.is_none() || !driver::is_interruption(&settlement) {
-                    self.decide(batch, Command::Settle(settlement), None);
+                    self.decide(batch, Command::Settle(settlement), None, &origin);
                 }
             }
             Message::Shutdown(reason) => {
@@ -223,8 +229,10 @@ impl Engine {
 
     /// Decides one command against the state as it will be after this batch. The state is ahead of
     /// the disk here; readers see it only after the commit, and a failed commit ends the process.
-    fn decide(&mut self, batch: &mut Batch, command: Command, reply: Option<Reply>) {
+    fn decide(&mut self, batch: &mut Batch, command: Command, reply: Option<Reply>, origin: &Span) {
         let now = self.now();
+        let span = spans::command(origin, &command, &self.state);
+        let _inside = span.enter();
         let allowed = self.disk_guard.allows(&command);
         let decided = match (allowed, self.stopping.is_some() && is_new_work(&command)) {
             (Err(fault), _) => Err(fault),
@@ -236,10 +244,14 @@ impl Engine {
             for event in events {
                 let record = self.record(now, event);
                 self.state.apply(&record);
+                batch.lines.push(RecordLine::new(&span, &record, &self.state));
                 batch.records.push(record);
             }
             changed
         });
+        if let Err(fault) = &changed {
+            tracing::debug!(code = fault.code.as_str(), "command refused");
+        }
         if let Some(reply) = reply {
             batch.replies.push((reply, changed));
         }
@@ -260,6 +272,9 @@ impl Engine {
             fault::call("append").map_err(unwritten)?;
             self.journal.append(&batch.records, &self.state)?;
             point("engine.committed");
+            for (record, line) in batch.records.iter().zip(&batch.lines) {
+                line.write(record);
+            }
             if let Some(mark) = &self.high_water {
                 mark.note(self.state.seq());
             }
@@ -286,7 +301,7 @@ impl Engine {
     fn end(&mut self) -> Result<(), journal::Error> {
         let reason = self.stopping.take().map_or_else(String::new, |(reason, _)| reason);
         let mut batch = Batch::default();
-        self.decide(&mut batch, Command::Stop { reason }, None);
+        self.decide(&mut batch, Command::Stop { reason }, None, &Span::none());
         // Still stopping: `finish` must start no effect.
         self.stopping = Some((String::new(), Instant::now()));
         self.finish(batch)?;

@@ -19,6 +19,7 @@ mod disk_guard;
 pub mod log_stream;
 pub mod main_loop;
 pub mod scheduling;
+mod spans;
 pub mod watcher;
 
 pub use crate::engine::disk_guard::make_room;

@@ -1,5 +1,6 @@
 //! Integration tests of the whole daemon with real git, files and processes.
 
+
 mod support;
 
 mod adopt_clean_gc;
@@ -45,6 +46,7 @@ mod session;
 mod session_rejection;
 mod sweep;
 mod teardown;
+mod text_log;
 mod tidy;
 mod traps;
 mod unprocessable_record;

@@ -39,7 +39,7 @@ fn replay(args: &[&str]) -> CliOutput {
     CliOutput { code, out: text(&output.stdout), err: text(&output.stderr) }
 }
 
-fn json(args: &[&str]) -> Value {
+pub(crate) fn json(args: &[&str]) -> Value {
     let mut all = args.to_vec();
     all.push("--json");
     let printed = replay(&all);

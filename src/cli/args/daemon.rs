@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::logging::Logging;
 use crate::daemon::ready::ReadyFormat;
 
 /// Flags for the start of a daemon.
@@ -31,4 +32,7 @@ pub struct Start {
     /// directory
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<std::net::SocketAddr>,
+    /// Flags for the log.
+    #[command(flatten)]
+    pub logging: Logging,
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::logging::Logging;
+
 /// Flags of a control server.
 #[derive(Debug, Args)]
 pub struct Server {
@@ -13,6 +15,9 @@ pub struct Server {
     /// TCP address to listen on as well; clients need the token in its admin-token file
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<std::net::SocketAddr>,
+    /// Flags for the log.
+    #[command(flatten)]
+    pub logging: Logging,
 }
 
 /// What to do with hosts.

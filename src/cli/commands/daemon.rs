@@ -19,7 +19,7 @@ pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> Comm
         // Fails only for the leader of a process group, which needs no new session.
         let _led = rustix::process::setsid();
     }
-    log_to_stderr(global);
+    log_to_stderr(global, how.logging);
     let extra = StartOptions {
         databases: crate::cli::commands::migrate::at_start(how)?,
         ready: how.ready_format,

@@ -35,7 +35,7 @@ fn options(dir: PathBuf, listen: Option<SocketAddr>) -> Options {
 
 /// Runs a server in the foreground until a signal ends it.
 pub(in crate::cli) fn server(global: &Global, wanted: &Server) -> CommandResult {
-    log_to_stderr(global);
+    log_to_stderr(global, wanted.logging);
     let dir = directory(global, wanted.server_dir.as_deref())?;
     let options = options(dir, wanted.listen);
     runtime()?.block_on(async {
@@ -50,7 +50,7 @@ pub(in crate::cli) fn server(global: &Global, wanted: &Server) -> CommandResult 
 
 /// Runs server and daemon in one process; the daemon has a session with the server.
 pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> CommandResult {
-    log_to_stderr(global);
+    log_to_stderr(global, wanted.logging);
     let layout = client::layout(global)?;
     let dir = directory(global, wanted.server_dir.as_deref())?;
     let key_file = layout.root().join("server-key");

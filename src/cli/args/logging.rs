@@ -1,0 +1,20 @@
+//! Arguments for the log of a process that serves.
+
+use clap::{Args, ValueEnum};
+
+/// Flags for the log of a daemon or a server.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Logging {
+    /// Format of the log on stderr; json is one object a line
+    #[arg(long, value_name = "FORM", default_value = "text", env = "GROUNDSKEEPER_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// Format of the log on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line, with the spans that the line belongs to.
+    Json,
+}

@@ -1,0 +1,71 @@
+//! The text log of a daemon, as JSON: every line is an object, and a line about a step or a record
+//! leads to the record in the log.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::replay::json;
+use crate::support::{Daemon, Harness};
+
+/// Runs a daemon with the given arguments, creates and removes an environment, and returns the
+/// lines that the daemon wrote to stderr.
+fn log_lines(harness: &Harness, args: &[&str]) -> Vec<String> {
+    let repo = harness.repo("project", 3);
+    let command: Command = harness.command(&[&["daemon"], args].concat());
+    let daemon = Daemon::of(harness, command);
+    harness.new_env("demo", &repo, &[]);
+    harness.ok(&["rm", "demo"]);
+    assert!(daemon.terminate().success(), "the daemon ends in order");
+    let text = std::fs::read_to_string(harness.path("daemon.err")).expect("a log");
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Returns the record with this seq, as `replay show` prints it.
+fn record(harness: &Harness, seq: &Value) -> Value {
+    let data = harness.data();
+    json(&["show", data.to_str().expect("text"), &seq.as_u64().expect("a number").to_string()])
+}
+
+#[test]
+fn json_log_line_leads_to_record() {
+    let harness = Harness::new();
+    let lines = log_lines(&harness, &["--log-format", "json", "-v"]);
+    let parse = |line: &String| serde_json::from_str::<Value>(line).expect("an object a line");
+    let lines: Vec<Value> = lines.iter().map(parse).collect();
+    assert!(lines.iter().all(|line| line["level"].is_string() && line["message"].is_string()));
+
+    // A step: its span says which one, of which incarnation, and which record made it owed.
+    let is_step =
+        |line: &&Value, step: &str| line["message"] == "step done" && line["span"]["step"] == step;
+    for step in ["add_worktree", "move_to_trash"] {
+        let line = lines.iter().find(|line| is_step(line, step));
+        let span = &line.expect("the step is done")["span"];
+        assert_eq!((&span["environment"], &span["incarnation"]), (&"demo".into(), &1.into()));
+        assert_eq!(span["attempt"], 1, "{span}");
+        assert_eq!(record(&harness, &span["seq"])["environment"], "demo", "{span}");
+    }
+
+    // A record: its line has its seq, and the span of the command that led to it.
+    let is_record =
+        |line: &&Value, kind: &str| line["message"] == "record appended" && line["kind"] == kind;
+    for (kind, command) in [("ProvisionRequested", "provision"), ("Tombstoned", "settle")] {
+        let line = lines.iter().find(|line| is_record(line, kind)).expect("the record's line");
+        assert_eq!((&line["environment"], &line["incarnation"]), (&"demo".into(), &1.into()));
+        assert_eq!(line["span"]["command"], command, "{line}");
+        let shown = record(&harness, &line["seq"]);
+        assert_eq!((&shown["kind"], &shown["environment"]), (&kind.into(), &"demo".into()));
+    }
+    // What settles a step stands inside the step.
+    let last = lines.iter().find(|line| is_record(line, "Tombstoned")).expect("the end");
+    assert_eq!(last["spans"][0]["environment"], "demo", "{last}");
+}
+
+/// Success is quiet at the usual level: a daemon that runs for months must not fill the disk.
+#[test]
+fn text_log_is_quiet_about_success() {
+    let harness = Harness::new();
+    let lines = log_lines(&harness, &[]);
+    assert!(lines.iter().any(|line| line.contains("ready")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("demo")), "{lines:?}");
+}
