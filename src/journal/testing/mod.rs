@@ -1,5 +1,7 @@
 //! Support for tests of the log: sample events, golden files, a simulated disk, power losses.
 
+#![allow(clippy::expect_used, reason = "test code: a failed expectation ends the test")]
+
 #[cfg(test)]
 pub(crate) mod golden;
 #[cfg(test)]
@@ -12,3 +14,5 @@ pub(crate) mod sample_migrations;
 pub(crate) mod samples;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod simdisk;
+#[cfg(test)]
+mod wincode;
