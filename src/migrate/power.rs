@@ -5,6 +5,8 @@
 //! real file systems also show, the names stay current and only contents are lost. Used by tests
 //! and by `tools/torture`; every run works in its own temporary directory.
 
+#![allow(clippy::expect_used, reason = "test code: a failed expectation ends the test")]
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;

@@ -1,5 +1,7 @@
 //! A small recipe that uses every feature of recipes, and a bench for tests of the engine.
 
+#![allow(clippy::expect_used, reason = "test code: a failed expectation ends the test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

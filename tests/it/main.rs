@@ -1,5 +1,6 @@
 //! Integration tests of the whole daemon with real git, files and processes.
 
+#![allow(clippy::expect_used, reason = "test code: a failed expectation ends the test")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! The laws of the core over random histories, on a simulated disk.
 
 #![cfg_attr(not(test), allow(dead_code, reason = "other packages use a part of it"))]
+#![allow(clippy::expect_used, reason = "test code: a failed expectation ends the test")]
 
 pub(crate) mod actions;
 pub(crate) mod checks;

@@ -2,6 +2,8 @@
 //! verbs that people wait for. `cargo bench -p replay` prints the figures and fails when a promise
 //! is not kept. Rounds are interleaved, medians are compared: both are measured in one run.
 
+#![expect(clippy::expect_used, reason = "a measurement that cannot be made has no other end")]
+
 #[path = "../tests/story/mod.rs"]
 mod story;
 

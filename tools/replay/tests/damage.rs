@@ -1,6 +1,8 @@
 //! Logs as they are found: cut, flipped, foreign, newer, empty. Never a panic, never a write, never
 //! a wrong record; and what is partial says so.
 
+#![allow(clippy::expect_used, reason = "test code: a failed expectation ends the test")]
+
 mod story;
 
 use std::ops::ControlFlow;

@@ -1,5 +1,7 @@
 //! Every verb, through the program, on an intact log: what it says, and that it changes nothing.
 
+#![allow(clippy::expect_used, reason = "test code: a failed expectation ends the test")]
+
 mod story;
 
 use std::path::Path;

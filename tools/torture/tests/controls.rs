@@ -1,6 +1,8 @@
 //! The torture proves something only if each of its checks can fail: every promise is broken once,
 //! and every check has to see it. A few quick histories show that it is green otherwise.
 
+#![allow(clippy::expect_used, reason = "test code: a failed expectation ends the test")]
+
 use std::process::Command;
 
 fn torture(args: &[&str]) -> (Option<i32>, String) {
