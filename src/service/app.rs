@@ -77,7 +77,7 @@ pub(crate) async fn discover(app: &Arc<App>, repo: &str) -> Result<Repository, F
     let known = Arc::clone(&app.repositories);
     blocking(move || {
         let cancel = Cancel::new().map_err(paths::failed("watch a process in", &path))?;
-        known.find(&path, &cancel)
+        Ok(known.find(&path, &cancel)?)
     })
     .await
 }

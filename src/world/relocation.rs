@@ -223,7 +223,7 @@ impl World {
             replace(&back, &crate::world::git::registration::with_newline(&pointer))?;
         }
         let hash = Hash::named(&env.plan.repository.object_format);
-        submodules::reconnect(&target, &admin.published, hash)
+        Ok(submodules::reconnect(&target, &admin.published, hash)?)
     }
 }
 

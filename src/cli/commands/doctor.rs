@@ -83,7 +83,7 @@ pub(crate) async fn run(global: &Global) -> ExitCode {
 fn git_check() -> Check {
     let checked = Cancel::new()
         .map_err(|e| paths::fault("run", std::path::Path::new("git"), &e))
-        .and_then(|cancel| command::check_version(&cancel));
+        .and_then(|cancel| Ok(command::check_version(&cancel)?));
     match checked {
         Ok(version) => Check::ok("git", version),
         Err(fault) => Check::fail("git", &fault),

@@ -19,9 +19,11 @@ use crate::world::effects::context::Task;
 use crate::world::effects::worktree_settings::{copy_sparse_patterns, copy_worktree_config};
 use crate::world::fs::names::Names;
 use crate::world::fs::{paths, removal};
+use crate::world::git;
 use crate::world::git::attributes::Config;
 use crate::world::git::checkout::{self, Checkout, Done};
 use crate::world::git::command::Git;
+use crate::world::git::error::Reason;
 use crate::world::git::index::format::Hash;
 use crate::world::git::index::read;
 use crate::world::git::marker::{self, Admin, Marker};
@@ -95,7 +97,7 @@ fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done,
     let plan = &task.env().plan;
     if plan.reuse_branch {
         not_checked_out(common, &format!("refs/heads/{}", plan.branch))?;
-        return checkout.run();
+        return Ok(checkout.run()?);
     }
     // The branch waits for an fsync, and the files do not depend on it: both run at once.
     let (branch, done) = std::thread::scope(|scope| {
@@ -107,7 +109,7 @@ fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done,
         let message = "the thread that creates the branch panicked";
         Err(Fault::new(Code::Defect, message, "report this defect with the daemon log"))
     })?;
-    done
+    Ok(done?)
 }
 
 fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> EnvironmentOutcome {
@@ -285,25 +287,27 @@ fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
             let message = format!("branch {branch} already exists");
             Err(Fault::new(Code::BranchExists, message, hint))
         }
-        Err(fault) => Err(branch_fault(branch, fault)),
+        Err(error) => Err(branch_fault(branch, error)),
     }
 }
 
 /// Maps git's refusal of a branch name (invalid, or in conflict with another
 /// branch) to a clear fault.
-fn branch_fault(branch: &str, git_error: Fault) -> Fault {
-    let text = git_error.evidence.join("\n");
-    if text.contains("' exists; cannot create") {
-        let message =
-            format!("cannot create branch {branch}: it conflicts with an existing branch");
-        let hint = "rename the existing branch that git names, or choose another branch name";
-        return Fault::new(Code::BranchExists, message, hint).with_evidence(git_error.evidence);
+fn branch_fault(branch: &str, git_error: git::Error) -> Fault {
+    match git_error.reason() {
+        Some(Reason::NameTaken) => {
+            let message =
+                format!("cannot create branch {branch}: it conflicts with an existing branch");
+            let hint = "rename the existing branch that git names, or choose another branch name";
+            let evidence = Fault::from(git_error).evidence;
+            Fault::new(Code::BranchExists, message, hint).with_evidence(evidence)
+        }
+        Some(Reason::BadName) => {
+            let message = format!("{branch:?} is not a valid name for a git branch");
+            Fault::new(Code::InvalidRequest, message, "choose another branch name")
+        }
+        _ => git_error.into(),
     }
-    if text.contains("with bad name") || text.contains("is not a valid branch name") {
-        let message = format!("{branch:?} is not a valid name for a git branch");
-        return Fault::new(Code::InvalidRequest, message, "choose another branch name");
-    }
-    git_error
 }
 
 fn not_checked_out(common: &Path, reference: &str) -> Result<(), Fault> {
@@ -327,5 +331,5 @@ fn commit_of(task: &Task<'_>, common: &Path) -> Result<String, Fault> {
         return Ok(start(task)?.to_owned());
     }
     let git = Git::exact(common, None, Some(task.lock), task.cancel);
-    git.line(["rev-parse", "--verify", &format!("refs/heads/{}^{{commit}}", plan.branch)])
+    Ok(git.line(["rev-parse", "--verify", &format!("refs/heads/{}^{{commit}}", plan.branch)])?)
 }

@@ -75,7 +75,8 @@ impl Task<'_> {
             return Ok(());
         }
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
-        git.line(["rev-parse", "--git-dir"]).map(drop)
+        git.line(["rev-parse", "--git-dir"])?;
+        Ok(())
     }
 
     /// Holds the commit that a restore will need, whatever happened to the branch: the
@@ -249,7 +250,7 @@ impl Task<'_> {
         let exclude = format!("--exclude={held}");
         match git.line(["rev-list", "--count", held, "--not", &exclude, "--all"]) {
             Ok(only) if only == "0" => return Ok(()),
-            Err(fault) if self.cancel.is_cancelled() => return Err(fault),
+            Err(error) if self.cancel.is_cancelled() => return Err(error.into()),
             // One broken ref anywhere makes git fail; unknown then counts
             // as "held by nothing else".
             Ok(_) | Err(_) => {}
@@ -301,7 +302,7 @@ impl Task<'_> {
             );
             return Err(Fault::new(Code::NotOurs, message, hint));
         }
-        Change::of(&git, common, reference).delete(Some(&at))
+        Ok(Change::of(&git, common, reference).delete(Some(&at))?)
     }
 }
 

@@ -11,9 +11,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::core::{Code, Fault};
+use crate::core::Fault;
 use crate::world::fs::paths;
-use crate::world::git::command::{self, Git};
+use crate::world::git;
+use crate::world::git::command::Git;
+use crate::world::git::error::Reason;
 use crate::world::git::index::format::{Hash, Stat};
 use crate::world::git::index::{racy, read};
 use crate::world::process::subprocess::Finished;
@@ -59,7 +61,7 @@ impl Collector<'_> {
     }
 
     pub(in crate::world) fn run(&self, args: &[&str]) -> Result<Finished, Fault> {
-        self.git.run_command(self.command(args))
+        Ok(self.git.run_command(self.command(args))?)
     }
 
     /// Rewrites an index that is split or sparse as one plain list; only git reads the other forms.
@@ -85,7 +87,7 @@ impl Collector<'_> {
     pub(super) fn on(&self, args: &[&str], paths: &[&Path]) -> Result<Finished, Fault> {
         let mut command = self.command(args);
         command.arg("--").args(paths);
-        self.git.run_command(command)
+        Ok(self.git.run_command(command)?)
     }
 
     /// Puts everything that git accepts into the index.
@@ -152,7 +154,7 @@ impl Collector<'_> {
             for some in hidden.chunks(ARGUMENTS_MAX) {
                 let shown = self.on(&["update-index", flag], some)?;
                 if !shown.status.success() {
-                    return Err(command::git_error("git update-index", &shown));
+                    return Err(git::Error::failed("git update-index", &shown).into());
                 }
             }
         }
@@ -190,7 +192,7 @@ impl Collector<'_> {
     pub(super) fn untracked(&self) -> Result<Vec<PathBuf>, Fault> {
         let listed = self.run(&["ls-files", "--others", "--exclude-standard", "-z"])?;
         if !listed.status.success() {
-            return Err(command::git_error("git ls-files", &listed));
+            return Err(git::Error::failed("git ls-files", &listed).into());
         }
         let paths = listed.stdout.split(|b| *b == 0).filter(|path| !path.is_empty());
         // A nested repository is listed as a directory.
@@ -213,6 +215,6 @@ pub(super) fn no_room(finished: &Finished) -> Result<(), Fault> {
     if finished.status.success() {
         return Ok(());
     }
-    let fault = command::git_error("git add", finished);
-    if fault.code == Code::DiskFull { Err(fault) } else { Ok(()) }
+    let error = git::Error::failed("git add", finished);
+    if error.reason() == Some(Reason::DiskFull) { Err(error.into()) } else { Ok(()) }
 }

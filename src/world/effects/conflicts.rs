@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::core::Fault;
 use crate::world::effects::collect::Collector;
 use crate::world::fs::paths;
-use crate::world::git::command;
+use crate::world::git;
 
 /// Entries that are passed to one git call.
 const ENTRIES_PER_CALL: usize = 200;
@@ -40,7 +40,7 @@ pub(in crate::world) fn tree(collector: &Collector<'_>) -> Result<Option<String>
         }
         let added = collector.git.run_command(command)?;
         if !added.status.success() {
-            return Err(command::git_error("git update-index", &added));
+            return Err(git::Error::failed("git update-index", &added).into());
         }
     }
     let written = collector.git.run_command(on(&["write-tree"]))?;

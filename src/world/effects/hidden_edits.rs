@@ -13,7 +13,8 @@ use crate::core::Fault;
 use crate::failpoint::guard;
 use crate::world::effects::context::Task;
 use crate::world::fs::paths;
-use crate::world::git::command::{self, Git};
+use crate::world::git;
+use crate::world::git::command::Git;
 use crate::world::git::index::format::{Hash, Stat};
 use crate::world::git::index::read;
 
@@ -82,7 +83,7 @@ fn changed(git: &Git<'_>, index: &Path) -> Result<BTreeSet<Vec<u8>>, Fault> {
     command.env("GIT_INDEX_FILE", index);
     let finished = git.run_command(command)?;
     if !finished.status.success() {
-        return Err(command::git_error("git status", &finished));
+        return Err(git::Error::failed("git status", &finished).into());
     }
     let entries = finished.stdout.split(|b| *b == 0);
     Ok(entries.filter_map(|entry| Some(changed_path(entry)?.to_vec())).collect())

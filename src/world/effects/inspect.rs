@@ -21,6 +21,7 @@ use crate::world::effects::rescuer::Rescuer;
 use crate::world::effects::seen::Seen;
 use crate::world::effects::{clean_check, hidden_edits, integration, nested_work};
 use crate::world::fs::{paths, removal};
+use crate::world::git;
 use crate::world::git::command::{self, Git};
 use crate::world::git::heads::{Heads, stashes_of};
 use crate::world::git::index::format::Hash;
@@ -72,8 +73,8 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Inspection, Fault> {
     match git.check_owner() {
         // The directory belongs to another user now: it is neither read nor
         // saved until that is settled.
-        Err(fault) if force && !task.cancel.is_cancelled() => {
-            let (unsaved, unseen) = (vec![fault.to_string()], true);
+        Err(error) if force && !task.cancel.is_cancelled() => {
+            let (unsaved, unseen) = (vec![Fault::from(error).to_string()], true);
             return Ok(Inspection { unsaved, unseen, ..Inspection::default() });
         }
         checked => checked?,
@@ -238,7 +239,7 @@ fn by_git(
         "--no-renames",
     ])?;
     if !status.status.success() {
-        return Err(command::git_error("git status", &status));
+        return Err(git::Error::failed("git status", &status).into());
     }
     // git's stderr is no evidence: traces, ambiguous names, unreadable settings. A directory that
     // cannot be listed is found by the search for nested repositories.

@@ -196,7 +196,7 @@ impl NestedRescuer<'_> {
     /// its own, because the refs shared by all, our rescues among them, stay in place.
     fn tips(&self, own: &Git<'_>, common: &Path, head: Option<&str>) -> Result<Vec<String>, Fault> {
         if is_outer(self.rescuer, common) {
-            return Heads::read(self.dir).held_here_alone(own, &head.into_iter().collect());
+            return Ok(Heads::read(self.dir).held_here_alone(own, &head.into_iter().collect())?);
         }
         let args = ["rev-list", "--no-walk=unsorted", "--ignore-missing", "--all", "--reflog"];
         let listed = own.output(args)?;
@@ -287,7 +287,7 @@ impl NestedRescuer<'_> {
             let mut command = git.command(&args);
             rescuer::sign(&mut command);
             command.env("GIT_AUTHOR_DATE", &date).env("GIT_COMMITTER_DATE", &date);
-            git.line_of("git commit-tree", command)
+            Ok(git.line_of("git commit-tree", command)?)
         };
         let mut parents = parents;
         while parents.len() > PARENTS_MAX {
@@ -313,7 +313,8 @@ impl NestedRescuer<'_> {
         bundle::unbundle(&rescuer.repository(), &file)?;
         removal::remove_ours_file(&file)?;
         // Verified without the nested repository: everything must be in the outer one now.
-        rescuer.repository().output(["rev-list", "--objects", "--quiet", commit]).map(drop)
+        rescuer.repository().output(["rev-list", "--objects", "--quiet", commit])?;
+        Ok(())
     }
 }
 

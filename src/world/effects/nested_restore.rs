@@ -53,7 +53,8 @@ pub(in crate::world) fn detach_all(
 
 /// A submodule's settings may name the former path of its files.
 fn detach(git: &Git<'_>) -> Result<(), Fault> {
-    git.run(["config", "--unset-all", "core.worktree"]).map(drop)
+    git.run(["config", "--unset-all", "core.worktree"])?;
+    Ok(())
 }
 
 fn put_one_back(

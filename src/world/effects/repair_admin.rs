@@ -9,7 +9,8 @@ use std::path::Path;
 
 use crate::core::Fault;
 use crate::world::fs::paths;
-use crate::world::git::command::{self, Git};
+use crate::world::git;
+use crate::world::git::command::Git;
 use crate::world::git::index::format::Hash;
 use crate::world::git::index::read;
 use crate::world::git::refs;
@@ -51,7 +52,7 @@ pub(in crate::world) fn fresh_index(git: &Git<'_>, staged: &Path, head: &str) ->
     command.env("GIT_INDEX_FILE", &fresh);
     let finished = git.run_command(command)?;
     if !finished.status.success() {
-        return Err(command::git_error("git read-tree", &finished));
+        return Err(git::Error::failed("git read-tree", &finished).into());
     }
     paths::rename(&fresh, staged.join("index")).map_err(paths::failed("write", staged))
 }

@@ -13,6 +13,7 @@ use crate::world::effects::context::Task;
 use crate::world::effects::rescuer::Rescuer;
 use crate::world::effects::{integration, nested_restore, raw_restore};
 use crate::world::fs::{paths, removal};
+use crate::world::git;
 use crate::world::git::command::{self, Git};
 use crate::world::git::marker::Admin;
 
@@ -106,7 +107,8 @@ fn apply_commit(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
     let is_index = subject.status.success() && subject.stdout.starts_with(b"index of ");
     let index = if is_index { second } else { from.head.clone() };
     if index.is_empty() {
-        return git.output(["read-tree", "--empty"]).map(drop);
+        git.output(["read-tree", "--empty"])?;
+        return Ok(());
     }
     git.output(["read-tree", "--reset", &index])?;
     // Otherwise the next status would have to read every file.
@@ -131,7 +133,7 @@ fn write_all(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
         command.args(some);
         let written = git.run_command(command)?;
         if !written.status.success() {
-            return Err(command::git_error("git checkout-index", &written));
+            return Err(git::Error::failed("git checkout-index", &written).into());
         }
     }
     Ok(())

@@ -10,7 +10,8 @@ use crate::world::effects::raw_copies::Copies;
 use crate::world::effects::rescuer::{
     PARENTS_MAX, RescueParts, Rescuer, SavedWork, bounded, commit_of, is_whole, sign,
 };
-use crate::world::git::command;
+use crate::world::git;
+use crate::world::git::error::Reason;
 use crate::world::git::heads::Heads;
 use crate::world::git::ref_changes::{self, Change};
 use crate::world::process::subprocess::Finished;
@@ -30,7 +31,7 @@ impl Rescuer<'_> {
             match heads.unpushed(&self.repository(), std::slice::from_ref(head)) {
                 Ok(0) => {}
                 Ok(own) => parts.holds.push(format!("{own} commits")),
-                Err(fault) if self.cancel.is_cancelled() => return Err(fault),
+                Err(error) if self.cancel.is_cancelled() => return Err(error.into()),
                 // One broken ref anywhere makes git fail. The commits are held in any case.
                 Err(_) => parts.holds.push("its commits".to_owned()),
             }
@@ -158,7 +159,7 @@ impl Rescuer<'_> {
     }
 
     pub(in crate::world) fn tree_of(&self, commit: &str) -> Result<String, Fault> {
-        self.repository().line(["rev-parse", "--verify", &format!("{commit}^{{tree}}")])
+        Ok(self.repository().line(["rev-parse", "--verify", &format!("{commit}^{{tree}}")])?)
     }
 
     /// Runs git and returns its single line of output. The inner error is a failure that the caller
@@ -169,8 +170,9 @@ impl Rescuer<'_> {
     ) -> Result<Result<String, Finished>, Fault> {
         let finished = self.repository().run_command(command)?;
         if !finished.status.success() {
-            let fault = command::git_error("git", &finished);
-            return if fault.code == Code::DiskFull { Err(fault) } else { Ok(Err(finished)) };
+            let error = git::Error::failed("git", &finished);
+            let is_full = error.reason() == Some(Reason::DiskFull);
+            return if is_full { Err(error.into()) } else { Ok(Err(finished)) };
         }
         Ok(Ok(String::from_utf8_lossy(&finished.stdout).trim_end().to_owned()))
     }
@@ -190,6 +192,7 @@ impl Rescuer<'_> {
         }
         let mut command = self.repository().command(&args);
         sign(&mut command);
-        self.line(command)?.map_err(|f| command::git_error("git commit-tree", &f))
+        let made = self.line(command)?;
+        made.map_err(|finished| git::Error::failed("git commit-tree", &finished).into())
     }
 }

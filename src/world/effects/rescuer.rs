@@ -136,7 +136,8 @@ pub(in crate::world) fn is_whole(git: &Git<'_>, commit: &str) -> Result<(), Faul
     if git.run(["rev-parse", "--verify", "--quiet", &first])?.status.success() {
         args.extend(["--not", &first]);
     }
-    git.output(args).map(drop)
+    git.output(args)?;
+    Ok(())
 }
 
 impl<'a> Rescuer<'a> {

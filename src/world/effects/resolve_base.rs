@@ -12,8 +12,10 @@ use crate::core::{Code, EnvironmentOutcome, Fault};
 use crate::world::effects::context::Task;
 use crate::world::fs::names::Names;
 use crate::world::fs::paths;
+use crate::world::git;
 use crate::world::git::command::Git;
 use crate::world::git::fetch;
+use crate::world::process;
 
 /// One ref, as `for-each-ref` prints it.
 #[derive(Debug, Clone, Default)]
@@ -64,8 +66,8 @@ pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<EnvironmentOutcome, F
                 }
                 fetched.not_moved.map_or("done".to_owned(), |why| format!("done, but {why}"))
             }
-            Err(fault) if fault.code == Code::Cancelled => return Err(fault),
-            Err(fault) => format!("not done: {fault}"),
+            Err(git::Error::Process(error @ process::Error::Cancelled)) => return Err(error.into()),
+            Err(error) => format!("not done: {}", Fault::from(error)),
         };
     }
     let commit = finder.commit(wanted, &reference)?;

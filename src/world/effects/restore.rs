@@ -222,7 +222,7 @@ impl Restore<'_> {
         let ours = refs::signed_by(common, reference) == Some(add_worktree::signature(self.task));
         let same = refs::tip(common, reference).as_deref() == Some(self.from.head.as_str());
         if ours && same && registration::checked_out(common, reference).is_none() {
-            return change.delete_unless_locked(&self.from.head);
+            return Ok(change.delete_unless_locked(&self.from.head)?);
         }
         Ok(None)
     }

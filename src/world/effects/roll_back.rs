@@ -151,5 +151,5 @@ fn remove_branch(task: &Task<'_>) -> Result<Option<String>, Fault> {
         return Ok(None);
     }
     // With the expected value: if it gets a commit at this moment, the branch stays.
-    change.delete_unless_locked(start)
+    Ok(change.delete_unless_locked(start)?)
 }

@@ -18,6 +18,7 @@ use crate::sync::lock_unpoisoned;
 use crate::world::effects::context::Task;
 use crate::world::effects::{archive, inspect, integration};
 use crate::world::fs::{paths, removal};
+use crate::world::git;
 use crate::world::git::command::{self, Git};
 use crate::world::git::index::format::Hash;
 use crate::world::git::index::racy::{self, Settled};
@@ -207,8 +208,9 @@ fn count_own_commits(
             Ok((own, if own == 0 { symbolic_refs_to(git, reference)? } else { Vec::new() }))
         });
     match asked {
-        Err(fault) if task.cancel.is_cancelled() => Err(fault),
-        Err(fault) => {
+        Err(error) if task.cancel.is_cancelled() => Err(error.into()),
+        Err(error) => {
+            let fault = Fault::from(error);
             let cause = fault.causes.first().cloned().unwrap_or(fault.message);
             Ok(Err(format!("git cannot tell whether other refs hold its commits: {cause}")))
         }
@@ -238,7 +240,7 @@ fn reason_to_delete(
 }
 
 /// Returns the symbolic refs that point to this ref: its deletion would break them.
-fn symbolic_refs_to(git: &Git<'_>, reference: &str) -> Result<Vec<String>, Fault> {
+fn symbolic_refs_to(git: &Git<'_>, reference: &str) -> Result<Vec<String>, git::Error> {
     let listed = git.output(["for-each-ref", "--format=%(symref) %(refname)"])?;
     let listed = String::from_utf8_lossy(&listed).into_owned();
     let named = listed.lines().filter_map(|line| line.split_once(' '));
@@ -253,7 +255,7 @@ fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String
     let found = git.run(["rev-parse", "--verify", "--quiet", reference])?;
     // Exit status 1: it does not exist. Any other failure proves nothing.
     if !found.status.success() && found.status.code() != Some(1) {
-        return Err(command::git_error("git rev-parse", &found));
+        return Err(git::Error::failed("git rev-parse", &found).into());
     }
     let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
     Ok(found.status.success().then_some(text))
@@ -301,7 +303,7 @@ fn refresh_by_git(task: &Task<'_>, admin: &Path, target: &Path) -> Result<bool, 
     };
     let installed = match refreshed {
         Ok(true) => install().map_err(paths::failed("write", &index)),
-        refreshed => refreshed,
+        refreshed => refreshed.map_err(Fault::from),
     };
     paths::remove_file_if_any(&copy).map_err(paths::failed("remove", &copy))?;
     installed

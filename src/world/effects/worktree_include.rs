@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::core::Fault;
+use crate::world::git;
 use crate::world::git::command::Git;
 
 /// The file that lists what to include, in gitignore syntax.
@@ -33,7 +34,7 @@ fn list(git: &Git<'_>, patterns: &std::ffi::OsStr) -> Result<Vec<Vec<u8>>, Fault
     command.arg(patterns);
     let finished = git.run_command(command)?;
     if !finished.status.success() {
-        return Err(crate::world::git::command::git_error("git ls-files", &finished));
+        return Err(git::Error::failed("git ls-files", &finished).into());
     }
     let paths = finished.stdout.split(|b| *b == 0).filter(|p| !p.is_empty());
     let mut paths: Vec<Vec<u8>> = paths.map(<[u8]>::to_vec).collect();

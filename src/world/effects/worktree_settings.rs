@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::core::{Code, Fault};
 use crate::world::effects::context::Task;
 use crate::world::fs::paths;
-use crate::world::git::command::{self, Git};
+use crate::world::git;
+use crate::world::git::command::Git;
 
 /// Copies the per-worktree settings of the source worktree, as `git worktree add` does, without
 /// those that only make sense there.
@@ -30,7 +31,7 @@ pub(super) fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(),
         // Exit status 5: the key did not exist.
         let finished = on(&to, &["--unset-all", key])?;
         if !finished.status.success() && finished.status.code() != Some(5) {
-            return Err(command::git_error("git config", &finished));
+            return Err(git::Error::failed("git config", &finished).into());
         }
     }
     // With this extension, git applies `core.worktree` and `core.bare` from the
@@ -44,7 +45,7 @@ pub(super) fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(),
     if bare.stdout.trim_ascii_end() == b"true" {
         let finished = on(&to, &["core.bare", "false"])?;
         if !finished.status.success() {
-            return Err(command::git_error("git config", &finished));
+            return Err(git::Error::failed("git config", &finished).into());
         }
     }
     Ok(())

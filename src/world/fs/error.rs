@@ -98,3 +98,28 @@ impl From<Error> for Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_file_system_keeps_code_and_hint() {
+        let source = io::Error::from_raw_os_error(rustix::io::Errno::XDEV.raw_os_error());
+        let cause = source.to_string();
+        let fault = Fault::from(Error::CrossDevice { path: "/a".into(), source });
+        assert_eq!((fault.code, fault.message.as_str()), (Code::Io, "cannot move /a"));
+        assert_eq!(fault.causes, [cause]);
+        assert_eq!(fault.hint, "keep the whole data directory on one file system");
+    }
+
+    #[test]
+    fn mount_inside_names_its_place() {
+        let error = Error::MountInside { path: "/a".into(), place: "/a/b".into() };
+        let fault = Fault::from(error);
+        assert_eq!((fault.code, fault.transient), (Code::EnvironmentBusy, true));
+        assert_eq!(fault.message, "a file system is mounted inside /a");
+        assert_eq!(fault.evidence, ["/a/b"]);
+        assert_eq!(fault.hint, "run `umount '/a/b'` first");
+    }
+}

@@ -5,9 +5,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{ChildStdin, Stdio};
 use std::time::Duration;
 
-use crate::core::{Code, Fault};
 use crate::world::git::checkout_error::CheckoutError;
 use crate::world::git::command::Git;
+use crate::world::git::error::Error;
 use crate::world::git::index::format::Entry;
 use crate::world::process::subprocess::{Patient, Running};
 
@@ -21,7 +21,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 pub(super) fn each_blob(
     git: &Git<'_>,
     entries: &[&Entry],
-    each: &mut dyn FnMut(usize, &[u8]) -> Result<(), Fault>,
+    each: &mut dyn FnMut(usize, &[u8]) -> Result<(), Error>,
 ) -> Result<(), CheckoutError> {
     if entries.is_empty() {
         return Ok(());
@@ -32,8 +32,7 @@ pub(super) fn each_blob(
     let mut running = Running::spawn(command, "git cat-file")?;
     let (stdin, stdout) = running.take_pipes();
     let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
-        let hint = "report this defect with the daemon log";
-        return Err(Fault::new(Code::Defect, "git cat-file has no pipes", hint).into());
+        return Err(Error::Defect("git cat-file has no pipes").into());
     };
     std::thread::scope(|scope| {
         // A separate thread writes the requests: one thread would deadlock on full pipes.

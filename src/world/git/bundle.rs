@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::core::Fault;
 use crate::world::git::command::Git;
+use crate::world::git::error::Error;
 
 /// Writes a bundle that holds everything a ref leads to.
 ///
 /// # Errors
 /// Those of git.
-pub(in crate::world) fn create(git: &Git<'_>, bundle: &Path, reference: &str) -> Result<(), Fault> {
+pub(in crate::world) fn create(git: &Git<'_>, bundle: &Path, reference: &str) -> Result<(), Error> {
     let mut command = git.command(["bundle", "create", "--quiet"]);
     command.arg(bundle).arg(reference);
     git.line_of("git bundle create", command).map(drop)
@@ -19,7 +19,7 @@ pub(in crate::world) fn create(git: &Git<'_>, bundle: &Path, reference: &str) ->
 ///
 /// # Errors
 /// Those of git.
-pub(in crate::world) fn unbundle(git: &Git<'_>, bundle: &Path) -> Result<(), Fault> {
+pub(in crate::world) fn unbundle(git: &Git<'_>, bundle: &Path) -> Result<(), Error> {
     let settings = ["-c", "core.fsync=all", "-c", "core.fsyncMethod=batch"];
     let mut command = git.command(settings.into_iter().chain(["bundle", "unbundle"]));
     command.arg(bundle);

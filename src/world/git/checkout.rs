@@ -15,12 +15,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, openat};
 
-use crate::core::{Code, Fault};
+use crate::core::Fault;
+use crate::world::fs;
 use crate::world::fs::{paths, removal};
 use crate::world::git::attributes::{self, Config};
 use crate::world::git::blobs;
 use crate::world::git::checkout_error::CheckoutError;
 use crate::world::git::command::{Git, LONG};
+use crate::world::git::error::Error;
 use crate::world::git::index::format::{self, Entry, Hash, Stat};
 use crate::world::git::refs;
 use crate::world::git::template::Template;
@@ -60,14 +62,16 @@ struct OpenDirectory {
 
 impl Checkout<'_> {
     /// Writes files and index.
-    pub(in crate::world) fn run(&self) -> Result<Done, Fault> {
+    pub(in crate::world) fn run(&self) -> Result<Done, Error> {
         let reason = match self.parallel() {
             Ok(files) => {
                 return Ok(Done { by_us: true, reason: String::new(), files });
             }
             Err(CheckoutError::NeedsGit(reason)) => reason,
-            Err(CheckoutError::Fault(fault)) if fault.code == Code::GitFailed => fault.to_string(),
-            Err(CheckoutError::Fault(fault)) => return Err(fault),
+            Err(CheckoutError::Failed(error)) if error.is_refusal() => {
+                Fault::from(error).to_string()
+            }
+            Err(CheckoutError::Failed(error)) => return Err(error),
         };
         // Files that our own attempt has written block nothing: git overwrites them.
         self.by_git()?;
@@ -85,7 +89,7 @@ impl Checkout<'_> {
     }
 
     /// Checks out with git, which is correct for every repository.
-    fn by_git(&self) -> Result<(), Fault> {
+    fn by_git(&self) -> Result<(), Error> {
         // A lock of an interrupted attempt: no other process knows this worktree yet.
         removal::remove_ours_file(&self.admin_dir.join("index.lock"))?;
         let reset = ["-c", "checkout.workers=0", "read-tree", "--reset", "-u"];
@@ -131,10 +135,9 @@ impl Checkout<'_> {
 
     /// Asks git for settings, top tree and all entries: three independent queries in parallel.
     #[expect(clippy::type_complexity, reason = "three answers, taken apart at once")]
-    fn ask_git(&self) -> (Result<Config, Fault>, Result<String, Fault>, Result<Vec<u8>, Fault>) {
+    fn ask_git(&self) -> (Result<Config, Error>, Result<String, Error>, Result<Vec<u8>, Error>) {
         let spec = format!("{}^{{tree}}", self.commit);
-        let hint = "report this defect with the daemon log";
-        let panicked = |_| Err(Fault::new(Code::Defect, "a git query panicked", hint));
+        let panicked = |_| Err(Error::Defect("a git query panicked"));
         std::thread::scope(|scope| {
             let config = scope.spawn(|| {
                 self.git.output(["config", "--list", "-z"]).map(|out| Config::parse(&out))
@@ -142,9 +145,7 @@ impl Checkout<'_> {
             let top = scope.spawn(|| self.git.line(["rev-parse", "--verify", &spec]));
             let args = ["ls-tree", "-r", "-t", "-z", "--full-tree", self.commit];
             let listed = self.git.output(args);
-            let config = config
-                .join()
-                .unwrap_or_else(|_| Err(Fault::new(Code::Defect, "a git query panicked", hint)));
+            let config = config.join().unwrap_or(Err(Error::Defect("a git query panicked")));
             (config, top.join().unwrap_or_else(panicked), listed)
         })
     }
@@ -175,9 +176,7 @@ impl Checkout<'_> {
                 if let Ok(done) = worker.join() {
                     done
                 } else {
-                    let hint = "report this defect with the daemon log";
-                    let fault = Fault::new(Code::Defect, "a checkout thread panicked", hint);
-                    Err(CheckoutError::Fault(fault))
+                    Err(Error::Defect("a checkout thread panicked").into())
                 }
             })
         })?;
@@ -190,23 +189,23 @@ impl Checkout<'_> {
     }
 
     /// Installs the index as git itself does: exclusive lock file, then rename.
-    fn install_index(&self, bytes: &[u8]) -> Result<(), Fault> {
+    fn install_index(&self, bytes: &[u8]) -> Result<(), Error> {
         let lock = self.admin_dir.join("index.lock");
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(&lock)
-            .map_err(paths::failed("create", &lock))?;
-        file.write_all(bytes).map_err(paths::failed("write", &lock))?;
+            .map_err(fs::Error::about("create", &lock))?;
+        file.write_all(bytes).map_err(fs::Error::about("write", &lock))?;
         let index = self.admin_dir.join("index");
-        paths::rename(&lock, &index).map_err(paths::failed("install", &index))
+        Ok(paths::rename(&lock, &index).map_err(fs::Error::about("install", &index))?)
     }
 
     fn write_files(&self, entries: &mut [Entry]) -> Result<(), CheckoutError> {
         let mut place = None;
         for entry in entries.iter().filter(|e| e.mode == 0o160_000) {
             let path = self.target.join(paths::from_bytes(&entry.path));
-            std::fs::create_dir_all(&path).map_err(paths::failed("create", &path))?;
+            std::fs::create_dir_all(&path).map_err(fs::Error::about("create", &path))?;
         }
         let is_file = |e: &Entry| e.mode & 0o170_000 == 0o100_000;
         let (mut rest, mut template) = (Vec::new(), Template::new(self.source, self.hash));
@@ -233,19 +232,14 @@ impl Checkout<'_> {
         place: &mut Option<OpenDirectory>,
         entry: &Entry,
         blob: &[u8],
-    ) -> Result<Stat, Fault> {
+    ) -> Result<Stat, Error> {
         let path = paths::from_bytes(&entry.path);
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
         if place.as_ref().is_none_or(|p| p.path != parent) {
             *place = Some(self.enter(parent)?);
         }
         let Some(place) = place else {
-            let message = "there is no directory to write to";
-            return Err(Fault::new(
-                Code::Defect,
-                message,
-                "report this defect with the daemon log",
-            ));
+            return Err(Error::Defect("there is no directory to write to"));
         };
         let mode = if entry.mode & 0o111 == 0 { 0o666 } else { 0o777 };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -254,15 +248,15 @@ impl Checkout<'_> {
             file.write_all(blob)?;
             Ok(Stat::of(&file.metadata()?))
         };
-        write().map_err(|e| paths::fault("write", &self.target.join(path), &e))
+        Ok(write().map_err(fs::Error::about("write", &self.target.join(path)))?)
     }
 
     /// Creates a directory and opens it. Files are created relative to the descriptor, which saves
     /// the kernel from resolving a long path for each.
-    fn enter(&self, parent: &Path) -> Result<OpenDirectory, Fault> {
+    fn enter(&self, parent: &Path) -> Result<OpenDirectory, Error> {
         let path = self.target.join(parent);
-        std::fs::create_dir_all(&path).map_err(paths::failed("create", &path))?;
-        let handle = File::open(&path).map_err(paths::failed("open", &path))?;
+        std::fs::create_dir_all(&path).map_err(fs::Error::about("create", &path))?;
+        let handle = File::open(&path).map_err(fs::Error::about("open", &path))?;
         Ok(OpenDirectory { path: parent.to_owned(), handle })
     }
 
@@ -275,11 +269,11 @@ impl Checkout<'_> {
             let entry = &mut entries[links[n]];
             let path = self.target.join(paths::from_bytes(&entry.path));
             if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
+                std::fs::create_dir_all(parent).map_err(fs::Error::about("create", parent))?;
             }
             let made = std::os::unix::fs::symlink(paths::from_bytes(target), &path)
                 .and_then(|()| path.symlink_metadata());
-            entry.stat = Stat::of(&made.map_err(paths::failed("write", &path))?);
+            entry.stat = Stat::of(&made.map_err(fs::Error::about("write", &path))?);
             Ok(())
         })
     }

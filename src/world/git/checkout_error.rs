@@ -1,23 +1,29 @@
 //! Why a checkout by our own threads ended early. Holds no rule: `checkout.rs` decides what
 //! follows.
 
-use crate::core::Fault;
-use crate::world::process;
+use crate::world::git::error::Error;
+use crate::world::{fs, process};
 
 pub(super) enum CheckoutError {
     /// This checkout must be done by git. Nothing was written yet, or git overwrites it.
     NeedsGit(String),
-    Fault(Fault),
+    Failed(Error),
 }
 
-impl From<Fault> for CheckoutError {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+impl From<Error> for CheckoutError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
     }
 }
 
 impl From<process::Error> for CheckoutError {
     fn from(error: process::Error) -> Self {
-        Self::Fault(error.into())
+        Self::Failed(error.into())
+    }
+}
+
+impl From<fs::Error> for CheckoutError {
+    fn from(error: fs::Error) -> Self {
+        Self::Failed(error.into())
     }
 }

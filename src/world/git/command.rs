@@ -12,10 +12,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::core::{Code, Fault};
+use crate::world::git::error::{Error, Reason};
 use crate::world::process::cancel::Cancel;
+use crate::world::process::git_env;
 use crate::world::process::subprocess::{self, Bounds, Finished};
-use crate::world::process::{git_env, redact};
 
 /// Oldest supported git, as (major, minor).
 pub const VERSION_MIN: (u32, u32) = (2, 41);
@@ -121,7 +121,7 @@ impl<'a> Git<'a> {
     pub fn run<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
-    ) -> Result<Finished, Fault> {
+    ) -> Result<Finished, Error> {
         self.run_command(self.command(args))
     }
 
@@ -129,34 +129,34 @@ impl<'a> Git<'a> {
     ///
     /// # Errors
     /// As for [`Git::run`].
-    pub fn run_command(&self, command: Command) -> Result<Finished, Fault> {
+    pub fn run_command(&self, command: Command) -> Result<Finished, Error> {
         self.cancel.check()?;
         self.check_owner()?;
         self.run_unchecked(command)
     }
 
-    fn run_unchecked(&self, command: Command) -> Result<Finished, Fault> {
+    fn run_unchecked(&self, command: Command) -> Result<Finished, Error> {
         let cancel_grace = cancel_grace(&command);
         let (time, output_bytes, cancel) = (self.limit, OUTPUT_BYTES_MAX, self.cancel);
         let bounds = Bounds { time, output_bytes, cancel, cancel_grace };
         Ok(subprocess::run(command, self.lock, bounds)?)
     }
 
-    /// Runs git and returns its output; any exit status but success is a fault.
+    /// Runs git and returns its output; any exit status but success is an error.
     ///
     /// # Errors
     /// As for [`Git::run`], or what git printed.
     pub fn output<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
-    ) -> Result<Vec<u8>, Fault> {
+    ) -> Result<Vec<u8>, Error> {
         let command = self.command(args);
         let what = describe(&command);
         let finished = self.run_command(command)?;
         if finished.status.success() {
             Ok(finished.stdout)
         } else {
-            Err(git_error(&what, &finished))
+            Err(Error::failed(&what, &finished))
         }
     }
 
@@ -167,7 +167,7 @@ impl<'a> Git<'a> {
     pub fn line<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
-    ) -> Result<String, Fault> {
+    ) -> Result<String, Error> {
         let out = self.output(args)?;
         Ok(String::from_utf8_lossy(&out).trim_end_matches('\n').to_owned())
     }
@@ -177,10 +177,10 @@ impl<'a> Git<'a> {
     ///
     /// # Errors
     /// As for [`Git::output`].
-    pub fn line_of(&self, what: &str, command: Command) -> Result<String, Fault> {
+    pub fn line_of(&self, what: &str, command: Command) -> Result<String, Error> {
         let finished = self.run_command(command)?;
         if !finished.status.success() {
-            return Err(git_error(what, &finished));
+            return Err(Error::failed(what, &finished));
         }
         Ok(String::from_utf8_lossy(&finished.stdout).trim_end_matches('\n').to_owned())
     }
@@ -189,8 +189,8 @@ impl<'a> Git<'a> {
     /// which would run as us. git skips this check when it is told which directory to use.
     ///
     /// # Errors
-    /// [`Code::PermissionDenied`] with a hint.
-    pub fn check_owner(&self) -> Result<(), Fault> {
+    /// [`Error::Untrusted`].
+    pub fn check_owner(&self) -> Result<(), Error> {
         use std::os::unix::fs::MetadataExt as _;
         let Location::Exact { git_dir, work_tree } = &self.place else { return Ok(()) };
         let own = rustix::process::geteuid().as_raw();
@@ -204,8 +204,8 @@ impl<'a> Git<'a> {
             let git = Self { place: Location::Directory(place.clone()), ..self.clone() };
             let found = git.run_unchecked(git.command(["rev-parse", "--git-dir"]))?;
             let text = String::from_utf8_lossy(&found.stderr);
-            if !found.status.success() && text.contains("dubious ownership") {
-                return Err(not_trusted(place, &text));
+            if !found.status.success() && Reason::of(&text) == Reason::Untrusted {
+                return Err(Error::untrusted(place, &text));
             }
             trusted::remember(place, owner);
         }
@@ -297,37 +297,11 @@ fn describe(command: &Command) -> String {
     text
 }
 
-/// Creates the fault of a git call that failed, with git's error output as evidence.
-#[must_use]
-pub fn git_error(what: &str, finished: &Finished) -> Fault {
-    // A URL may contain a password, and this text goes into the log.
-    let text = redact::text(&String::from_utf8_lossy(&finished.stderr));
-    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let first = lines.first().cloned().unwrap_or_else(|| finished.status.to_string());
-    let full = text.contains("No space left on device");
-    let code = if full { Code::DiskFull } else { Code::GitFailed };
-    let hint = if full { "free disk space" } else { "fix the error that git reports" };
-    let fault = Fault::new(code, format!("`{what}` failed ({})", finished.status), hint);
-    // Both texts mean a race with another git, which ends by itself.
-    let busy = text.contains(".lock'") || text.contains("unable to create directory");
-    let fault = fault.because(first).with_evidence(lines);
-    if busy { fault.transient() } else { fault }
-}
-
-/// Creates the fault of a repository whose owner git was not told to trust.
-#[must_use]
-pub fn not_trusted(place: &Path, git_error: &str) -> Fault {
-    let message = format!("git does not trust the owner of {}", place.display());
-    let hint = "give it the owner of the daemon, or run the `git config` command that git names";
-    let lines = git_error.lines().map(str::to_owned);
-    Fault::new(Code::PermissionDenied, message, hint).with_evidence(lines)
-}
-
 /// Checks that git exists and is new enough; returns its version.
 ///
 /// # Errors
-/// [`Code::GitMissing`] with what to install.
-pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
+/// [`Error::TooOld`], or when git cannot be started.
+pub fn check_version(cancel: &Cancel) -> Result<String, Error> {
     let mut command = base_command();
     command.arg("--version");
     let bounds = Bounds { time: SHORT, output_bytes: 4_096, cancel, cancel_grace: Duration::ZERO };
@@ -337,10 +311,7 @@ pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
     let mut parts = version.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
     let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     if found < VERSION_MIN {
-        let (major, minor) = VERSION_MIN;
-        let message = format!("git {major}.{minor} or newer is needed, found {text:?}");
-        let hint = format!("install git {major}.{minor} or newer");
-        return Err(Fault::new(Code::GitMissing, message, hint));
+        return Err(Error::TooOld { least: VERSION_MIN, found: text });
     }
     Ok(version.to_owned())
 }

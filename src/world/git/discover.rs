@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::core::event::Repository;
-use crate::core::{Code, Fault};
 use crate::sync::lock_unpoisoned;
+use crate::world::fs;
 use crate::world::fs::paths;
-use crate::world::git::command::{self, Git};
+use crate::world::git::command::Git;
+use crate::world::git::error::{Error, Reason};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::subprocess::Finished;
 
@@ -33,8 +34,8 @@ impl RepositoryCache {
     ///
     /// # Errors
     /// As for [`discover`].
-    pub fn find(&self, path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
-        let real = path.canonicalize().map_err(paths::failed("find", path))?;
+    pub fn find(&self, path: &Path, cancel: &Cancel) -> Result<Repository, Error> {
+        let real = path.canonicalize().map_err(fs::Error::about("find", path))?;
         let known = lock_unpoisoned(&self.0).get(&real).cloned();
         if let Some((repository, dependencies)) = known
             && dependencies.iter().all(|(path, stamp)| stamp_of(path) == *stamp)
@@ -86,12 +87,10 @@ fn stamp_of(path: &Path) -> Option<Stamp> {
 /// # Errors
 /// [`Code::PathNotFound`], [`Code::NotGitRepo`], [`Code::UnsupportedRepository`], or
 /// the error of git.
-pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
-    let real = path.canonicalize().map_err(paths::failed("find", path))?;
+pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Error> {
+    let real = path.canonicalize().map_err(fs::Error::about("find", path))?;
     if !real.is_dir() {
-        let message = format!("{} is not a directory", path.display());
-        let hint = "name a directory inside a git repository";
-        return Err(Fault::new(Code::NotGitRepo, message, hint));
+        return Err(Error::NotADirectory { path: path.to_owned() });
     }
     let git = Git::at(&real, None, cancel);
     let finished = git.run([
@@ -115,10 +114,10 @@ pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
         if inside { (part(), part().to_vec()) } else { (&b""[..], common_dir(&git)?) };
     let common = common.strip_suffix(b"\n").unwrap_or(&common);
     let common = paths::from_bytes(common);
-    let common_dir = common.canonicalize().map_err(paths::failed("find", common))?;
+    let common_dir = common.canonicalize().map_err(fs::Error::about("find", common))?;
     let source = if inside {
         let top = real.join(paths::from_bytes(up));
-        top.canonicalize().map_err(paths::failed("find", &top))?
+        top.canonicalize().map_err(fs::Error::about("find", &top))?
     } else {
         PathBuf::new()
     };
@@ -131,21 +130,17 @@ pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
 }
 
 /// Asks for the common directory alone: bare repositories and `.git` have no cdup.
-fn common_dir(git: &Git<'_>) -> Result<Vec<u8>, Fault> {
+fn common_dir(git: &Git<'_>) -> Result<Vec<u8>, Error> {
     git.output(["rev-parse", "--path-format=absolute", "--git-common-dir"])
 }
 
-fn not_a_repository(path: &Path, finished: &Finished) -> Fault {
+fn not_a_repository(path: &Path, finished: &Finished) -> Error {
     let text = String::from_utf8_lossy(&finished.stderr);
-    if text.contains("not a git repository") {
-        let message = format!("{} is not inside a git repository", path.display());
-        let hint = "run `git init` there, or name a directory inside a git repository";
-        return Fault::new(Code::NotGitRepo, message, hint);
+    match Reason::of(&text) {
+        Reason::NotARepository => Error::NotARepository { path: path.to_owned() },
+        Reason::Untrusted => Error::untrusted(path, &text),
+        _ => Error::failed("git rev-parse", finished),
     }
-    if text.contains("dubious ownership") {
-        return command::not_trusted(path, &text);
-    }
-    command::git_error("git rev-parse", finished)
 }
 
 /// Returns the name of the worktree's directory: that of the project, without characters that could

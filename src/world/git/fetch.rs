@@ -7,9 +7,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::core::{Code, Fault};
+use crate::core::Fault;
 use crate::world::fs::names::Names;
 use crate::world::git::command::Git;
+use crate::world::git::error::Error;
 use crate::world::git::ref_changes::{self, Change};
 use crate::world::git::refs;
 
@@ -31,7 +32,7 @@ pub(in crate::world) fn fetch(
     names: Names<'_>,
     tracking: &str,
     limit: Duration,
-) -> Result<Fetched, Fault> {
+) -> Result<Fetched, Error> {
     let (remote, branch) = source_of(git, tracking)?;
     let own = names.fetch();
     ref_changes::break_stale(common, &own);
@@ -48,29 +49,28 @@ pub(in crate::world) fn fetch(
     // The empty refmap keeps git from updating the tracking ref itself.
     let args = args.into_iter().chain(["--no-write-fetch-head", "--refmap=", "--no-prune"]);
     let args = settings.chain(args).chain(["--", remote.as_str(), refspec.as_str()]);
-    if let Err(fault) = git.clone().within(limit).output(args) {
+    if let Err(error) = git.clone().within(limit).output(args) {
         // git was stopped after it had created the ref: no other program would ever delete it.
         if refs::exists(common, &own) && !git.cancel().is_cancelled() {
             change.delete(None)?;
         }
-        return Err(fault);
+        return Err(error);
     }
     let object = git.line(["rev-parse", "--verify", &own])?;
     let commit = git.line(["rev-parse", "--verify", &format!("{own}^{{commit}}")])?;
     let moved = Change::of(git, common, tracking).advance(&object);
-    let not_moved = moved.err().map(|fault| format!("{tracking} was not updated: {fault}"));
+    let not_moved = moved.err().map(|error| {
+        let fault = Fault::from(error);
+        format!("{tracking} was not updated: {fault}")
+    });
     change.delete(Some(&object))?;
     Ok(Fetched { commit, not_moved })
 }
 
 /// Returns the remote that a tracking ref belongs to, and the branch there.
-fn source_of(git: &Git<'_>, tracking: &str) -> Result<(String, String), Fault> {
-    let unknown = || {
-        let message = "the base has no upstream to fetch from";
-        Fault::new(Code::BaseNotFound, message, "name a remote branch as --base, or omit --fetch")
-    };
+fn source_of(git: &Git<'_>, tracking: &str) -> Result<(String, String), Error> {
     if tracking.is_empty() {
-        return Err(unknown());
+        return Err(Error::NoUpstream);
     }
     let listed = git.run(["config", "-z", "--get-regexp", r"^remote\..*\.fetch$"])?;
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -79,7 +79,7 @@ fn source_of(git: &Git<'_>, tracking: &str) -> Result<(String, String), Fault> {
         let remote = key.strip_prefix("remote.")?.strip_suffix(".fetch")?;
         Some((remote.to_owned(), source(refspec, tracking)?))
     });
-    found.next().ok_or_else(unknown)
+    found.next().ok_or(Error::NoUpstream)
 }
 
 /// Returns the source that a refspec maps to this ref; `None` when it maps nothing to it.

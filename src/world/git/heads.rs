@@ -8,11 +8,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::core::Fault;
 use crate::core::event::Plan;
 use crate::failpoint::guard;
 use crate::world::fs::paths;
 use crate::world::git::command::Git;
+use crate::world::git::error::Error;
 use crate::world::git::{reachability, refs};
 
 /// Bytes that are read of a reflog, from its end.
@@ -117,7 +117,7 @@ impl Heads {
 
     /// Counts commits of `tips` that no branch, tag or remote has. The branches that were checked
     /// out here do not count as holders: they all follow the same branch policy.
-    pub(in crate::world) fn unpushed(&self, git: &Git<'_>, tips: &[String]) -> Result<u64, Fault> {
+    pub(in crate::world) fn unpushed(&self, git: &Git<'_>, tips: &[String]) -> Result<u64, Error> {
         let tips: Vec<&str> = tips.iter().map(String::as_str).collect();
         let but: Vec<&str> = self.branches.iter().map(String::as_str).collect();
         reachability::count_alone(git, &tips, &but)
@@ -132,7 +132,7 @@ impl Heads {
         &self,
         git: &Git<'_>,
         known: &BTreeSet<&str>,
-    ) -> Result<Vec<String>, Fault> {
+    ) -> Result<Vec<String>, Error> {
         if !guard::stands("history") {
             return Ok(Vec::new());
         }

@@ -19,7 +19,6 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::core::{Code, Fault};
 use crate::failpoint::guard;
 use crate::world::process::table;
 
@@ -159,15 +158,6 @@ impl ExistingLock {
                 self.path.display()
             ),
         }
-    }
-
-    /// Returns the fault of a change that this lock blocks; it is final once the lock
-    /// counts as lasting.
-    pub(in crate::world) fn fault(&self, what: &str, attempts: u32) -> Fault {
-        let message = format!("cannot {what}: the repository is locked");
-        let fault = Fault::new(Code::RepositoryLocked, message, self.hint());
-        let fault = fault.because(self.line()).with_evidence([self.path.display().to_string()]);
-        if self.is_lasting(attempts) { fault } else { fault.transient() }
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod checkout;
 pub(crate) mod checkout_error;
 pub mod command;
 pub mod discover;
+pub mod error;
 pub(crate) mod fetch;
 pub(crate) mod heads;
 pub(crate) mod index;
@@ -24,3 +25,5 @@ pub(crate) mod scratch_dir;
 pub(crate) mod submodules;
 pub(crate) mod template;
 pub(crate) mod tree_listing;
+
+pub use error::Error;

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::core::{Code, Fault};
 use crate::failpoint::guard;
 use crate::world::git::command::Git;
+use crate::world::git::error::Error;
 
 /// Bound on the objects that are named in one call when git refuses the refs as a whole.
 const NAMED_MAX: usize = 20_000;
@@ -22,17 +22,14 @@ pub(in crate::world) fn count_alone(
     git: &Git<'_>,
     tips: &[&str],
     but: &[&str],
-) -> Result<u64, Fault> {
+) -> Result<u64, Error> {
     if !guard::stands("unpushed") {
         return Ok(0);
     }
     let args = ["rev-list", "--count"];
     let text = ask(git, &args, tips, &[], but)?;
     let text = String::from_utf8_lossy(&text).trim_end().to_owned();
-    text.parse().map_err(|_| {
-        let message = format!("`git rev-list --count` printed {text:?}, not a number");
-        Fault::new(Code::GitFailed, message, "run `git fsck` in the repository")
-    })
+    text.parse().map_err(|_| Error::NotANumber { what: "git rev-list --count", text })
 }
 
 /// Returns those of `commits` that no branch, tag, remote or `known` commit reaches. Missing
@@ -44,7 +41,7 @@ pub(in crate::world) fn list_alone(
     git: &Git<'_>,
     commits: &[&str],
     known: &[&str],
-) -> Result<Vec<String>, Fault> {
+) -> Result<Vec<String>, Error> {
     let args = ["rev-list", "--no-walk=unsorted", "--ignore-missing"];
     let listed = ask(git, &args, commits, known, &[])?;
     Ok(String::from_utf8_lossy(&listed).lines().map(str::to_owned).collect())
@@ -56,17 +53,17 @@ fn ask(
     tips: &[&str],
     known: &[&str],
     but: &[&str],
-) -> Result<Vec<u8>, Fault> {
+) -> Result<Vec<u8>, Error> {
     let exclude: Vec<String> = but.iter().map(|branch| format!("--exclude={branch}")).collect();
     let all = args.iter().chain(tips).copied().chain(["--not"]).chain(known.iter().copied());
     let kinds = ["--branches", "--tags", "--remotes"];
     match git.output(all.clone().chain(exclude.iter().map(String::as_str)).chain(kinds)) {
-        Err(fault) if git.cancel().is_cancelled() || fault.code != Code::GitFailed => Err(fault),
-        Err(fault) if !guard::stands("bad-refs") => Err(fault),
-        Err(fault) => {
+        Err(error) if git.cancel().is_cancelled() || !error.is_refusal() => Err(error),
+        Err(error) if !guard::stands("bad-refs") => Err(error),
+        Err(error) => {
             let others = readable(git, but)?;
             if others.len() > NAMED_MAX {
-                return Err(fault);
+                return Err(error);
             }
             let named =
                 args.iter().copied().chain(["--ignore-missing"]).chain(all.skip(args.len()));
@@ -78,7 +75,7 @@ fn ask(
 
 /// Returns the objects of the branches (except `but`), tags and remote-tracking refs
 /// that git can read.
-fn readable(git: &Git<'_>, but: &[&str]) -> Result<BTreeSet<String>, Fault> {
+fn readable(git: &Git<'_>, but: &[&str]) -> Result<BTreeSet<String>, Error> {
     let listed =
         git.output(["for-each-ref", "--format=%(objectname) %(refname)"].into_iter().chain(KINDS))?;
     let listed = String::from_utf8_lossy(&listed).into_owned();

@@ -10,9 +10,10 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::core::{Code, Fault};
+use crate::world::fs;
 use crate::world::fs::paths;
-use crate::world::git::command::{self, Git};
+use crate::world::git::command::Git;
+use crate::world::git::error::Error;
 use crate::world::git::locks::{self, ExistingLock, Lock};
 use crate::world::git::ref_files::{Attempt, RefFiles};
 use crate::world::git::refs::{self, OURS};
@@ -73,9 +74,9 @@ impl<'a> Change<'a> {
     /// Deletes the ref with its history, if it points to `expected` where that is given.
     ///
     /// # Errors
-    /// [`Code::RepositoryLocked`] while a lock is in the way; the error of git or the system. The
+    /// [`Error::Locked`] while a lock is in the way; the error of git or the system. The
     /// ref still exists then.
-    pub(in crate::world) fn delete(&self, expected: Option<&str>) -> Result<(), Fault> {
+    pub(in crate::world) fn delete(&self, expected: Option<&str>) -> Result<(), Error> {
         break_stale(self.common, self.reference);
         let at = || refs::tip(self.common, self.reference);
         let expected = expected.map(str::to_owned).or_else(at);
@@ -99,11 +100,10 @@ impl<'a> Change<'a> {
     pub(in crate::world) fn delete_unless_locked(
         &self,
         expected: &str,
-    ) -> Result<Option<String>, Fault> {
+    ) -> Result<Option<String>, Error> {
         match self.delete(Some(expected)) {
-            Err(fault) if fault.code == Code::RepositoryLocked && !fault.transient => {
-                let cause = fault.causes.into_iter().next().unwrap_or(fault.message);
-                Ok(Some(format!("{} was not deleted: {cause}", self.reference)))
+            Err(Error::Locked { lock, is_lasting: true, .. }) => {
+                Ok(Some(format!("{} was not deleted: {}", self.reference, lock.line())))
             }
             deleted => deleted.map(|()| None),
         }
@@ -113,7 +113,7 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// As [`Change::delete`].
-    pub(in crate::world) fn create(&self, commit: &str) -> Result<bool, Fault> {
+    pub(in crate::world) fn create(&self, commit: &str) -> Result<bool, Error> {
         break_stale(self.common, self.reference);
         let is_at = || refs::tip(self.common, self.reference).as_deref() == Some(commit);
         if is_at() {
@@ -142,7 +142,7 @@ impl<'a> Change<'a> {
         commit: &str,
         signature: &str,
         why: &str,
-    ) -> Result<Made, Fault> {
+    ) -> Result<Made, Error> {
         break_stale(self.common, self.reference);
         let zeros = "0".repeat(commit.len());
         let time = crate::clock::since_epoch().as_secs();
@@ -163,7 +163,7 @@ impl<'a> Change<'a> {
         if refs::exists(self.common, self.reference) {
             return Ok(self.made_before(signature));
         }
-        Err(self.refused("create", &command::git_error("git update-ref", &made)))
+        Err(self.refused("create", Error::failed("git update-ref", &made)))
     }
 
     /// Moves a ref to an existing commit, or creates it there, as a fetch does; its history, if it
@@ -171,13 +171,10 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// As [`Change::delete`].
-    pub(in crate::world) fn advance(&self, commit: &str) -> Result<(), Fault> {
+    pub(in crate::world) fn advance(&self, commit: &str) -> Result<(), Error> {
         break_stale(self.common, self.reference);
         if refs::is_another_name(self.common, self.reference) {
-            let message = format!("{} is a symbolic ref to another ref", self.reference);
-            let hint =
-                format!("run `git symbolic-ref --delete {}`, then fetch again", self.reference);
-            return Err(Fault::new(Code::GitFailed, message, hint));
+            return Err(Error::SymbolicRef { reference: self.reference.to_owned() });
         }
         let moved = self.repeated("move", || self.files().advance(commit))?;
         if moved == Attempt::Done {
@@ -195,7 +192,7 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// The error of the system.
-    pub(in crate::world) fn forget_unmade(&self, signature: &str) -> Result<(), Fault> {
+    pub(in crate::world) fn forget_unmade(&self, signature: &str) -> Result<(), Error> {
         let log = self.common.join("logs").join(self.reference);
         let file = self.common.join(self.reference);
         if refs::signed_by(self.common, self.reference).as_deref() != Some(signature) {
@@ -205,18 +202,18 @@ impl<'a> Change<'a> {
         if refs::exists(self.common, self.reference) {
             return Ok(());
         }
-        paths::remove_file_if_any(&log).map_err(paths::failed("remove", &log))
+        Ok(paths::remove_file_if_any(&log).map_err(fs::Error::about("remove", &log))?)
     }
 
     /// Repeats an attempt until no lock is in the way, for at most a fraction of a second.
     fn repeated(
         &self,
-        what: &str,
+        what: &'static str,
         mut attempt: impl FnMut() -> io::Result<Attempt>,
-    ) -> Result<Attempt, Fault> {
+    ) -> Result<Attempt, Error> {
         let path = self.common.join(self.reference);
         for _ in 0..TRIES_MAX {
-            match attempt().map_err(paths::failed(what, &path))? {
+            match attempt().map_err(fs::Error::about(what, &path))? {
                 Attempt::Held => {
                     drop(subprocess::poll_all(&[self.git.cancel().as_fd()], TURN));
                     self.git.cancel().check()?;
@@ -225,23 +222,23 @@ impl<'a> Change<'a> {
             }
         }
         match self.locked(what) {
-            Some(fault) => Err(fault),
+            Some(locked) => Err(locked),
             // The lock was released just now.
             None => Ok(Attempt::Held),
         }
     }
 
-    fn by_git<'s>(&self, what: &str, args: impl IntoIterator<Item = &'s str>) -> Result<(), Fault> {
-        self.git.output(args).map(drop).map_err(|git_error| self.refused(what, &git_error))
+    fn by_git<'s>(&self, what: &str, args: impl IntoIterator<Item = &'s str>) -> Result<(), Error> {
+        self.git.output(args).map(drop).map_err(|git_error| self.refused(what, git_error))
     }
 
-    /// Returns the fault of git, or that of the lock in its way.
-    fn refused(&self, what: &str, git_error: &Fault) -> Fault {
+    /// Returns the error of git, or the lock in its way.
+    fn refused(&self, what: &str, git_error: Error) -> Error {
         let locked = if self.git.cancel().is_cancelled() { None } else { self.locked(what) };
-        locked.unwrap_or_else(|| git_error.clone())
+        locked.unwrap_or(git_error)
     }
 
-    fn locked(&self, what: &str) -> Option<Fault> {
+    fn locked(&self, what: &str) -> Option<Error> {
         let own = self.common.join(self.reference);
         let packed = self.common.join("packed-refs");
         // Only a deletion rewrites `packed-refs`.
@@ -249,11 +246,13 @@ impl<'a> Change<'a> {
         let existing =
             places.iter().flatten().filter_map(|path| ExistingLock::at(&locks::of(path)));
         let oldest = existing.max_by_key(|existing| existing.age)?;
-        Some(oldest.fault(&format!("{what} {}", self.reference), self.attempts))
+        let what = format!("{what} {}", self.reference);
+        let is_lasting = oldest.is_lasting(self.attempts);
+        Some(Error::Locked { what, lock: Box::new(oldest), is_lasting })
     }
 
     /// Reports whether a commit exists: as a loose object, as the tip of a ref, or by git's word.
-    fn is_there(&self, commit: &str) -> Result<bool, Fault> {
+    fn is_there(&self, commit: &str) -> Result<bool, Error> {
         if !refs::is_object_id(commit) {
             return Ok(false);
         }

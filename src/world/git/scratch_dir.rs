@@ -7,10 +7,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::core::Fault;
 use crate::failpoint::guard;
+use crate::world::fs;
 use crate::world::fs::{paths, removal};
 use crate::world::git::command::Git;
+use crate::world::git::error::Error;
 use crate::world::git::index::format::{Hash, Stat};
 use crate::world::git::index::read;
 use crate::world::process::cancel::Cancel;
@@ -38,9 +39,9 @@ impl ScratchGitDir {
         common: &Path,
         head: Option<&str>,
         cancel: &Cancel,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, Error> {
         removal::remove_ours(&dir)?;
-        std::fs::create_dir_all(dir.join("info")).map_err(paths::failed("create", &dir))?;
+        std::fs::create_dir_all(dir.join("info")).map_err(fs::Error::about("create", &dir))?;
         let side = Self { dir };
         let head = head.map_or_else(|| NOWHERE.to_owned(), |commit| format!("{commit}\n"));
         side.put("HEAD", head.as_bytes())?;
@@ -54,9 +55,9 @@ impl ScratchGitDir {
         Ok(side)
     }
 
-    fn put(&self, name: &str, text: &[u8]) -> Result<(), Fault> {
+    fn put(&self, name: &str, text: &[u8]) -> Result<(), Error> {
         let path = self.dir.join(name);
-        std::fs::write(&path, text).map_err(paths::failed("write", &path))
+        Ok(std::fs::write(&path, text).map_err(fs::Error::about("write", &path))?)
     }
 
     /// Copies a file if it exists and can be read; returns whether it was copied.
@@ -67,7 +68,7 @@ impl ScratchGitDir {
     }
 
     /// Removes the copied settings if git cannot parse them: they would stop every git here.
-    fn drop_bad_settings(&self, cancel: &Cancel) -> Result<(), Fault> {
+    fn drop_bad_settings(&self, cancel: &Cancel) -> Result<(), Error> {
         let path = self.dir.join("config.worktree");
         let git = Git::at(&self.dir, None, cancel);
         let mut command = git.command(["config", "--no-includes", "--list", "--file"]);

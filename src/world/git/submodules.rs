@@ -5,9 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::core::{EnvironmentId, Fault};
+use crate::core::EnvironmentId;
+use crate::world::fs;
 use crate::world::fs::paths;
 use crate::world::git::command::Git;
+use crate::world::git::error::Error;
 use crate::world::git::index::format::Hash;
 use crate::world::git::index::read;
 use crate::world::process::cancel::Cancel;
@@ -27,8 +29,8 @@ pub(in crate::world) fn repoint(
     admin: &Path,
     hash: Option<Hash>,
     id: &EnvironmentId,
-) -> Result<(), Fault> {
-    if !paths::exists(&admin.join("modules")).map_err(paths::failed("inspect", admin))? {
+) -> Result<(), Error> {
+    if !paths::exists(&admin.join("modules")).map_err(fs::Error::about("inspect", admin))? {
         return Ok(());
     }
     let name = paths::to_host(Path::new(admin.file_name().unwrap_or_default())).0;
@@ -42,7 +44,7 @@ fn below(
     hash: Option<Hash>,
     rename: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
     depth: usize,
-) -> Result<(), Fault> {
+) -> Result<(), Error> {
     let Some(hash) = hash.filter(|_| depth < DEPTH_MAX) else { return Ok(()) };
     for module in gitlinks(tree, git_dir, hash) {
         let pointer = module.join(".git");
@@ -51,8 +53,8 @@ fn below(
         let new = rename(&text);
         if let Some(new) = &new {
             let fresh = module.join(".git.gk-new");
-            std::fs::write(&fresh, new).map_err(paths::failed("write", &fresh))?;
-            paths::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))?;
+            std::fs::write(&fresh, new).map_err(fs::Error::about("write", &fresh))?;
+            paths::rename(&fresh, &pointer).map_err(fs::Error::about("write", &pointer))?;
         }
         let text = new.unwrap_or(text);
         if let Some(path) = text.strip_prefix(b"gitdir: ") {
@@ -72,11 +74,11 @@ pub(in crate::world) fn reconnect(
     tree: &Path,
     git_dir: &Path,
     hash: Option<Hash>,
-) -> Result<(), Fault> {
+) -> Result<(), Error> {
     if !git_dir.join("modules").exists() {
         return Ok(());
     }
-    let cancel = Cancel::new().map_err(paths::failed("run git in", git_dir))?;
+    let cancel = Cancel::new().map_err(fs::Error::about("run git in", git_dir))?;
     reconnect_below(tree, git_dir, hash, &cancel, 0)
 }
 
@@ -86,7 +88,7 @@ fn reconnect_below(
     hash: Option<Hash>,
     cancel: &Cancel,
     depth: usize,
-) -> Result<(), Fault> {
+) -> Result<(), Error> {
     let Some(hash) = hash.filter(|_| depth < DEPTH_MAX) else { return Ok(()) };
     for module in gitlinks(tree, git_dir, hash) {
         let pointer = module.join(".git");
@@ -108,8 +110,8 @@ fn reconnect_below(
             let mut new = b"gitdir: ".to_vec();
             new.extend(crate::world::git::registration::with_newline(&real));
             let fresh = module.join(".git.gk-new");
-            std::fs::write(&fresh, new).map_err(paths::failed("write", &fresh))?;
-            paths::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))?;
+            std::fs::write(&fresh, new).map_err(fs::Error::about("write", &fresh))?;
+            paths::rename(&fresh, &pointer).map_err(fs::Error::about("write", &pointer))?;
         }
         place_again(&module, &real, cancel)?;
         reconnect_below(&module, &real, Some(hash), cancel, depth + 1)?;
@@ -118,7 +120,7 @@ fn reconnect_below(
 }
 
 /// Sets `core.worktree` of a submodule's repository to its working tree.
-fn place_again(module: &Path, repository: &Path, cancel: &Cancel) -> Result<(), Fault> {
+fn place_again(module: &Path, repository: &Path, cancel: &Cancel) -> Result<(), Error> {
     // Run from `/`: no git starts in the repository while it names a missing working tree.
     let git = Git::at(Path::new("/"), None, cancel);
     let config = repository.join("config");
@@ -135,11 +137,7 @@ fn place_again(module: &Path, repository: &Path, cancel: &Cancel) -> Result<(), 
         return Ok(());
     }
     let set = on(&[key, module.as_os_str()])?;
-    if set.status.success() {
-        Ok(())
-    } else {
-        Err(crate::world::git::command::git_error("git config", &set))
-    }
+    if set.status.success() { Ok(()) } else { Err(Error::failed("git config", &set)) }
 }
 
 /// Returns the paths at which the index records submodules, except those that a link leads to.

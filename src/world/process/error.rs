@@ -87,3 +87,30 @@ fn not_started(name: &str, message: String, source: &io::Error) -> Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only git has a code of its own for a program that is not installed.
+    #[test]
+    fn missing_program_is_named_in_hint() {
+        for (name, code) in [("git", Code::GitMissing), ("sh", Code::PathNotFound)] {
+            let source = io::ErrorKind::NotFound.into();
+            let fault = Fault::from(Error::Start { name: name.to_owned(), source });
+            assert_eq!((fault.code, fault.transient), (code, false));
+            assert_eq!(fault.message, format!("cannot start {name}"));
+            assert_eq!(fault.hint, format!("install {name}, or put it on the PATH of the daemon"));
+        }
+    }
+
+    #[test]
+    fn cancelled_and_slow_operations_may_be_repeated() {
+        let cancelled = Fault::from(Error::Cancelled);
+        assert_eq!((cancelled.code, cancelled.transient), (Code::Cancelled, true));
+        let limit = Duration::from_millis(1_500);
+        let slow = Fault::from(Error::Timeout { name: "git".to_owned(), limit });
+        assert_eq!((slow.code, slow.transient), (Code::Timeout, true));
+        assert_eq!(slow.message, "git took longer than 1.5s");
+    }
+}

@@ -48,7 +48,8 @@ pub(in crate::world) fn patch(
     let from = git.line(["rev-parse", "--verify", "--quiet", &format!("{from}^{{commit}}")]);
     let from = from.map_err(|cause| {
         let hint = "create a commit first, or run `git diff` with another commit";
-        Fault::new(Code::NoCommits, "there is no commit to compare with", hint).caused_by(&cause)
+        Fault::new(Code::NoCommits, "there is no commit to compare with", hint)
+            .caused_by(&Fault::from(cause))
     })?;
     // The repository's settings may name diff programs, which must not run here.
     let args = ["diff", "--patch", "--no-color", "--no-ext-diff", "--no-textconv"];

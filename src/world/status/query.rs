@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use crate::core::{Code, Environment, Fault, Phase, destroyed};
 use crate::world::fs::paths;
-use crate::world::git::command::{self, Git};
+use crate::world::git;
+use crate::world::git::command::Git;
 use crate::world::git::index::format::Hash;
 use crate::world::git::{link, refs};
 use crate::world::process::cancel::Cancel;
@@ -126,7 +127,7 @@ fn query_git<S: AsRef<OsStr>>(
     let fixed = fixed.into_iter().chain(["--untracked-files=normal"]).map(OsString::from);
     let output = git.run(fixed.chain(more.into_iter().map(|s| s.as_ref().to_owned())))?;
     if !output.status.success() {
-        return Err(command::git_error("git status", &output));
+        return Err(git::Error::failed("git status", &output).into());
     }
     Ok(Changes::parse(&output.stdout))
 }
@@ -178,7 +179,8 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
     let args = ["--literal-pathspecs"].into_iter().chain(args);
     let args = args.chain(["--ignore-submodules=all", against, "--"]).map(OsStr::new);
     let output = match git.output(args.chain(changed_paths(changes))) {
-        Err(fault) if fault.code == Code::GitFailed => {
+        Err(error) if error.is_refusal() => {
+            let fault = Fault::from(error);
             // One unreadable file makes git fail: the status is reported without line counts.
             tracing::debug!(%fault, "cannot count the changed lines");
             return Ok((0, 0, false));

@@ -43,7 +43,7 @@ impl Task<'_> {
             SettleAction::DropRef(common, path) => {
                 let name = path.strip_prefix(common).unwrap_or(path).to_string_lossy();
                 let git = Git::exact(common, None, None, self.cancel);
-                Change::of(&git, common, &name).delete(None)
+                Ok(Change::of(&git, common, &name).delete(None)?)
             }
             SettleAction::DropLock(lock) => {
                 locks::drop_if_dead(lock);

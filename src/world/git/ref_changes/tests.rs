@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::core::{Code, Fault};
+use crate::world::git::error::Reason;
 
 /// A repository with one commit, and the token that cancels its gits.
 struct Place {
@@ -76,12 +78,13 @@ fn branch_creation_matches_git_without_overwrite() {
         }
         assert_eq!(make("refs/heads/gk/a", "b@e").expect("known"), Made::Exists);
         for beside in ["refs/heads/gk", "refs/heads/gk/a/b", "refs/heads/main/x"] {
-            let fault = make(beside, WHO).expect_err("beside another");
-            assert!(fault.evidence[0].contains("cannot create"), "{fault:?}");
+            let refused = make(beside, WHO).expect_err("beside another");
+            assert_eq!(refused.reason(), Some(Reason::NameTaken), "{refused:?}");
         }
     }
     for bad in ["refs/heads/a..b", "refs/heads/a b", "refs/heads/../../x", "refs/heads/x.lock"] {
-        make(bad, WHO).expect_err("a bad name");
+        let refused = make(bad, WHO).expect_err("a bad name");
+        assert_eq!(refused.reason(), Some(Reason::BadName), "{refused:?}");
     }
     assert!(!place.dir.path().join("x").exists());
     assert_eq!(place.lock_files(), Vec::<PathBuf>::new());
@@ -172,12 +175,13 @@ fn foreign_ref_lock_is_reported_untouched() {
     for lock in ["packed-refs.lock", "refs/heads/gk/a.lock"] {
         let lock = place.common().join(lock);
         std::fs::write(&lock, "").expect("written");
-        let fault = place.change(branch, |c| c.delete(None)).expect_err("locked");
+        let locked = place.change(branch, |c| c.delete(None)).expect_err("locked");
+        let fault = Fault::from(locked);
         assert_eq!(fault.code, Code::RepositoryLocked);
         assert!(fault.transient && fault.evidence == [lock.display().to_string()], "{fault:?}");
         let late = |c: &Change<'_>| Change { attempts: 9, ..*c }.delete(None);
         assert!(
-            !place.change(branch, late).expect_err("locked").transient,
+            !Fault::from(place.change(branch, late).expect_err("locked")).transient,
             "permanent after several attempts"
         );
         assert!(lock.exists() && place.at(branch).is_some());
@@ -186,7 +190,7 @@ fn foreign_ref_lock_is_reported_untouched() {
     let lock = place.common().join("refs/heads/gk/b.lock");
     std::fs::write(&lock, "").expect("written");
     let make = |c: &Change<'_>| c.create_branch(&place.commit, WHO, "x");
-    let fault = place.change("refs/heads/gk/b", make).expect_err("locked");
+    let fault = Fault::from(place.change("refs/heads/gk/b", make).expect_err("locked"));
     assert_eq!((fault.code, lock.exists()), (Code::RepositoryLocked, true));
     assert_eq!(place.at("refs/heads/gk/b"), None);
 }
