@@ -30,6 +30,7 @@ pub mod id;
 mod machine;
 pub mod model;
 pub mod policy;
+pub mod snapshot;
 pub mod state;
 mod transition;
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::event::{Retention, SweepFinished};
 use super::id::{EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Time};
@@ -19,7 +19,7 @@ use crate::model::run::Run;
 use crate::model::sweep::Sweep;
 
 /// The fold of the log up to one seq: everything that the daemon knows.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct State {
     pub(super) seq: Seq,
     pub(super) at: Time,

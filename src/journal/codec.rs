@@ -16,13 +16,14 @@ use crate::payload::{options, payload_options, read};
 use crate::upcast;
 use groundskeeper_core::event::{self, Event, Opaque, Record};
 use groundskeeper_core::for_each_event;
+use groundskeeper_core::snapshot::{self, Frozen as _};
 use groundskeeper_core::{Seq, State, Time};
 
 /// Codec id of bincode 1.3 with fixed-width little-endian integers.
 pub const CODEC_BINCODE1: u8 = 1;
-/// Version of the snapshot format. It goes up whenever the shape of [`State`] changes; snapshots of
-/// another version are ignored.
-pub const SNAPSHOT_VERSION: u32 = 9;
+/// Version of the snapshot format that is written. [`snapshot`] has the frozen structs of this
+/// version and of those that are still read; a snapshot of any other version is ignored.
+pub const SNAPSHOT_VERSION: u32 = snapshot::current::VERSION;
 
 const SNAPSHOT_MAGIC: [u8; 4] = *b"GKS1";
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
@@ -130,18 +131,29 @@ for_each_event!(by_kind);
 /// # Errors
 /// [`Error::Encode`] when the encoded state is larger than 1 GiB.
 pub fn encode_snapshot(state: &State, crc: u32) -> Result<Vec<u8>, Error> {
-    let body = options(SNAPSHOT_BYTES_MAX).serialize(state).map_err(|why| Error::Encode {
+    let frozen = snapshot::current::State::freeze(state);
+    let body = frozen_body(&frozen).map_err(|why| Error::Encode {
         seq: state.seq().0,
         kind: "snapshot",
         why: why.to_string(),
     })?;
+    Ok(frame_snapshot(SNAPSHOT_VERSION, crc, &body))
+}
+
+/// Encodes the frozen state of any version.
+pub(crate) fn frozen_body(frozen: &impl serde::Serialize) -> Result<Vec<u8>, bincode::Error> {
+    options(SNAPSHOT_BYTES_MAX).serialize(frozen)
+}
+
+/// Returns the snapshot of a version with its frame.
+pub(crate) fn frame_snapshot(version: u32, crc: u32, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + body.len());
     out.extend_from_slice(&SNAPSHOT_MAGIC);
-    out.extend_from_slice(&SNAPSHOT_VERSION.to_le_bytes());
+    out.extend_from_slice(&version.to_le_bytes());
     out.extend_from_slice(&crc.to_le_bytes());
-    out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-    out.extend_from_slice(&body);
-    Ok(out)
+    out.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    out.extend_from_slice(body);
+    out
 }
 
 /// Returns the SHA-256 of the encoded state and of the snapshot version. Two folds of one log have
@@ -157,18 +169,32 @@ pub fn state_digest(state: &State) -> Result<[u8; 32], Error> {
 }
 
 /// Decodes a snapshot: the state and the checksum of the record that it follows. Returns none when
-/// it does not decode, for any reason: the caller folds the log instead.
+/// its version is unknown or it does not decode: the caller folds the log instead.
 #[must_use]
 pub fn decode_snapshot(bytes: &[u8]) -> Option<(State, u32)> {
     let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
     let body = bytes.get(16..)?;
-    let whole = bytes.get(..4)? == SNAPSHOT_MAGIC
-        && word(4)? == SNAPSHOT_VERSION
-        && word(12)? == crc32c::crc32c(body);
+    let whole = bytes.get(..4)? == SNAPSHOT_MAGIC && word(12)? == crc32c::crc32c(body);
     // Checked before the decoder runs: bincode can decode damaged bytes to a wrong state.
     if !whole {
         return None;
     }
-    let state: State = options(SNAPSHOT_BYTES_MAX).deserialize(body).ok()?;
-    Some((state, word(8)?))
+    Some((decode_state(word(4)?, body)?, word(8)?))
+}
+
+/// Decodes the state in a version of the snapshot format. Each older version becomes the next one,
+/// until it is the current one.
+fn decode_state(version: u32, body: &[u8]) -> Option<State> {
+    use snapshot::{v8, v9};
+    let frozen = match version {
+        v8::VERSION => v9::State::from(read_frozen::<v8::State<'_>>(body)?),
+        v9::VERSION => read_frozen(body)?,
+        _ => return None,
+    };
+    Some(frozen.thaw())
+}
+
+/// Decodes the frozen state of one version.
+pub(crate) fn read_frozen<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    options(SNAPSHOT_BYTES_MAX).deserialize(body).ok()
 }

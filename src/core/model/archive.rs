@@ -1,6 +1,6 @@
 //! The archive of an ended incarnation: a directory in the trash, a rescue ref, or both.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::event::{Base, Plan, ProcessSeen, Rescue, Size, Worktree};
 use crate::fault::Fault;
@@ -8,7 +8,7 @@ use crate::id::{EnvironmentId, HostPath, Nonce, Time};
 use crate::model::step::{ArchiveStep, Owed};
 
 /// The archive of one ended incarnation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remains {
     /// The environment's id.
     pub id: EnvironmentId,

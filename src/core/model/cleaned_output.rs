@@ -1,6 +1,6 @@
 //! The output that one clean moved to the trash.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::event::Size;
 use crate::fault::Fault;
@@ -8,7 +8,7 @@ use crate::id::{EnvironmentId, HostPath, Seq, Time};
 use crate::model::step::{OutputStep, Owed};
 
 /// Position of the output of one clean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Standing {
     /// It is being moved out of the worktree.
     Taking,
@@ -19,7 +19,7 @@ pub enum Standing {
 }
 
 /// The output that one clean took from an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CleanedOutput {
     /// The environment's id.
     pub id: EnvironmentId,

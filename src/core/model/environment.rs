@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::event::{
     Base, CleanUndone, Cleaned, Included, Plan, ProcessSeen, Rescue, RestoreFrom, SetupReport,
@@ -14,7 +14,7 @@ use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Seq, Subject, Ti
 use crate::model::step::{EnvironmentStep as Step, Owed};
 
 /// Phase of an incarnation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Phase {
     /// Being made, or being rolled back because that failed or was cancelled.
     Provisioning,
@@ -46,7 +46,7 @@ impl Phase {
 }
 
 /// One incarnation of an environment id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Environment {
     /// The environment's id.
     pub id: EnvironmentId,
@@ -111,7 +111,7 @@ pub struct Environment {
 }
 
 /// A command that was started for an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Process {
     /// Start time as the kernel reports it; with the pid it identifies one process for ever.
     pub started: u64,
@@ -122,7 +122,7 @@ pub struct Process {
 }
 
 /// A teardown: the consent it runs under, and its progress.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Teardown {
     /// Whether work at risk may go to the trash.
     pub force: bool,

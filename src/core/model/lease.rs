@@ -1,11 +1,11 @@
 //! Leases and remembered requests.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::id::{EnvironmentId, Seq, Time};
 
 /// A claim that an environment is in use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lease {
     /// The leased environment.
     pub environment: EnvironmentId,
@@ -16,7 +16,7 @@ pub struct Lease {
 }
 
 /// The use of a remembered idempotency key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remembered {
     /// The environment of the request.
     pub environment: EnvironmentId,

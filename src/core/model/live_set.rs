@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::event::{Kept, LiveSetHeld, LiveSetTaken};
 use crate::id::{EnvironmentId, Seq};
@@ -32,7 +32,7 @@ pub struct LiveSet {
 }
 
 /// Result of comparing a live set with this host.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Report {
     /// Whether it is stale, older than the last one: nothing is done.
     pub outdated: bool,
@@ -49,7 +49,7 @@ pub struct Report {
 }
 
 /// The last live set that was taken in, and the one that is held.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Live {
     /// The last that was taken in.
     pub taken: Option<LiveSetTaken>,

@@ -1,6 +1,6 @@
 //! A staged migration: its phase, its evidence, the step it owes.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::event::{MigrationPlan, SourceCopy, SourceState, Staging};
 use crate::fault::Fault;
@@ -10,7 +10,7 @@ use crate::model::step::{MigrationStep as Step, Owed};
 macro_rules! phases {
     ($($(#[$doc:meta])* $phase:ident = $name:literal, $step:expr;)*) => {
         /// Phase of a migration.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         pub enum MigrationPhase { $($(#[$doc])* $phase),* }
 
         impl MigrationPhase {
@@ -60,7 +60,7 @@ phases! {
 }
 
 /// One migration of one database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Migration {
     /// Its id, which its files carry as well.
     pub id: MigrationId,

@@ -1,11 +1,11 @@
 //! Commands that run at most once per request.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::id::{EnvironmentId, Seq};
 
 /// A command that was run for a request; the same request does not run it twice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Run {
     /// The environment it runs in.
     pub environment: EnvironmentId,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::id::{EffectId, Seq, Subject, Time};
 
@@ -10,8 +10,8 @@ use crate::id::{EffectId, Seq, Subject, Time};
 macro_rules! steps_of {
     ($(#[$of_doc:meta])* $of:ident { $($(#[$doc:meta])* $step:ident),* }) => {
         $(#[$of_doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(into = "Step", try_from = "Step")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[serde(into = "Step")]
         pub enum $of { $($(#[$doc])* $step),* }
 
         impl $of {
@@ -43,8 +43,8 @@ macro_rules! steps {
     ($($(#[$of_doc:meta])* $of:ident {
         $($(#[$doc:meta])* $step:ident = $name:literal;)*
     })*) => {
-        /// A step of any subject, as it is stored and printed. The order of the variants is stored.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        /// A step of any subject, as it is printed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         pub enum Step { $($($(#[$doc])* $step,)*)* }
 
         impl Step {
@@ -158,7 +158,7 @@ impl fmt::Display for OtherSubject {
 }
 
 /// A step that is owed, with its retry state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Owed<S> {
     /// The step to perform.
     pub step: S,

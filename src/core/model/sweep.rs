@@ -1,11 +1,11 @@
 //! A sweep in progress.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::model::step::{HostStep, Owed};
 
 /// A sweep in progress; there is at most one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Sweep {
     /// The step that is owed: always the sweep itself.
     pub owed: Owed<HostStep>,

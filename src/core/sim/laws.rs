@@ -11,7 +11,8 @@ use proptest::prelude::*;
 
 use crate::sim::actions::{Act, How, act, name};
 use crate::sim::harness::{Broken, Harness, fold};
-use crate::{Command, Phase, Seq, State, Step, Subject};
+use crate::snapshot::{self, Frozen as _};
+use crate::{Command, Phase, Seq, Step, Subject};
 
 const HISTORIES: u32 = 10_000;
 
@@ -48,8 +49,12 @@ proptest! {
     ) {
         let bench = run(&acts, Broken::Nothing);
         let cut = at.index(bench.log.len() + 1);
-        let stored = serde_json::to_vec(&fold(&bench.log[..cut])).expect("a state can be stored");
-        let mut state: State = serde_json::from_slice(&stored).expect("and read again");
+        let folded = fold(&bench.log[..cut]);
+        let stored = serde_json::to_vec(&snapshot::current::State::freeze(&folded));
+        let stored = stored.expect("a state can be stored");
+        let read: snapshot::current::State<'_> =
+            serde_json::from_slice(&stored).expect("and read again");
+        let mut state = read.thaw();
         for record in &bench.log[cut..] {
             state.apply(record);
         }

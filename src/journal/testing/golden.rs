@@ -266,7 +266,7 @@ fn snapshot_round_trips_or_is_ignored() {
     }
     let bytes = codec::encode_snapshot(&state, 7).expect("encoded");
     assert_eq!(codec::decode_snapshot(&bytes), Some((state, 7)));
-    for at in [0, 5, 12, 20, bytes.len() - 1] {
+    for at in [0, 4, 5, 12, 20, bytes.len() - 1] {
         let mut broken = bytes.clone();
         broken[at] ^= 1;
         assert_eq!(codec::decode_snapshot(&broken), None, "byte {at}");

@@ -5,11 +5,15 @@
 #[cfg(test)]
 pub(crate) mod golden;
 #[cfg(test)]
+mod golden_snapshots;
+#[cfg(test)]
 pub(crate) mod parts;
 #[cfg(any(test, feature = "testing"))]
 pub mod power_loss;
 #[cfg(test)]
 pub(crate) mod sample_migrations;
+#[cfg(test)]
+pub(crate) mod sample_state;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(any(test, feature = "testing"))]

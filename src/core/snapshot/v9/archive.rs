@@ -1,0 +1,58 @@
+//! Archives of ended incarnations, and the output that cleans took.
+
+use std::borrow::Cow;
+
+use crate::id::{EnvironmentId, Nonce, Seq, Time};
+use crate::model::archive::Remains as LiveRemains;
+use crate::model::cleaned_output as live;
+use crate::model::step::{ArchiveStep, OutputStep};
+use crate::snapshot::frozen::{frozen_enums, frozen_structs};
+use crate::snapshot::v9::common::{Fault, Path, ProcessSeen, Rescue, Size, Text, Texts};
+use crate::snapshot::v9::environment::{Base, Plan, Worktree};
+use crate::snapshot::v9::step::Owed;
+
+frozen_enums! {
+    enum Standing of live::Standing { Taking, Kept, Returning }
+}
+
+frozen_structs! {
+    pub(in crate::snapshot) struct Remains<'a> of LiveRemains {
+        id: Cow<'a, EnvironmentId>,
+        incarnation: u32,
+        plan: Plan<'a>,
+        at: Time,
+        trash: Option<Path<'a>>,
+        size: Option<Size>,
+        head: Text<'a>,
+        base: Option<Base<'a>>,
+        worktree: Option<Worktree<'a>>,
+        rescue: Option<Rescue<'a>>,
+        looked_at: Option<Time>,
+        branch_deleted: bool,
+        survivors: Vec<ProcessSeen<'a>>,
+        restoring: Option<u32>,
+        owed: Option<Owed<ArchiveStep>>,
+        purge: Text<'a>,
+        fault: Option<Fault<'a>>,
+        nonce: Option<Cow<'a, Nonce>>,
+        lineage: Cow<'a, [Nonce]>,
+        unseen: bool,
+        on_branch: Text<'a>,
+    }
+    pub(in crate::snapshot) struct CleanedOutput<'a> of live::CleanedOutput {
+        id: Cow<'a, EnvironmentId>,
+        clean: Seq,
+        incarnation: u32,
+        at: Time,
+        repository: Path<'a>,
+        branch: Text<'a>,
+        standing: Standing,
+        now: bool,
+        trash: Option<Path<'a>>,
+        paths: Texts<'a>,
+        size: Option<Size>,
+        purge: Text<'a>,
+        owed: Option<Owed<OutputStep>>,
+        fault: Option<Fault<'a>>,
+    }
+}

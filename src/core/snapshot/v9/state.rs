@@ -1,0 +1,40 @@
+//! The whole state.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::id::{EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Time};
+use crate::snapshot::frozen::{Entries, frozen_structs};
+use crate::snapshot::v9::archive::{CleanedOutput, Remains};
+use crate::snapshot::v9::environment::Environment;
+use crate::snapshot::v9::host::{Lease, Live, Remembered, Retention, Run, Sweep, SweepFinished};
+use crate::snapshot::v9::migration::Migration;
+use crate::state::State as LiveState;
+
+/// Version of the format.
+pub const VERSION: u32 = 9;
+
+frozen_structs! {
+    /// The state in version 9 of the format.
+    pub struct State<'a> of LiveState {
+        seq: Seq,
+        at: Time,
+        boot: u32,
+        orderly: bool,
+        environments: Entries<'a, EnvironmentId, Environment<'a>>,
+        leases: Entries<'a, LeaseId, Lease<'a>>,
+        trust: Cow<'a, BTreeMap<HostPath, Vec<String>>>,
+        requests: Entries<'a, RequestId, Remembered<'a>>,
+        request_order: Cow<'a, BTreeMap<Seq, RequestId>>,
+        retention: Retention,
+        remains: Entries<'a, EnvironmentId, Entries<'a, u32, Remains<'a>>>,
+        outputs: Entries<'a, EnvironmentId, Entries<'a, Seq, CleanedOutput<'a>>>,
+        sweep: Option<Sweep>,
+        last_sweep: Option<(Time, SweepFinished<'a>)>,
+        live: Live<'a>,
+        ended_leases: Cow<'a, [LeaseId]>,
+        runs: Entries<'a, RequestId, Run<'a>>,
+        migrations: Entries<'a, MigrationId, Migration<'a>>,
+        found_older: Option<Seq>,
+    }
+}
