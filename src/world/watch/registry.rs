@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::core::Environment;
+use crate::sync::lock_unpoisoned;
 use crate::world::fs::paths;
 use crate::world::git::{link, marker};
 use crate::world::watch::backend::{Failure, Key, TreeId};
@@ -42,7 +43,7 @@ pub(super) struct Registry {
 
 impl Registry {
     pub(super) fn locked(&self) -> MutexGuard<'_, Trees> {
-        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.trees)
     }
 
     /// Waits until all past events are reported. Returns the worktrees for which that is not

@@ -6,10 +6,11 @@
 //! permits it, under the same lock under which trees are closed: a released tree stays released.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crate::core::Environment;
+use crate::sync::lock_unpoisoned;
 use crate::world::fs::paths;
 use crate::world::git::index::format::Hash;
 use crate::world::watch::backend::{
@@ -58,7 +59,7 @@ impl WatchTracker {
         let weak: Arc<Mutex<Weak<Self>>> = Arc::default();
         let reference = Arc::clone(&weak);
         let sink: Sink = Arc::new(move |tree, happened| {
-            let tracker = reference.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+            let tracker = lock_unpoisoned(&reference).upgrade();
             if let Some(tracker) = tracker {
                 tracker.on_event(tree, &happened);
             }
@@ -67,7 +68,7 @@ impl WatchTracker {
         let registry = Registry { watches, trees: Mutex::default(), gate };
         let wakeup = Condvar::new();
         let tracker = Arc::new(Self { registry, wakeup, signals, heavy });
-        *weak.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&tracker);
+        *lock_unpoisoned(&weak) = Arc::downgrade(&tracker);
         let working = Arc::downgrade(&tracker);
         let run = move || while working.upgrade().is_some_and(|tracker| tracker.run_round()) {};
         std::thread::Builder::new().name("gk-watch".to_owned()).spawn(run)?;
