@@ -11,7 +11,7 @@ use crate::core::event::Actor;
 use crate::http::extract::{Answer, Body, Named, Params, environment_id, request_id};
 use crate::service::archives;
 use crate::service::outcome::Outcome;
-pub use crate::service::types::archive::{NestedView, RemainsView, RestoreRequest};
+pub use crate::service::types::archive::{ArchivedIncarnationView, NestedView, RestoreRequest};
 
 /// Brings an environment back that is destroyed, as a new incarnation.
 #[cfg_attr(test, utoipa::path(
@@ -43,9 +43,9 @@ pub(super) async fn restore(
     get,
     tag = "kept",
     path = "/v1/trash",
-    responses((status = 200, body = Vec<RemainsView>)),
+    responses((status = 200, body = Vec<ArchivedIncarnationView>)),
 ))]
-pub(super) async fn trash(State(app): Shared) -> Json<Vec<RemainsView>> {
+pub(super) async fn trash(State(app): Shared) -> Json<Vec<ArchivedIncarnationView>> {
     Json(archives::trash_entries(&app, None))
 }
 
@@ -72,13 +72,13 @@ pub struct EmptyQuery {
     tag = "kept",
     path = "/v1/trash",
     params(EmptyQuery),
-    responses((status = 200, body = Vec<RemainsView>), super::document::Failure),
+    responses((status = 200, body = Vec<ArchivedIncarnationView>), super::document::Failure),
 ))]
 pub(super) async fn empty(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
     Params(query): Params<EmptyQuery>,
-) -> Answer<Json<Vec<RemainsView>>> {
+) -> Answer<Json<Vec<ArchivedIncarnationView>>> {
     let only = query.environment.as_deref().map(environment_id).transpose()?;
     Ok(Json(archives::empty_trash(&app, only, query.lose, actor, query.wait).await?))
 }
@@ -88,9 +88,9 @@ pub(super) async fn empty(
     get,
     tag = "kept",
     path = "/v1/rescues",
-    responses((status = 200, body = Vec<RemainsView>)),
+    responses((status = 200, body = Vec<ArchivedIncarnationView>)),
 ))]
-pub(super) async fn rescues(State(app): Shared) -> Json<Vec<RemainsView>> {
+pub(super) async fn rescues(State(app): Shared) -> Json<Vec<ArchivedIncarnationView>> {
     Json(archives::rescues(&app))
 }
 
@@ -100,14 +100,14 @@ pub(super) async fn rescues(State(app): Shared) -> Json<Vec<RemainsView>> {
     tag = "kept",
     path = "/v1/rescues/{id}/{incarnation}",
     params(WaitQuery),
-    responses((status = 200, body = Vec<RemainsView>), super::document::Failure),
+    responses((status = 200, body = Vec<ArchivedIncarnationView>), super::document::Failure),
 ))]
 pub(super) async fn drop_rescue(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
     axum::extract::Path((id, incarnation)): axum::extract::Path<(String, u32)>,
     Params(query): Params<WaitQuery>,
-) -> Answer<Json<Vec<RemainsView>>> {
+) -> Answer<Json<Vec<ArchivedIncarnationView>>> {
     let id = environment_id(&id)?;
     Ok(Json(archives::drop_rescue(&app, id, incarnation, actor, query.wait).await?))
 }

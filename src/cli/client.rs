@@ -291,7 +291,7 @@ impl Starter {
             }
         }
         let status = self.child.wait().ok();
-        let taken = i32::from(Code::AlreadyRunning.class().exit_code());
+        let taken = i32::from(Code::AlreadyRunning.kind().exit_code());
         if status.is_some_and(|s| s.code() == Some(taken)) {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use crate::cli::commands::{
 };
 use crate::cli::output::{CommandResult, WAIT_SECONDS, print_json};
 use crate::cli::render;
-use crate::core::{Class, Code, Fault};
+use crate::core::{Code, Fault, Kind};
 
 /// Runs the program and returns its exit code.
 #[must_use]
@@ -25,11 +25,7 @@ pub fn main() -> ExitCode {
         Err(e) => {
             drop(e.print());
             let usage = e.use_stderr();
-            return if usage {
-                ExitCode::from(Class::Usage.exit_code())
-            } else {
-                ExitCode::SUCCESS
-            };
+            return if usage { ExitCode::from(Kind::Usage.exit_code()) } else { ExitCode::SUCCESS };
         }
     };
     let global = arguments.global.clone();
@@ -52,7 +48,7 @@ pub fn main() -> ExitCode {
 
 pub(super) fn exit_code(code: &str) -> u8 {
     let known = Code::ALL.iter().find(|c| c.as_str() == code);
-    known.map_or(Class::Fault, |c| c.class()).exit_code()
+    known.map_or(Kind::Fault, |c| c.kind()).exit_code()
 }
 
 pub(super) fn run(arguments: Arguments) -> CommandResult {

@@ -12,7 +12,7 @@ use super::event::{
 use super::fault::{Code, Fault};
 use super::id::{EffectId, EnvironmentId, HostPath, MigrationId, Seq, Subject};
 use super::state::State;
-use crate::model::archive::Remains;
+use crate::model::archive::ArchivedIncarnation;
 use crate::model::cleaned_output::CleanedOutput;
 use crate::model::environment::Environment;
 use crate::model::migration::Migration;
@@ -44,7 +44,7 @@ impl Effect {
     pub fn step(&self) -> Step {
         match &self.target {
             Target::Environment(step, ..) => (*step).into(),
-            Target::Remains(step, _) => (*step).into(),
+            Target::Archive(step, _) => (*step).into(),
             Target::Output(step, _) => (*step).into(),
             Target::Migration(step, _) => (*step).into(),
             Target::Host(step, _) => (*step).into(),
@@ -58,7 +58,7 @@ pub enum Target {
     /// A live environment, and the hook contents that the user trusts in its repository.
     Environment(EnvironmentStep, Box<Environment>, Vec<String>),
     /// The archive of an ended incarnation.
-    Remains(ArchiveStep, Box<Remains>),
+    Archive(ArchiveStep, Box<ArchivedIncarnation>),
     /// The output that one clean took.
     Output(OutputStep, Box<CleanedOutput>),
     /// A database under migration.
@@ -73,7 +73,7 @@ pub enum Settlement {
     /// Of an effect on an environment.
     Environment(EnvironmentId, Ended<EnvironmentOutcome>),
     /// Of an effect on the archive of an ended incarnation.
-    Remains(EnvironmentId, u32, Ended<ArchiveOutcome>),
+    Archive(EnvironmentId, u32, Ended<ArchiveOutcome>),
     /// Of an effect on the output of the clean that this record requested.
     Output(EnvironmentId, Seq, Ended<OutputOutcome>),
     /// Of an effect on a database under migration.
@@ -100,8 +100,8 @@ impl Settlement {
             Subject::Environment(id) => {
                 Self::Environment(id, Ended { entered, result: Err(fault) })
             }
-            Subject::Remains(id, incarnation) => {
-                Self::Remains(id, incarnation, Ended { entered, result: Err(fault) })
+            Subject::Archive(id, incarnation) => {
+                Self::Archive(id, incarnation, Ended { entered, result: Err(fault) })
             }
             Subject::Output(id, clean) => {
                 Self::Output(id, clean, Ended { entered, result: Err(fault) })
@@ -116,8 +116,8 @@ impl Settlement {
     pub fn effect(&self) -> EffectId {
         let (subject, entered) = match self {
             Self::Environment(id, ended) => (Subject::Environment(id.clone()), ended.entered),
-            Self::Remains(id, incarnation, ended) => {
-                (Subject::Remains(id.clone(), *incarnation), ended.entered)
+            Self::Archive(id, incarnation, ended) => {
+                (Subject::Archive(id.clone(), *incarnation), ended.entered)
             }
             Self::Output(id, clean, ended) => (Subject::Output(id.clone(), *clean), ended.entered),
             Self::Migration(id, ended) => (Subject::Migration(id.clone()), ended.entered),
@@ -131,7 +131,7 @@ impl Settlement {
     pub fn fault(&self) -> Option<&Fault> {
         match self {
             Self::Environment(_, ended) => ended.result.as_ref().err(),
-            Self::Remains(_, _, ended) => ended.result.as_ref().err(),
+            Self::Archive(_, _, ended) => ended.result.as_ref().err(),
             Self::Output(_, _, ended) => ended.result.as_ref().err(),
             Self::Migration(_, ended) => ended.result.as_ref().err(),
             Self::Host(ended) => ended.result.as_ref().err(),

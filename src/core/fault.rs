@@ -29,9 +29,9 @@ macro_rules! codes {
                 match self { $(Self::$variant => $name),* }
             }
 
-            /// Returns the class of the code, from which exit codes and HTTP statuses are derived.
+            /// Returns the kind of the code, from which exit codes and HTTP statuses are derived.
             #[must_use]
-            pub fn class(self) -> Class {
+            pub fn kind(self) -> Kind {
                 match self { $(Self::$variant => $exit),* }
             }
 
@@ -42,9 +42,9 @@ macro_rules! codes {
     };
 }
 
-/// The five classes of replies that are not success.
+/// The five kinds of replies that are not success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum Kind {
     /// A rule forbids it; the request itself was understood. Exit code 1.
     Refused,
     /// An operation on the host failed. Exit code 2.
@@ -59,118 +59,118 @@ pub enum Class {
 
 codes! {
     /// The environment's incarnation ended.
-    EnvironmentDestroyed = "environment_destroyed", Class::NotFound;
+    EnvironmentDestroyed = "environment_destroyed", Kind::NotFound;
     /// No record of such an environment.
-    EnvironmentNotFound = "environment_not_found", Class::NotFound;
+    EnvironmentNotFound = "environment_not_found", Kind::NotFound;
     /// In use, or another operation is in progress.
-    EnvironmentBusy = "environment_busy", Class::Busy;
+    EnvironmentBusy = "environment_busy", Kind::Busy;
     /// The id is taken by an environment that differs from the requested one.
-    EnvironmentExists = "environment_exists", Class::Refused;
+    EnvironmentExists = "environment_exists", Kind::Refused;
     /// Work would become unreachable.
-    UnsafeToRemove = "unsafe_to_remove", Class::Refused;
+    UnsafeToRemove = "unsafe_to_remove", Kind::Refused;
     /// A path does not exist.
-    PathNotFound = "path_not_found", Class::NotFound;
+    PathNotFound = "path_not_found", Kind::NotFound;
     /// The path of the worktree is taken by something foreign.
-    PathExists = "path_exists", Class::Refused;
+    PathExists = "path_exists", Kind::Refused;
     /// Not inside a git repository.
-    NotGitRepo = "not_git_repo", Class::Refused;
+    NotGitRepo = "not_git_repo", Kind::Refused;
     /// The repository has no commit to start from.
-    NoCommits = "no_commits", Class::Refused;
+    NoCommits = "no_commits", Kind::Refused;
     /// The base names no commit.
-    BaseNotFound = "base_not_found", Class::Refused;
+    BaseNotFound = "base_not_found", Kind::Refused;
     /// The branch exists, or is in use elsewhere.
-    BranchExists = "branch_exists", Class::Refused;
+    BranchExists = "branch_exists", Kind::Refused;
     /// The branch to reuse does not exist.
-    BranchNotFound = "branch_not_found", Class::Refused;
+    BranchNotFound = "branch_not_found", Kind::Refused;
     /// The user has not trusted the repository's hook.
-    NotTrusted = "not_trusted", Class::Refused;
+    NotTrusted = "not_trusted", Kind::Refused;
     /// A setup or teardown hook failed.
-    HookFailed = "hook_failed", Class::Fault;
+    HookFailed = "hook_failed", Kind::Fault;
     /// Not proven to be made by this daemon.
-    NotOurs = "not_ours", Class::Refused;
+    NotOurs = "not_ours", Kind::Refused;
     /// No disk space is left.
-    DiskFull = "disk_full", Class::Fault;
+    DiskFull = "disk_full", Kind::Fault;
     /// A time limit passed.
-    Timeout = "timeout", Class::Fault;
+    Timeout = "timeout", Kind::Fault;
     /// A user or client cancelled the operation.
-    Cancelled = "cancelled", Class::Refused;
+    Cancelled = "cancelled", Kind::Refused;
     /// git ended with an error, or its result cannot be used.
-    GitFailed = "git_failed", Class::Fault;
+    GitFailed = "git_failed", Kind::Fault;
     /// A lock file of git's is in the way.
-    RepositoryLocked = "repository_locked", Class::Busy;
+    RepositoryLocked = "repository_locked", Kind::Busy;
     /// git is not installed or too old.
-    GitMissing = "git_missing", Class::Fault;
+    GitMissing = "git_missing", Kind::Fault;
     /// The repository uses a feature that is not supported.
-    UnsupportedRepository = "unsupported_repository", Class::Refused;
+    UnsupportedRepository = "unsupported_repository", Kind::Refused;
     /// A file system operation failed.
-    Io = "io_error", Class::Fault;
+    Io = "io_error", Kind::Fault;
     /// The file system denies access.
-    PermissionDenied = "permission_denied", Class::Fault;
+    PermissionDenied = "permission_denied", Kind::Fault;
     /// The request is malformed.
-    InvalidRequest = "invalid_request", Class::Usage;
+    InvalidRequest = "invalid_request", Kind::Usage;
     /// The request is larger than the limit.
-    RequestTooLarge = "request_too_large", Class::Usage;
+    RequestTooLarge = "request_too_large", Kind::Usage;
     /// The idempotency key was used for another request.
-    IdempotencyConflict = "idempotency_conflict", Class::Refused;
+    IdempotencyConflict = "idempotency_conflict", Kind::Refused;
     /// A configured limit is reached.
-    LimitReached = "limit_reached", Class::Busy;
+    LimitReached = "limit_reached", Kind::Busy;
     /// There is no such lease.
-    LeaseNotFound = "lease_not_found", Class::NotFound;
+    LeaseNotFound = "lease_not_found", Kind::NotFound;
     /// The lease existed and has ended.
-    LeaseEnded = "lease_ended", Class::NotFound;
+    LeaseEnded = "lease_ended", Kind::NotFound;
     /// There is no such thread or terminal.
-    ThreadNotFound = "thread_not_found", Class::NotFound;
+    ThreadNotFound = "thread_not_found", Kind::NotFound;
     /// The thread or terminal existed and has ended.
-    ThreadEnded = "thread_ended", Class::NotFound;
+    ThreadEnded = "thread_ended", Kind::NotFound;
     /// No process is registered to reply for it.
-    NoHolder = "no_holder", Class::Refused;
+    NoHolder = "no_holder", Kind::Refused;
     /// The control server has no host of this name.
-    HostNotFound = "host_not_found", Class::NotFound;
+    HostNotFound = "host_not_found", Kind::NotFound;
     /// The host's daemon has no session with the control server.
-    HostUnavailable = "host_unavailable", Class::Busy;
+    HostUnavailable = "host_unavailable", Kind::Busy;
     /// The two sides have no protocol version in common.
-    ProtocolMismatch = "protocol_mismatch", Class::Refused;
+    ProtocolMismatch = "protocol_mismatch", Kind::Refused;
     /// The key was not issued.
-    Unauthorized = "unauthorized", Class::Refused;
+    Unauthorized = "unauthorized", Kind::Refused;
     /// A command that this daemon does not know.
-    UnsupportedCommand = "unsupported_command", Class::Refused;
+    UnsupportedCommand = "unsupported_command", Kind::Refused;
     /// The session was replaced by another one, or has ended.
-    SessionEnded = "session_ended", Class::Refused;
+    SessionEnded = "session_ended", Kind::Refused;
     /// No such address in the API.
-    NotFound = "not_found", Class::NotFound;
+    NotFound = "not_found", Kind::NotFound;
     /// The daemon cannot be reached.
-    DaemonUnreachable = "daemon_unreachable", Class::Busy;
+    DaemonUnreachable = "daemon_unreachable", Kind::Busy;
     /// Another daemon owns the data directory.
-    AlreadyRunning = "already_running", Class::Busy;
+    AlreadyRunning = "already_running", Kind::Busy;
     /// The configuration cannot be used.
-    InvalidConfig = "invalid_config", Class::Usage;
+    InvalidConfig = "invalid_config", Kind::Usage;
     /// The log cannot be read or written.
-    JournalFailed = "journal_failed", Class::Fault;
+    JournalFailed = "journal_failed", Kind::Fault;
     /// The daemon is shutting down.
-    ShuttingDown = "shutting_down", Class::Busy;
+    ShuttingDown = "shutting_down", Kind::Busy;
     /// A database could not be read or written.
-    SqliteFailed = "sqlite_failed", Class::Fault;
+    SqliteFailed = "sqlite_failed", Kind::Fault;
     /// The file is not a database.
-    NotADatabase = "not_a_database", Class::Refused;
+    NotADatabase = "not_a_database", Kind::Refused;
     /// A database of another application.
-    DatabaseForeign = "database_foreign", Class::Refused;
+    DatabaseForeign = "database_foreign", Kind::Refused;
     /// A database of a later generation than this program knows.
-    DatabaseNewer = "database_newer", Class::Refused;
+    DatabaseNewer = "database_newer", Kind::Refused;
     /// Another process uses the database, or owns it.
-    DatabaseInUse = "database_in_use", Class::Busy;
+    DatabaseInUse = "database_in_use", Kind::Busy;
     /// A database could not be carried to its next generation.
-    MigrationFailed = "migration_failed", Class::Fault;
+    MigrationFailed = "migration_failed", Kind::Fault;
     /// Two rows conflict: both cannot be kept as they are.
-    MigrationConflict = "migration_conflict", Class::Refused;
+    MigrationConflict = "migration_conflict", Kind::Refused;
     /// There is no such migration.
-    MigrationNotFound = "migration_not_found", Class::NotFound;
+    MigrationNotFound = "migration_not_found", Kind::NotFound;
     /// The system's keychain does not respond.
-    KeychainFailed = "keychain_failed", Class::Fault;
+    KeychainFailed = "keychain_failed", Kind::Fault;
     /// A defect of the program; the message names the place.
-    Defect = "defect", Class::Fault;
+    Defect = "defect", Kind::Fault;
 }
 
-impl Class {
+impl Kind {
     /// Returns the exit code of a command line call that ends with it.
     #[must_use]
     pub fn exit_code(self) -> u8 {

@@ -245,7 +245,7 @@ subjects! {
     /// The current incarnation of an environment.
     Environment(EnvironmentId);
     /// The archive of an ended incarnation.
-    Remains(EnvironmentId, u32);
+    Archive(EnvironmentId, u32);
     /// The output of one clean: the environment, and the record that requested it.
     Output(EnvironmentId, Seq);
     /// A database under migration.
@@ -258,7 +258,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Environment(id) => id.fmt(f),
-            Self::Remains(id, incarnation) => write!(f, "{id}.{incarnation}"),
+            Self::Archive(id, incarnation) => write!(f, "{id}.{incarnation}"),
             Self::Output(id, clean) => write!(f, "{id} clean {clean}"),
             Self::Migration(id) => write!(f, "migration {id}"),
             Self::Host => f.write_str("host"),

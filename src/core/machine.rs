@@ -112,7 +112,7 @@ impl State {
     pub fn owed(&self, now: Time) -> impl Iterator<Item = OwedEffect> {
         SubjectKind::ALL.into_iter().flat_map(move |kind| match kind {
             SubjectKind::Environment => self.owed_to_environments(now),
-            SubjectKind::Remains => self.owed_to_archives(now),
+            SubjectKind::Archive => self.owed_to_archives(now),
             SubjectKind::Output => self.owed_to_outputs(now),
             SubjectKind::Migration => self.owed_to_migrations(now),
             SubjectKind::Host => self.owed_to_host(now),
@@ -125,7 +125,7 @@ impl State {
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let of = |kind| match kind {
             SubjectKind::Environment => self.deadline_of_environments(now),
-            SubjectKind::Remains => self.deadline_of_archives(now),
+            SubjectKind::Archive => self.deadline_of_archives(now),
             SubjectKind::Output => self.deadline_of_outputs(now),
             SubjectKind::Migration => self.deadline_of_migrations(now),
             SubjectKind::Host => self.deadline_of_host(now),

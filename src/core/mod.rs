@@ -41,7 +41,7 @@ pub mod suspend;
 pub mod watch_machine;
 
 pub use crate::decision::{Decision, destroyed, not_found};
-pub use crate::model::archive::Remains;
+pub use crate::model::archive::ArchivedIncarnation;
 pub use crate::model::cleaned_output::CleanedOutput;
 pub use crate::model::environment::{Environment, Phase};
 pub use crate::model::migration::{Migration, MigrationPhase};
@@ -54,7 +54,7 @@ pub use effect::{
     MigrationOutcome, Note, Outcome, OutputOutcome, OwedEffect, RolledBackTo, Settlement, Target,
 };
 pub use event::{Event, Record};
-pub use fault::{Class, Code, Fault};
+pub use fault::{Code, Fault, Kind};
 pub use hex::hex;
 pub use id::{
     EffectId, EnvironmentId, HostPath, LeaseId, Life, MigrationId, Nonce, RequestId, Seq, Subject,

@@ -118,7 +118,7 @@ pub const PROCESSES_MAX: usize = 256;
 /// Findings that one sweep settles unless the request sets another limit.
 pub const SWEEP_LIMIT: u64 = 50;
 /// Most directories in the trash that are no last copy; the oldest is unlinked for a new one.
-pub const REMAINS_MAX: usize = 20_000;
+pub const ARCHIVES_MAX: usize = 20_000;
 
 /// How long the output of a clean is kept, unless the settings say otherwise.
 pub const CLEAN_RETENTION: Duration = Duration::from_secs(24 * 3600);

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::event::{Retention, SweepFinished};
 use super::id::{EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Time};
-use crate::model::archive::Remains;
+use crate::model::archive::ArchivedIncarnation;
 use crate::model::cleaned_output::CleanedOutput;
 use crate::model::environment::{Environment, Phase};
-use crate::model::lease::{Lease, Remembered};
+use crate::model::lease::{IdempotencyRecord, Lease};
 use crate::model::live_set::Live;
 use crate::model::migration::Migration;
 use crate::model::run::Run;
@@ -29,10 +29,11 @@ pub struct State {
     pub(super) environments: BTreeMap<EnvironmentId, Environment>,
     pub(super) leases: BTreeMap<LeaseId, Lease>,
     pub(super) trust: BTreeMap<HostPath, Vec<String>>,
-    pub(super) requests: BTreeMap<RequestId, Remembered>,
+    pub(super) requests: BTreeMap<RequestId, IdempotencyRecord>,
     pub(super) request_order: BTreeMap<Seq, RequestId>,
     pub(super) retention: Retention,
-    pub(super) remains: BTreeMap<EnvironmentId, BTreeMap<u32, Remains>>,
+    #[serde(rename = "remains")]
+    pub(super) archives: BTreeMap<EnvironmentId, BTreeMap<u32, ArchivedIncarnation>>,
     pub(super) outputs: BTreeMap<EnvironmentId, BTreeMap<Seq, CleanedOutput>>,
     pub(super) sweep: Option<Sweep>,
     pub(super) last_sweep: Option<(Time, SweepFinished)>,
@@ -103,7 +104,7 @@ impl State {
 
     /// Returns what an idempotency key was used for, if it is still remembered.
     #[must_use]
-    pub fn request(&self, key: &RequestId) -> Option<&Remembered> {
+    pub fn request(&self, key: &RequestId) -> Option<&IdempotencyRecord> {
         self.requests.get(key)
     }
 
@@ -115,13 +116,13 @@ impl State {
 
     /// Returns the archive of one ended incarnation: trash entry, rescue ref, or both.
     #[must_use]
-    pub fn remains_of(&self, id: &EnvironmentId, incarnation: u32) -> Option<&Remains> {
-        self.remains.get(id)?.get(&incarnation)
+    pub fn archive_of(&self, id: &EnvironmentId, incarnation: u32) -> Option<&ArchivedIncarnation> {
+        self.archives.get(id)?.get(&incarnation)
     }
 
     /// Returns the archives of all ended incarnations, by id and incarnation.
-    pub fn remains(&self) -> impl Iterator<Item = &Remains> {
-        self.remains.values().flat_map(BTreeMap::values)
+    pub fn archives(&self) -> impl Iterator<Item = &ArchivedIncarnation> {
+        self.archives.values().flat_map(BTreeMap::values)
     }
 
     /// Returns whether a lease of this id ended recently, as opposed to never having existed.
@@ -174,12 +175,12 @@ impl State {
                 return Err(format!("lease {id} on {}, which is not live", lease.environment));
             }
         }
-        for remains in self.remains() {
-            let live = self.environments.get(&remains.id).filter(|e| e.is_live());
-            if live.is_some_and(|e| e.incarnation <= remains.incarnation) {
-                return Err(format!("{}: archive of an incarnation that is live", remains.id));
+        for archive in self.archives() {
+            let live = self.environments.get(&archive.id).filter(|e| e.is_live());
+            if live.is_some_and(|e| e.incarnation <= archive.incarnation) {
+                return Err(format!("{}: archive of an incarnation that is live", archive.id));
             }
-            remains.check()?;
+            archive.check()?;
         }
         self.check_outputs()?;
         for migration in self.migrations() {

@@ -35,7 +35,7 @@ impl SuspendDetector {
     }
 
     /// Returns how long the machine was suspended since the last reading; none when it was not.
-    pub fn look(&mut self, at: Clocks) -> Option<Duration> {
+    pub fn poll(&mut self, at: Clocks) -> Option<Duration> {
         let before = std::mem::replace(&mut self.last, at);
         // A wall clock that was set back would underflow; it is no suspend.
         let passed = at.wall.saturating_sub(before.wall);
@@ -76,12 +76,12 @@ mod tests {
     /// Drift and a clock that was set back are no suspend.
     #[test]
     fn suspend_is_reported_once_with_duration() {
-        let mut waking = SuspendDetector::new(at(5, 1_000));
-        assert_eq!(waking.look(at(3_605, 4_601)), None, "no suspend: one second of drift");
-        assert_eq!(waking.look(at(3_606, 8_202)), Some(Duration::from_secs(3_600)));
-        assert_eq!(waking.look(at(3_607, 8_203)), None, "once");
-        assert_eq!(waking.look(at(3_608, 100)), None, "the clock was set back");
-        assert_eq!(waking.look(at(3_609, 105)), None, "the clock advanced slightly");
+        let mut detector = SuspendDetector::new(at(5, 1_000));
+        assert_eq!(detector.poll(at(3_605, 4_601)), None, "no suspend: one second of drift");
+        assert_eq!(detector.poll(at(3_606, 8_202)), Some(Duration::from_secs(3_600)));
+        assert_eq!(detector.poll(at(3_607, 8_203)), None, "once");
+        assert_eq!(detector.poll(at(3_608, 100)), None, "the clock was set back");
+        assert_eq!(detector.poll(at(3_609, 105)), None, "the clock advanced slightly");
     }
 
     #[test]

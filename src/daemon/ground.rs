@@ -105,7 +105,7 @@ pub fn settle(handle: &Handle, world: &World) -> Result<(), Fault> {
     handle.submit_blocking(Command::Tick)?;
     let repositories = handle.view(|state| {
         let live = state.environments().filter(|e| e.is_live()).map(|e| &e.plan);
-        let plans = live.chain(state.remains().map(|r| &r.plan));
+        let plans = live.chain(state.archives().map(|r| &r.plan));
         let mut all: Vec<HostPath> = plans.map(|p| p.repository.common_dir.clone()).collect();
         all.sort();
         all.dedup();

@@ -6,7 +6,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::world::process::orphans;
 
-/// Longest time that an orphan remains a zombie after it has ended.
+/// Longest time that an orphan stays a zombie after it has ended.
 const ORPHANS_EVERY: Duration = Duration::from_secs(1);
 
 /// Reaps orphaned processes of hooks when they end; many ends in a row make one round.

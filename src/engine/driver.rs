@@ -225,10 +225,10 @@ impl Job {
                 let result = world.perform(*step, env, trusted, cancel, reporter);
                 Settlement::Environment(env.id.clone(), Ended { entered, result })
             }
-            Target::Remains(step, remains) => {
-                let result = world.perform_on_archive(*step, remains, cancel);
-                let (id, incarnation) = (remains.id.clone(), remains.incarnation);
-                Settlement::Remains(id, incarnation, Ended { entered, result })
+            Target::Archive(step, archive) => {
+                let result = world.perform_on_archive(*step, archive, cancel);
+                let (id, incarnation) = (archive.id.clone(), archive.incarnation);
+                Settlement::Archive(id, incarnation, Ended { entered, result })
             }
             Target::Output(step, output) => {
                 let result = world.perform_on_output(*step, output, cancel);

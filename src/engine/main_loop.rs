@@ -174,7 +174,7 @@ impl Engine {
 
     /// Renews the leases after a suspend, before any other command can let them expire.
     fn renew_leases(&mut self, batch: &mut Batch) {
-        let Some(suspended) = self.suspend_detector.look(clocks(self.anchor.1)) else { return };
+        let Some(suspended) = self.suspend_detector.poll(clocks(self.anchor.1)) else { return };
         tracing::info!(?suspended, "the machine was suspended; leases are renewed");
         for renewal in self.state.renewals(suspended) {
             self.decide(batch, renewal, None, &Span::none());

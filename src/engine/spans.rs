@@ -57,7 +57,7 @@ impl RecordLine {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return Self { span: Span::none(), incarnation: None };
         }
-        let archived = record.event.remains().map(|(_, incarnation)| incarnation);
+        let archived = record.event.archive().map(|(_, incarnation)| incarnation);
         let current = || state.environment(record.event.environment()?).map(|e| e.incarnation);
         Self { span: span.clone(), incarnation: archived.or_else(current) }
     }
@@ -131,7 +131,7 @@ fn environment(command: &Command) -> Option<&EnvironmentId> {
         Command::Note { effect, .. } => environment_of(&effect.subject),
         Command::Settle(
             Settlement::Environment(id, _)
-            | Settlement::Remains(id, ..)
+            | Settlement::Archive(id, ..)
             | Settlement::Output(id, ..),
         ) => Some(id),
         _ => None,
@@ -140,7 +140,7 @@ fn environment(command: &Command) -> Option<&EnvironmentId> {
 
 fn environment_of(subject: &Subject) -> Option<&EnvironmentId> {
     match subject {
-        Subject::Environment(id) | Subject::Remains(id, _) | Subject::Output(id, _) => Some(id),
+        Subject::Environment(id) | Subject::Archive(id, _) | Subject::Output(id, _) => Some(id),
         Subject::Migration(_) | Subject::Host => None,
     }
 }
@@ -152,7 +152,7 @@ fn incarnation(command: &Command, state: &State) -> Option<u32> {
         Command::Provision(_) | Command::Restore(_) | Command::Adopt(_) => None,
         Command::Destroy { incarnation: Some(incarnation), .. }
         | Command::DropRescue { incarnation, .. }
-        | Command::Settle(Settlement::Remains(_, incarnation, _)) => Some(*incarnation),
+        | Command::Settle(Settlement::Archive(_, incarnation, _)) => Some(*incarnation),
         other => state.environment(environment(other)?).map(|env| env.incarnation),
     }
 }
@@ -160,7 +160,7 @@ fn incarnation(command: &Command, state: &State) -> Option<u32> {
 fn incarnation_of(target: &Target) -> Option<u32> {
     match target {
         Target::Environment(_, env, _) => Some(env.incarnation),
-        Target::Remains(_, remains) => Some(remains.incarnation),
+        Target::Archive(_, archive) => Some(archive.incarnation),
         Target::Output(_, output) => Some(output.incarnation),
         Target::Migration(..) | Target::Host(..) => None,
     }
@@ -184,7 +184,7 @@ fn attempts(target: &Target) -> u32 {
     }
     match target {
         Target::Environment(_, env, _) => of(env.owed.as_ref()),
-        Target::Remains(_, remains) => of(remains.owed.as_ref()),
+        Target::Archive(_, archive) => of(archive.owed.as_ref()),
         Target::Output(_, output) => of(output.owed.as_ref()),
         Target::Migration(_, migration) => of(migration.owed.as_ref()),
         Target::Host(_, state) => of(state.sweep().map(|sweep| &sweep.owed)),

@@ -4,7 +4,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::core::{Class, Code, Fault};
+use crate::core::{Code, Fault, Kind};
 pub use crate::service::requests::invalid;
 use crate::service::types::problem::Problem;
 
@@ -31,11 +31,11 @@ pub fn status(code: Code) -> StatusCode {
         Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
         Code::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
-        _ => match code.class() {
-            Class::Refused | Class::Busy => StatusCode::CONFLICT,
-            Class::Fault => StatusCode::INTERNAL_SERVER_ERROR,
-            Class::NotFound => StatusCode::NOT_FOUND,
-            Class::Usage => StatusCode::BAD_REQUEST,
+        _ => match code.kind() {
+            Kind::Refused | Kind::Busy => StatusCode::CONFLICT,
+            Kind::Fault => StatusCode::INTERNAL_SERVER_ERROR,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Usage => StatusCode::BAD_REQUEST,
         },
     }
 }

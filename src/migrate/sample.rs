@@ -264,7 +264,7 @@ impl Harness {
     }
 
     /// Checks, after the end, that database, secrets and keychain are of the same generation and
-    /// that nothing else remains.
+    /// that nothing else is left.
     pub(super) fn check_end(&self, context: &str) {
         let new = self.is_new();
         let secret = std::fs::read_to_string(self.auth()).expect("secrets");

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::core::event::Actor;
-use crate::core::{CleanedOutput, Command, EnvironmentId, Fault, Remains, RequestId, Restore};
+use crate::core::{
+    ArchivedIncarnation, CleanedOutput, Command, EnvironmentId, Fault, RequestId, Restore,
+};
 use crate::service::app::{App, wait_until};
 use crate::service::environments::after_provision;
 use crate::service::outcome::Outcome;
 use crate::service::relocation;
-use crate::service::types::archive::{RemainsView, RestoreRequest};
+use crate::service::types::archive::{ArchivedIncarnationView, RestoreRequest};
 use crate::service::types::environment::EnvironmentView;
 
 /// Restores a tombstoned environment as a new incarnation. Returns when the request is durable, or
@@ -34,22 +36,28 @@ pub(crate) async fn restore(
     after_provision(app, &id, wait).await
 }
 
-fn archives(app: &App, wanted: impl Fn(&Remains) -> bool) -> Vec<RemainsView> {
+fn archives(
+    app: &App,
+    wanted: impl Fn(&ArchivedIncarnation) -> bool,
+) -> Vec<ArchivedIncarnationView> {
     app.handle.view(|state| {
         let seconds = state.retention().trash_seconds;
-        let found = state.remains().filter(|r| wanted(r));
-        found.map(|r| RemainsView::of(r, seconds)).collect()
+        let found = state.archives().filter(|r| wanted(r));
+        found.map(|r| ArchivedIncarnationView::of(r, seconds)).collect()
     })
 }
 
 /// Lists the trash entries of all environments or of one, outputs of `clean` included.
-pub(crate) fn trash_entries(app: &App, only: Option<&EnvironmentId>) -> Vec<RemainsView> {
+pub(crate) fn trash_entries(
+    app: &App,
+    only: Option<&EnvironmentId>,
+) -> Vec<ArchivedIncarnationView> {
     let wanted = |id: &EnvironmentId| only.is_none_or(|only| only == id);
     let mut list = archives(app, |r| wanted(&r.id) && r.trash.is_some());
     list.extend(app.handle.view(|state| {
         let seconds = state.retention().clean_seconds;
         let kept = state.outputs().filter(|o| wanted(&o.id) && o.is_listed());
-        kept.map(|o| RemainsView::of_clean(o, seconds)).collect::<Vec<_>>()
+        kept.map(|o| ArchivedIncarnationView::of_clean(o, seconds)).collect::<Vec<_>>()
     }));
     list
 }
@@ -65,26 +73,26 @@ pub(crate) async fn empty_trash(
     lose: bool,
     actor: Actor,
     wait: Option<u64>,
-) -> Result<Vec<RemainsView>, Fault> {
+) -> Result<Vec<ArchivedIncarnationView>, Fault> {
     let only = environment.clone();
     if let Some(id) = &environment {
         relocation::update_path_of(app, id).await?;
     }
     app.handle.submit(Command::EmptyTrash { environment, lose, actor }).await?;
-    let wanted = |r: &Remains| only.as_ref().is_none_or(|id| *id == r.id);
+    let wanted = |r: &ArchivedIncarnation| only.as_ref().is_none_or(|id| *id == r.id);
     if let Some(seconds) = wait {
         // An entry whose unlink failed is retried later. Waiting for it could take the whole limit.
-        let going = |r: &Remains| wanted(r) && !r.purge.is_empty() && r.fault.is_none();
+        let going = |r: &ArchivedIncarnation| wanted(r) && !r.purge.is_empty() && r.fault.is_none();
         let leaving =
-            |o: &CleanedOutput| only.as_ref().is_none_or(|id| *id == o.id) && o.is_going();
-        let gone = |s: &crate::core::State| !s.remains().any(going) && !s.outputs().any(leaving);
+            |o: &CleanedOutput| only.as_ref().is_none_or(|id| *id == o.id) && o.is_being_purged();
+        let gone = |s: &crate::core::State| !s.archives().any(going) && !s.outputs().any(leaving);
         wait_until(app, seconds, gone).await?;
     }
     Ok(trash_entries(app, only.as_ref()))
 }
 
 /// Lists the archives that have a rescue ref.
-pub(crate) fn rescues(app: &App) -> Vec<RemainsView> {
+pub(crate) fn rescues(app: &App) -> Vec<ArchivedIncarnationView> {
     archives(app, |r| r.rescue.is_some())
 }
 
@@ -99,19 +107,20 @@ pub(crate) async fn drop_rescue(
     incarnation: u32,
     actor: Actor,
     wait: Option<u64>,
-) -> Result<Vec<RemainsView>, Fault> {
+) -> Result<Vec<ArchivedIncarnationView>, Fault> {
     let id = environment.clone();
     relocation::update_path_of(app, &id).await?;
     app.handle.submit(Command::DropRescue { environment, incarnation, actor }).await?;
     if let Some(seconds) = wait {
-        let gone = |r: &Remains| r.rescue.is_none();
+        let gone = |r: &ArchivedIncarnation| r.rescue.is_none();
         // A permanent fault may last for days: the drop is retried, but not waited for.
-        let stuck = |r: &Remains| r.fault.as_ref().is_some_and(|fault| !fault.transient);
-        let over = |r: &Remains| gone(r) || stuck(r);
-        wait_until(app, seconds, |s| s.remains_of(&id, incarnation).is_none_or(over)).await?;
+        let stuck =
+            |r: &ArchivedIncarnation| r.fault.as_ref().is_some_and(|fault| !fault.transient);
+        let over = |r: &ArchivedIncarnation| gone(r) || stuck(r);
+        wait_until(app, seconds, |s| s.archive_of(&id, incarnation).is_none_or(over)).await?;
         let kept = app.handle.view(|s| {
-            let remains = s.remains_of(&id, incarnation).filter(|r| !gone(r))?;
-            remains.fault.clone().filter(|fault| !fault.transient)
+            let archive = s.archive_of(&id, incarnation).filter(|r| !gone(r))?;
+            archive.fault.clone().filter(|fault| !fault.transient)
         });
         if let Some(fault) = kept {
             return Err(fault);

@@ -34,7 +34,7 @@ pub(crate) async fn clean(
     ended(app, name, Step::Clean, wait).await?;
     // The unlink is a step of its own after the move, and its failure belongs into this answer.
     if now {
-        let going = |o: &CleanedOutput| o.now && o.is_going();
+        let going = |o: &CleanedOutput| o.now && o.is_being_purged();
         let seconds = wait.unwrap_or(WAIT_SECONDS);
         wait_until(app, seconds, |s| !s.outputs_of(name).any(going)).await?;
     }

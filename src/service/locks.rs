@@ -15,7 +15,7 @@ use crate::service::types::lock::LockView;
 pub(crate) async fn list(app: &App) -> Result<Vec<LockView>, Fault> {
     let repositories: BTreeSet<_> = app.handle.view(|state| {
         let live = state.environments().map(|env| &env.plan);
-        let plans = live.chain(state.remains().map(|remains| &remains.plan));
+        let plans = live.chain(state.archives().map(|archive| &archive.plan));
         plans.map(|plan| plan.repository.common_dir.clone()).collect()
     });
     let world = Arc::clone(&app.world);

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::core::{
-    Code, Command, Environment, EnvironmentId, Fault, HostPath, Nonce, Phase, Remains, State,
+    ArchivedIncarnation, Code, Command, Environment, EnvironmentId, Fault, HostPath, Nonce, Phase,
+    State,
 };
 use crate::service::app::App;
 use crate::service::blocking::blocking;
@@ -100,7 +101,7 @@ pub(crate) async fn update_path(
 pub(crate) async fn update_other_paths(app: &Arc<App>, named: &HostPath) -> Result<(), Fault> {
     let known = app.handle.view(|state| {
         let live = state.environments().filter(|e| e.is_live()).map(|e| &e.plan);
-        let plans = live.chain(state.remains().map(|r| &r.plan));
+        let plans = live.chain(state.archives().map(|r| &r.plan));
         let all = plans.map(|plan| plan.repository.common_dir.clone());
         all.filter(|dir| dir != named).collect::<BTreeSet<_>>()
     });
@@ -115,7 +116,7 @@ pub(crate) async fn update_other_paths(app: &Arc<App>, named: &HostPath) -> Resu
 pub(crate) async fn update_path_of(app: &Arc<App>, id: &EnvironmentId) -> Result<(), Fault> {
     let known = app.handle.view(|state| {
         let live = state.environment(id).filter(|e| e.is_live()).map(|e| &e.plan);
-        let left = state.remains().filter(|r| r.id == *id).map(|r| &r.plan);
+        let left = state.archives().filter(|r| r.id == *id).map(|r| &r.plan);
         let all = live.into_iter().chain(left).map(|plan| plan.repository.common_dir.clone());
         all.collect::<BTreeSet<_>>()
     });
@@ -139,23 +140,23 @@ pub(crate) async fn branch_for(
     incarnation: Option<u32>,
 ) -> Result<(Option<String>, bool), Fault> {
     let (found, next) = app.handle.view(|state| {
-        let mut left = state.remains().filter(|r| r.id == *id);
-        let found: Option<Remains> = match incarnation {
+        let mut left = state.archives().filter(|r| r.id == *id);
+        let found: Option<ArchivedIncarnation> = match incarnation {
             Some(n) => left.find(|r| r.incarnation == n).cloned(),
             None => left.last().cloned(),
         };
         (found, state.environment(id).map_or(0, |e| e.incarnation).saturating_add(1))
     });
-    let Some(remains) = found else { return Ok((None, false)) };
+    let Some(archive) = found else { return Ok((None, false)) };
     let app = Arc::clone(app);
     blocking(move || {
-        let plan = &remains.plan;
-        let name = Some(&remains.on_branch).filter(|name| !name.is_empty());
+        let plan = &archive.plan;
+        let name = Some(&archive.on_branch).filter(|name| !name.is_empty());
         let name = name.unwrap_or(&plan.branch).clone();
         let others = std::iter::once(next).chain(next + 1..next + 100);
         let others = others.map(|n| format!("{name}-restored-{n}"));
         for name in std::iter::once(name.clone()).chain(others) {
-            if let Some(is_there) = app.world.is_free(plan, &name, &remains.head) {
+            if let Some(is_there) = app.world.is_free(plan, &name, &archive.head) {
                 return Ok((Some(name), is_there));
             }
         }

@@ -167,7 +167,7 @@ async fn pause(wait: Duration) -> bool {
             return false;
         }
         tokio::time::sleep(left.min(SUSPEND_CHECK_EVERY)).await;
-        if suspend_detector.look(clock.read()).is_some() {
+        if suspend_detector.poll(clock.read()).is_some() {
             return true;
         }
     }

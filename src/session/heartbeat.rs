@@ -51,7 +51,7 @@ impl Liveness {
 
     /// Checks the peer. Reports each suspend once, and restarts the timeout then.
     pub(super) fn check(&mut self, at: Clocks) -> Verdict {
-        if self.suspend_detector.look(at).is_some() {
+        if self.suspend_detector.poll(at).is_some() {
             // Suspended time does not count towards the peer timeout.
             self.last_received = at.awake;
             return Verdict::Suspended;

@@ -121,7 +121,7 @@ impl HighWater {
 #[must_use]
 pub fn root_of(state: &State) -> Option<PathBuf> {
     let live = state.environments().filter(|e| !e.adopted).map(|e| (&e.id, &e.plan.path));
-    let all = live.chain(state.remains().map(|r| (&r.id, &r.plan.path)));
+    let all = live.chain(state.archives().map(|r| (&r.id, &r.plan.path)));
     let mut roots = all.filter_map(|(id, path)| {
         let place = paths::borrowed(path).parent()?;
         let root = place.parent()?;
@@ -233,7 +233,7 @@ fn lost_in<'a>(state: &'a State, common: &HostPath) -> Vec<LostRepository<'a>> {
     let live = live.filter(|e| e.plan.repository.common_dir == *common);
     let live = live
         .map(|e| LostRepository { life: e.life(), files: Some(paths::from_host(&e.plan.path)) });
-    let over = state.remains().filter(|r| r.plan.repository.common_dir == *common);
+    let over = state.archives().filter(|r| r.plan.repository.common_dir == *common);
     let over = over
         .map(|r| LostRepository { life: r.life(), files: r.trash.as_ref().map(paths::from_host) });
     live.chain(over).collect()

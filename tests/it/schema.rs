@@ -40,7 +40,7 @@ fn every_verb_is_documented() {
 fn every_code_has_exit_code() {
     let codes = groundskeeper::core::Code::ALL;
     for code in codes {
-        assert!([1, 2, 3, 4, 64].contains(&code.class().exit_code()), "{code}");
+        assert!([1, 2, 3, 4, 64].contains(&code.kind().exit_code()), "{code}");
         assert!(!code.as_str().contains("unknown"));
     }
     assert!(Path::new(&root()).join("schema/events").is_dir());

@@ -2,13 +2,13 @@
 //! not the words of the table below.
 //!
 //! A contract keeps its words: a doc comment that is part of the API documents or of `--help` is
-//! exempt, and so are an operation's id and the names listed in [`EXEMPT`].
+//! exempt, and so are an operation's id, a stored name and the names listed in [`EXEMPT`].
 
 use crate::tidy::{read, sources};
 
 /// Words to avoid, each with what to use instead. A word of several parts also matches an
 /// identifier of these parts, such as `let_go_of`.
-const AVOID: [(&str, &str); 37] = [
+const AVOID: [(&str, &str); 40] = [
     ("afar", "remote"),
     ("alike", "the same, or what is the same"),
     ("asker", "actor, requester"),
@@ -21,11 +21,13 @@ const AVOID: [(&str, &str); 37] = [
     ("deed", "command, action"),
     ("desk", "migration runner"),
     ("displaced", "replaced"),
+    ("everybody", "all users, all processes"),
     ("glance", "inspection"),
     ("hear", "receive"),
     ("heard", "received"),
     ("hears", "receives"),
     ("hub", "watch tracker, session registry"),
+    ("hurry", "retry at once"),
     ("is looked at", "is inspected"),
     ("lanes", "queues"),
     ("let go", "release, give up"),
@@ -42,29 +44,15 @@ const AVOID: [(&str, &str); 37] = [
     ("strangers", "foreign"),
     ("talk", "session"),
     ("voice", "reporter"),
+    ("waking", "suspend detector"),
     ("whoever", "the user who, the process that"),
     ("wish", "request"),
     ("wishes", "requests"),
     ("woken", "resumed"),
 ];
 
-/// Names that keep such a word: contracts, and identifiers that are still to be renamed.
-const EXEMPT: [&str; 14] = [
-    "REMAINS_MAX",
-    "Remains",
-    "RemainsAttemptFailed",
-    "RemainsView",
-    "act_on_remains",
-    "asker",
-    "each_remains",
-    "is_put_off",
-    "keep_remains",
-    "let_go",
-    "lock_of_remains",
-    "put_off",
-    "remains",
-    "remains_of",
-];
+/// Names that keep such a word, because they are contracts.
+const EXEMPT: [&str; 2] = ["RemainsAttemptFailed", "RemainsView"];
 
 /// Files whose texts are contracts. A doc comment that is part of one of them is exempt.
 const CONTRACTS: [&str; 3] =
@@ -112,7 +100,8 @@ fn avoided(text: &str, contracts: &str) -> Vec<String> {
     let is_contract = |line: usize| {
         let line = lines[line - 1].trim_start();
         let doc = line.strip_prefix("/// ");
-        line.contains("operation_id = ") || doc.is_some_and(|doc| contracts.contains(&joined(doc)))
+        let is_name = line.contains("operation_id = ") || line.contains("serde(rename = ");
+        is_name || doc.is_some_and(|doc| contracts.contains(&joined(doc)))
     };
     let parts = parts(text);
     let mut found = Vec::new();

@@ -3,7 +3,7 @@
 use hyper::Method;
 use serde_json::json;
 
-use crate::api::archives::RemainsView;
+use crate::api::archives::ArchivedIncarnationView;
 use crate::api::contents::UsageView;
 use crate::api::types::EnvironmentView;
 use crate::cli::args::Global;
@@ -27,7 +27,8 @@ pub(in crate::cli) async fn df(global: &Global) -> CommandResult {
         }
     }
     steps.finish();
-    let trash: Vec<RemainsView> = client.call(Method::GET, "/v1/trash", NOTHING).await?;
+    let trash: Vec<ArchivedIncarnationView> =
+        client.call(Method::GET, "/v1/trash", NOTHING).await?;
     let bytes: u64 = trash.iter().filter_map(|r| r.bytes).sum();
     let pinned: u64 = trash.iter().map(|r| r.pinned_bytes).sum();
     if pinned > 0 && !global.json && !global.quiet {

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use hyper::Method;
 use serde::Serialize;
 
-use crate::api::archives::RemainsView;
+use crate::api::archives::ArchivedIncarnationView;
 use crate::api::locks::LockView;
 use crate::api::types::{DaemonView, WatchingView};
 use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
 use crate::cli::render;
 use crate::config::Config;
-use crate::core::{Class, Fault};
+use crate::core::{Fault, Kind};
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::git::command;
@@ -77,7 +77,7 @@ pub(crate) async fn run(global: &Global) -> ExitCode {
         }
     }
     let failed = checks.iter().any(|c| c.status == "fail");
-    if failed { ExitCode::from(Class::Fault.exit_code()) } else { ExitCode::SUCCESS }
+    if failed { ExitCode::from(Kind::Fault.exit_code()) } else { ExitCode::SUCCESS }
 }
 
 fn git_check() -> Check {
@@ -172,13 +172,14 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
 
 async fn trash_check(client: &mut Client) -> Check {
     let name = "trash";
-    let list: Result<Vec<RemainsView>, _> =
+    let list: Result<Vec<ArchivedIncarnationView>, _> =
         client.call(Method::GET, "/v1/trash", None::<&()>).await;
     let list = match list {
         Ok(list) => list,
         Err(client::CliError(p)) => return Check::warn(name, p.message, p.hint),
     };
-    let pinned: Vec<&RemainsView> = list.iter().filter(|r| !r.only_copy_of.is_empty()).collect();
+    let pinned: Vec<&ArchivedIncarnationView> =
+        list.iter().filter(|r| !r.only_copy_of.is_empty()).collect();
     if pinned.is_empty() {
         return Check::ok(
             name,

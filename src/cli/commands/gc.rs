@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use hyper::Method;
 use serde::Serialize;
 
-use crate::api::archives::RemainsView;
+use crate::api::archives::ArchivedIncarnationView;
 use crate::api::contents::EvidenceView;
 use crate::api::types::{EnvironmentView, RemoveQuery};
 use crate::cli::args::{Gc, Global};
@@ -111,7 +111,8 @@ async fn settle(
             if which.free.is_some() {
                 let id = encode(&env.id);
                 let path = format!("/v1/trash?environment={id}&wait={WAIT_SECONDS}");
-                let _left: Vec<RemainsView> = client.call(Method::DELETE, &path, NOTHING).await?;
+                let _left: Vec<ArchivedIncarnationView> =
+                    client.call(Method::DELETE, &path, NOTHING).await?;
             }
             Ok(("removed", why))
         }

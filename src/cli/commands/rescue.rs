@@ -2,7 +2,7 @@
 
 use hyper::Method;
 
-use crate::api::archives::RemainsView;
+use crate::api::archives::ArchivedIncarnationView;
 use crate::cli::args::{Global, Rescue};
 use crate::cli::client::Client;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
@@ -11,7 +11,8 @@ use crate::core::{Code, Fault};
 
 pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> CommandResult {
     let mut client = Client::connect(global).await?;
-    let list: Vec<RemainsView> = client.call(Method::GET, "/v1/rescues", NOTHING).await?;
+    let list: Vec<ArchivedIncarnationView> =
+        client.call(Method::GET, "/v1/rescues", NOTHING).await?;
     match what {
         Rescue::Ls => {
             if list.is_empty() && !global.json && !global.quiet {
@@ -27,7 +28,8 @@ pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> CommandResu
             let found = pick(&list, &id, incarnation)?;
             let life = found.incarnation;
             let path = format!("/v1/rescues/{}/{life}?wait={WAIT_SECONDS}", encode(&id));
-            let left: Vec<RemainsView> = client.call(Method::DELETE, &path, NOTHING).await?;
+            let left: Vec<ArchivedIncarnationView> =
+                client.call(Method::DELETE, &path, NOTHING).await?;
             show_one(global, &left, &format!("dropped the rescue of {id}, incarnation {life}\n"))
         }
     }
@@ -35,10 +37,10 @@ pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> CommandResu
 
 /// Returns the rescue of one incarnation, or of the last one that has a rescue if none is named.
 pub(in crate::cli) fn pick<'a>(
-    list: &'a [RemainsView],
+    list: &'a [ArchivedIncarnationView],
     id: &str,
     incarnation: Option<u32>,
-) -> Result<&'a RemainsView, Fault> {
+) -> Result<&'a ArchivedIncarnationView, Fault> {
     let of = list.iter().filter(|r| r.id == id);
     let found = of.filter(|r| incarnation.is_none_or(|n| n == r.incarnation));
     found.max_by_key(|r| r.incarnation).ok_or_else(|| {

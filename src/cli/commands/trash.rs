@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use crate::api::archives::RemainsView;
+use crate::api::archives::ArchivedIncarnationView;
 use crate::cli::args::{Global, Trash};
 use crate::cli::client::{CliError, Client};
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
@@ -15,7 +15,7 @@ pub(in crate::cli) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(in crate::cli) async fn trash(global: &Global, what: Trash) -> CommandResult {
     let mut client = Client::connect(global).await?;
-    let list: Vec<RemainsView> = match what {
+    let list: Vec<ArchivedIncarnationView> = match what {
         Trash::Ls => client.call(Method::GET, "/v1/trash", NOTHING).await?,
         Trash::Empty { id, lose } => {
             if lose {
@@ -42,10 +42,10 @@ pub(in crate::cli) async fn warn_about_loss(
     client: &mut Client,
     id: Option<&str>,
 ) -> Result<(), CliError> {
-    let list: Vec<RemainsView> = client.call(Method::GET, "/v1/trash", NOTHING).await?;
-    for remains in list.iter().filter(|r| id.is_none_or(|id| r.id == id)) {
-        for what in remains.only_copy_of.iter().filter(|_| !global.quiet) {
-            let (id, life) = (&remains.id, remains.incarnation);
+    let list: Vec<ArchivedIncarnationView> = client.call(Method::GET, "/v1/trash", NOTHING).await?;
+    for archive in list.iter().filter(|r| id.is_none_or(|id| r.id == id)) {
+        for what in archive.only_copy_of.iter().filter(|_| !global.quiet) {
+            let (id, life) = (&archive.id, archive.incarnation);
             render::note(&format!(
                 "lost with {id} (incarnation {life}): {}",
                 render::printable(what)
@@ -60,7 +60,7 @@ pub(in crate::cli) async fn emptied(
     global: &Global,
     client: &mut Client,
     path: &str,
-) -> Result<Vec<RemainsView>, CliError> {
+) -> Result<Vec<ArchivedIncarnationView>, CliError> {
     let steps = render::Steps::new(global.quiet || global.json);
     steps.step("unlinking trash entries");
     // A second connection: the first one is busy with the request until the trash is empty.
@@ -73,7 +73,8 @@ pub(in crate::cli) async fn emptied(
             done = &mut call => break done,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let list: Vec<RemainsView> = other.call(Method::GET, "/v1/trash", NOTHING).await?;
+        let list: Vec<ArchivedIncarnationView> =
+            other.call(Method::GET, "/v1/trash", NOTHING).await?;
         if list.len() < left {
             left = list.len();
             let bytes = list.iter().filter_map(|r| r.bytes).sum();

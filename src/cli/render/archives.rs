@@ -2,12 +2,12 @@
 
 use super::tables::table;
 use super::terminal::printable;
-use crate::api::archives::RemainsView;
+use crate::api::archives::ArchivedIncarnationView;
 use crate::format::{age, bytes};
 
 /// Returns the table of `trash ls`.
 #[must_use]
-pub fn trash(list: &[RemainsView]) -> String {
+pub fn trash(list: &[ArchivedIncarnationView]) -> String {
     table(
         ["ID", "INCARNATION", "KIND", "REMOVED", "UNLINKED", "SIZE", "FILES", "PATH"],
         list.iter().map(|r| {
@@ -34,7 +34,7 @@ pub fn trash(list: &[RemainsView]) -> String {
 /// Returns why a trash entry stays, with the next step: it is the only copy of work, or its unlink
 /// failed. None for an entry with neither reason.
 #[must_use]
-pub fn stays(r: &RemainsView) -> Option<String> {
+pub fn stays(r: &ArchivedIncarnationView) -> Option<String> {
     if !r.only_copy_of.is_empty() && r.error.is_none() {
         let (id, what) = (printable(&r.id), printable(&r.only_copy_of.join("; ")));
         let size = r.bytes.map_or_else(String::new, |n| format!(", {}", bytes(n)));
@@ -58,7 +58,7 @@ pub fn stays(r: &RemainsView) -> Option<String> {
 
 /// Returns the table of `rescue ls`.
 #[must_use]
-pub fn rescues(list: &[RemainsView]) -> String {
+pub fn rescues(list: &[ArchivedIncarnationView]) -> String {
     table(
         ["ID", "INCARNATION", "REMOVED", "COMMIT", "HOLDS", "LACKS", "REF"],
         list.iter().map(|r| {
@@ -78,7 +78,7 @@ pub fn rescues(list: &[RemainsView]) -> String {
 
 /// Returns the text of `rescue show`, with the commands that inspect and restore the rescue.
 #[must_use]
-pub fn rescue(r: &RemainsView) -> String {
+pub fn rescue(r: &ArchivedIncarnationView) -> String {
     let reference = r.rescue.clone().unwrap_or_default();
     let mut rows = vec![
         ("id", format!("{}, incarnation {}", r.id, r.incarnation)),

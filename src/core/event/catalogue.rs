@@ -247,7 +247,7 @@ macro_rules! event_enum {
 
             /// Returns the ended incarnation whose archive the event is about, if it is about one.
             #[must_use]
-            pub fn remains(&self) -> Option<(&EnvironmentId, u32)> {
+            pub fn archive(&self) -> Option<(&EnvironmentId, u32)> {
                 match self {
                     $($(Self::$kind(e) => subject!(archive, $subject, e),)*)*
                     Self::Opaque(_) => None,

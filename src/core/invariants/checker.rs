@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Event, Record};
 use crate::id::{EnvironmentId, HostPath, MigrationId, Seq};
-use crate::invariants::list::{Breach, Found, SOUND};
-use crate::model::archive::Remains;
+use crate::invariants::list::{Breach, SOUND, Violations};
+use crate::model::archive::ArchivedIncarnation;
 use crate::model::cleaned_output::CleanedOutput;
 use crate::model::environment::{Environment, Phase};
 use crate::model::migration::Migration;
@@ -40,12 +40,12 @@ impl Audit {
 
     /// Folds a record in and returns the invariants it breaks.
     pub fn fold(&mut self, state: &mut State, record: &Record) -> Vec<Breach> {
-        let mut found = Found::new();
-        crate::invariants::ordering::look(state, record, &mut found);
-        crate::invariants::settlement::look(state, &record.event, &mut found);
-        self.look_at_life(state, record, &mut found);
-        self.look_at_work(state, record, &mut found);
-        crate::invariants::ordering::look_at_bounds(state, record, &mut found);
+        let mut found = Violations::new();
+        crate::invariants::ordering::check(state, record, &mut found);
+        crate::invariants::settlement::check(state, &record.event, &mut found);
+        self.check_life(state, record, &mut found);
+        self.check_work(state, record, &mut found);
+        crate::invariants::ordering::check_bounds(state, record, &mut found);
         let seq = record.seq;
         let breach = |(invariant, what)| Breach { invariant, seq, what };
         let mut breaches: Vec<Breach> = found.into_iter().map(breach).collect();
@@ -103,15 +103,15 @@ impl Audit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum About {
     Environment(EnvironmentId),
-    Remains(EnvironmentId, u32),
+    Archive(EnvironmentId, u32),
     Output(EnvironmentId, Seq),
     Migration(MigrationId),
 }
 
 impl About {
     fn of(event: &Event) -> Option<Self> {
-        if let Some((id, life)) = event.remains() {
-            return Some(Self::Remains(id.clone(), life));
+        if let Some((id, life)) = event.archive() {
+            return Some(Self::Archive(id.clone(), life));
         }
         if let Some((id, clean)) = event.output() {
             return Some(Self::Output(id.clone(), clean));
@@ -123,7 +123,9 @@ impl About {
     fn check(&self, state: &State) -> Result<(), String> {
         match self {
             Self::Environment(id) => state.environment(id).map_or(Ok(()), Environment::check),
-            Self::Remains(id, life) => state.remains_of(id, *life).map_or(Ok(()), Remains::check),
+            Self::Archive(id, life) => {
+                state.archive_of(id, *life).map_or(Ok(()), ArchivedIncarnation::check)
+            }
             Self::Output(id, clean) => {
                 state.output(id, *clean).map_or(Ok(()), CleanedOutput::check)
             }

@@ -4,8 +4,8 @@ use crate::event::{Actor, BY_DAEMON, Event, Plan, Record};
 use crate::id::EnvironmentId;
 use crate::invariants::checker::Audit;
 use crate::invariants::list::{
-    ADOPTED, ALONE, ASKED, EPOCHS, FINAL, FLIPPED, FOLLOWS, Found, KNOWN, MIGRATES, PLACES,
-    REHEARSED, SERVED,
+    ADOPTED, ALONE, ASKED, EPOCHS, FINAL, FLIPPED, FOLLOWS, KNOWN, MIGRATES, PLACES, REHEARSED,
+    SERVED, Violations,
 };
 use crate::model::environment::{Environment, Phase};
 use crate::model::migration::{Migration, MigrationPhase};
@@ -13,7 +13,7 @@ use crate::model::step::MigrationStep as Step;
 use crate::state::State;
 
 impl Audit {
-    pub(super) fn look_at_life(&self, state: &State, record: &Record, found: &mut Found) {
+    pub(super) fn check_life(&self, state: &State, record: &Record, found: &mut Violations) {
         match &record.event {
             Event::ProvisionRequested(e) => {
                 begins(state, (&e.environment, e.incarnation), &e.actor, found);
@@ -33,7 +33,7 @@ impl Audit {
                     found.push((EPOCHS, format!("epoch {} after {}", e.epoch, last.epoch)));
                 }
             }
-            event if event.remains().is_some() || event.output().is_some() => {}
+            event if event.archive().is_some() || event.output().is_some() => {}
             event => {
                 self.goes_on(state, event, found);
                 self.migrates(state, event, found);
@@ -41,7 +41,7 @@ impl Audit {
         }
     }
 
-    fn has_a_place_of_its_own(&self, id: &EnvironmentId, plan: &Plan, found: &mut Found) {
+    fn has_a_place_of_its_own(&self, id: &EnvironmentId, plan: &Plan, found: &mut Violations) {
         let path = plan.path.as_bytes();
         if path.split(|b| *b == b'/').any(|part| part == b"..") {
             found.push((PLACES, format!("{} contains `..`", plan.path)));
@@ -55,7 +55,7 @@ impl Audit {
 
     /// Checks a fact about an incarnation that has begun.
     #[expect(clippy::unused_self, reason = "reads like the other questions")]
-    fn goes_on(&self, state: &State, event: &Event, found: &mut Found) {
+    fn goes_on(&self, state: &State, event: &Event, found: &mut Violations) {
         let Some(id) = event.environment() else { return };
         let Some(env) = state.environment(id) else {
             found.push((KNOWN, format!("no record begins environment {id}")));
@@ -75,7 +75,7 @@ impl Audit {
         }
     }
 
-    fn migrates(&self, state: &State, event: &Event, found: &mut Found) {
+    fn migrates(&self, state: &State, event: &Event, found: &mut Violations) {
         let Some(id) = event.migration() else { return };
         if let Event::MigrationRequested(e) = event {
             if let Some(other) = state.migrating(&e.plan.database) {
@@ -114,7 +114,7 @@ impl Audit {
     }
 }
 
-fn begins(state: &State, life: (&EnvironmentId, u32), actor: &Actor, found: &mut Found) {
+fn begins(state: &State, life: (&EnvironmentId, u32), actor: &Actor, found: &mut Violations) {
     let (id, incarnation) = life;
     let before = state.environment(id);
     let expected = before.map_or(0, |env| env.incarnation).saturating_add(1);

@@ -88,4 +88,4 @@ pub fn invariant(name: &str) -> Option<&'static Invariant> {
 }
 
 /// Breaches found in one record: names of invariants, and the violations in words.
-pub(super) type Found = Vec<(&'static str, String)>;
+pub(super) type Violations = Vec<(&'static str, String)>;

@@ -2,13 +2,13 @@
 
 use crate::event::Record;
 use crate::id::{EnvironmentId, Seq, Time};
-use crate::invariants::list::{ATTEMPTS, BOOT, DEATHS, Found, LIMITS, SEQ, TIME};
+use crate::invariants::list::{ATTEMPTS, BOOT, DEATHS, LIMITS, SEQ, TIME, Violations};
 use crate::model::step::{Owed, Step};
 use crate::state::State;
 use crate::{Event, policy};
 
 /// Checks position, time and start number.
-pub(super) fn look(state: &State, record: &Record, found: &mut Found) {
+pub(super) fn check(state: &State, record: &Record, found: &mut Violations) {
     let expected = state.seq().next();
     if record.seq != expected {
         found.push((SEQ, format!("record {} is at the position of record {expected}", record.seq)));
@@ -28,7 +28,7 @@ pub(super) fn look(state: &State, record: &Record, found: &mut Found) {
 }
 
 /// Checks attempts, daemon deaths and limits.
-pub(super) fn look_at_bounds(state: &State, record: &Record, found: &mut Found) {
+pub(super) fn check_bounds(state: &State, record: &Record, found: &mut Violations) {
     let mut bad = |name: &'static str, what: String| found.push((name, what));
     match &record.event {
         Event::AttemptFailed(e) => {
@@ -37,7 +37,7 @@ pub(super) fn look_at_bounds(state: &State, record: &Record, found: &mut Found) 
             attempt(record.at, &e.step, e.attempts, e.retry_at, before, found);
         }
         Event::RemainsAttemptFailed(e) => {
-            let owed = state.remains_of(&e.environment, e.incarnation);
+            let owed = state.archive_of(&e.environment, e.incarnation);
             let before = owed.and_then(|r| r.owed.as_ref()).map(|o| o.attempts);
             attempt(record.at, &e.step, e.attempts, e.retry_at, before, found);
         }
@@ -90,7 +90,7 @@ fn attempt(
     attempts: u32,
     retry_at: Time,
     before: Option<u32>,
-    found: &mut Found,
+    found: &mut Violations,
 ) {
     let Some(step) = Step::ALL.iter().copied().find(|step| step.as_str() == name) else {
         found.push((ATTEMPTS, format!("there is no step {name:?}")));
@@ -113,12 +113,12 @@ fn attempt(
 }
 
 /// Checks that no start leaves a step owed that more daemons died in than are allowed.
-fn deaths(state: &State, found: &mut Found) {
+fn deaths(state: &State, found: &mut Violations) {
     for env in state.environments() {
         found.extend(env.owed.as_ref().and_then(|owed| fatal(&env.id, owed)));
     }
-    for remains in state.remains() {
-        found.extend(remains.owed.as_ref().and_then(|owed| fatal(&remains.id, owed)));
+    for archive in state.archives() {
+        found.extend(archive.owed.as_ref().and_then(|owed| fatal(&archive.id, owed)));
     }
     for output in state.outputs() {
         found.extend(output.owed.as_ref().and_then(|owed| fatal(&output.id, owed)));

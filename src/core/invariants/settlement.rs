@@ -1,7 +1,7 @@
 //! Outcomes match owed steps: a fact that ends a step is recorded only while that step is owed.
 
 use crate::Event;
-use crate::invariants::list::{Found, KNOWN, OWED};
+use crate::invariants::list::{KNOWN, OWED, Violations};
 use crate::model::step::Step;
 use crate::state::State;
 
@@ -43,13 +43,13 @@ fn is_rescued_again(event: &Event, owed: Option<Step>) -> bool {
 }
 
 /// Compares a recorded outcome with the step that was owed.
-pub(super) fn look(state: &State, event: &Event, found: &mut Found) {
-    if let Some((id, life)) = event.remains() {
-        match state.remains_of(id, life) {
+pub(super) fn check(state: &State, event: &Event, found: &mut Violations) {
+    if let Some((id, life)) = event.archive() {
+        match state.archive_of(id, life) {
             None => {
                 found.push((KNOWN, format!("there is no archive of incarnation {life} of {id}")));
             }
-            Some(remains) => compare(event, remains.owed.as_ref().map(|o| o.step.into()), found),
+            Some(archive) => compare(event, archive.owed.as_ref().map(|o| o.step.into()), found),
         }
         return;
     }
@@ -69,7 +69,7 @@ pub(super) fn look(state: &State, event: &Event, found: &mut Found) {
     }
 }
 
-fn compare(event: &Event, owed: Option<Step>, found: &mut Found) {
+fn compare(event: &Event, owed: Option<Step>, found: &mut Violations) {
     let Some(step) = step_of(event) else { return };
     if owed != Some(step) && !is_rescued_again(event, owed) {
         let owed = owed.map_or("nothing", Step::as_str);

@@ -5,9 +5,9 @@ use crate::event::{
 };
 use crate::id::{EnvironmentId, Time};
 use crate::invariants::checker::Audit;
-use crate::invariants::list::{BRANCH, Found, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED};
+use crate::invariants::list::{BRANCH, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED, Violations};
 use crate::model::archive::LOSE;
-use crate::model::cleaned_output::Standing;
+use crate::model::cleaned_output::OutputPhase;
 use crate::model::environment::{Environment, Phase};
 use crate::model::step::EnvironmentStep as Step;
 use crate::policy::BranchPolicy;
@@ -17,7 +17,7 @@ use crate::state::State;
 const REASONS: [&str; 6] = ["age", "bytes", "count", "disk", "request", LOSE];
 
 impl Audit {
-    pub(super) fn look_at_work(&self, state: &State, record: &Record, found: &mut Found) {
+    pub(super) fn check_work(&self, state: &State, record: &Record, found: &mut Violations) {
         match &record.event {
             Event::DirectoryTrashed(e) => {
                 if let Some(env) = state.environment(&e.environment) {
@@ -39,7 +39,7 @@ impl Audit {
         }
     }
 
-    fn moves(&self, env: &Environment, found: &mut Found) {
+    fn moves(&self, env: &Environment, found: &mut Violations) {
         let step = env.owed.as_ref().map(|o| o.step);
         let torn = env.phase == Phase::TearingDown && !env.adopted;
         if !torn || step != Some(Step::MoveToTrash) {
@@ -71,7 +71,7 @@ fn too_early(env: &Environment) -> bool {
     }
 }
 
-fn branch(state: &State, e: &BranchSettled, found: &mut Found) {
+fn branch(state: &State, e: &BranchSettled, found: &mut Violations) {
     let Some(env) = state.environment(&e.environment).filter(|_| e.deleted) else { return };
     let keep = env.teardown.as_ref().is_some_and(|t| t.options.branch == BranchPolicy::Keep);
     if keep {
@@ -82,8 +82,8 @@ fn branch(state: &State, e: &BranchSettled, found: &mut Found) {
     }
 }
 
-fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Found) {
-    let Some(remains) = state.remains_of(&e.environment, e.incarnation) else { return };
+fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Violations) {
+    let Some(archive) = state.archive_of(&e.environment, e.incarnation) else { return };
     let who = || format!("incarnation {} of {}", e.incarnation, e.environment);
     if !REASONS.contains(&e.reason.as_str()) {
         found.push((
@@ -91,7 +91,7 @@ fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Found) {
             format!("{} is purged for {:?}, which is not a known reason", who(), e.reason),
         ));
     }
-    let last = remains.is_last_copy_of();
+    let last = archive.is_last_copy_of();
     // A request may only start another inspection; a last copy that it finds is kept.
     if e.reason != LOSE && e.reason != "request" && !last.is_empty() {
         let last = last.join(", ");
@@ -103,17 +103,17 @@ fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Found) {
     if ["request", LOSE].contains(&e.reason.as_str()) && e.actor.is_none() {
         found.push((KEPT, format!("{} is purged by a request without an actor", who())));
     }
-    let expires = remains.expires(state.retention().trash_seconds);
+    let expires = archive.expires(state.retention().trash_seconds);
     if e.reason == "age" && at < expires {
         let early = expires.since(at).as_secs();
         found.push((KEPT, format!("{} is purged {early} s before its time", who())));
     }
-    if remains.restoring.is_some() || remains.trash.is_none() {
+    if archive.restoring.is_some() || archive.trash.is_none() {
         found.push((KEPT, format!("{} is not in the trash, or is being restored", who())));
     }
 }
 
-fn purge_of_clean(state: &State, at: Time, e: &CleanPurgeDecided, found: &mut Found) {
+fn purge_of_clean(state: &State, at: Time, e: &CleanPurgeDecided, found: &mut Violations) {
     let Some(output) = state.output(&e.environment, e.clean) else { return };
     let who = || format!("the output of clean {} of {}", e.clean, e.environment);
     if !REASONS.contains(&e.reason.as_str()) {
@@ -128,12 +128,12 @@ fn purge_of_clean(state: &State, at: Time, e: &CleanPurgeDecided, found: &mut Fo
     if e.reason == "age" && at < output.expires(state.retention().clean_seconds) {
         found.push((KEPT, format!("{} is purged before its time", who())));
     }
-    if output.standing != Standing::Kept {
+    if output.phase != OutputPhase::Kept {
         found.push((KEPT, format!("{} is not in the trash, or is being put back", who())));
     }
 }
 
-fn leased(state: &State, at: Time, e: &DestroyRequested, found: &mut Found) {
+fn leased(state: &State, at: Time, e: &DestroyRequested, found: &mut Violations) {
     if e.options.reason != crate::model::live_set::REASON {
         return;
     }
@@ -142,7 +142,7 @@ fn leased(state: &State, at: Time, e: &DestroyRequested, found: &mut Found) {
     }
 }
 
-fn sweep(state: &State, e: &SweepFinished, found: &mut Found) {
+fn sweep(state: &State, e: &SweepFinished, found: &mut Violations) {
     if let Some(finding) = e.findings.iter().find(|f| f.settled && !f.ours) {
         found.push((OURS, format!("{} was settled but is not proven to be managed", finding.path)));
     }

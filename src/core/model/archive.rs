@@ -9,7 +9,7 @@ use crate::model::step::{ArchiveStep, Owed};
 
 /// The archive of one ended incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Remains {
+pub struct ArchivedIncarnation {
     /// The environment's id.
     pub id: EnvironmentId,
     /// Number of the ended incarnation.

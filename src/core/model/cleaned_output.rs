@@ -9,7 +9,7 @@ use crate::model::step::{OutputStep, Owed};
 
 /// Position of the output of one clean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Standing {
+pub enum OutputPhase {
     /// It is being moved out of the worktree.
     Taking,
     /// It is in the trash.
@@ -34,7 +34,8 @@ pub struct CleanedOutput {
     /// The branch that was checked out.
     pub branch: String,
     /// Whether it is being taken, kept or returned.
-    pub standing: Standing,
+    #[serde(rename = "standing")]
+    pub phase: OutputPhase,
     /// Whether it is unlinked as soon as it is moved.
     pub now: bool,
     /// Its folder in the trash; none until the clean has settled.

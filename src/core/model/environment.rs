@@ -131,7 +131,8 @@ pub struct Teardown {
     /// Whether it began on the kept worktree of a failed provision.
     pub of_failed: bool,
     /// Process id of the requesting peer, whose ancestors are spared; 0 when unknown.
-    pub asker: u32,
+    #[serde(rename = "asker")]
+    pub requester: u32,
     /// Work at risk that goes to the trash by consent.
     pub unsaved: Vec<String>,
     /// When the last inspection became owed; it may miss anything written since.

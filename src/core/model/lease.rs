@@ -17,7 +17,7 @@ pub struct Lease {
 
 /// The use of a remembered idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Remembered {
+pub struct IdempotencyRecord {
     /// The environment of the request.
     pub environment: EnvironmentId,
     /// The verb: `provision`, `restore`, `destroy`, `lease`.

@@ -43,7 +43,7 @@ impl Harness {
     /// # Panics
     /// When a piece is nowhere.
     pub fn no_work_is_lost(&self) {
-        let mut there = self.let_go.clone();
+        let mut there = self.released.clone();
         for traces in self.disk.values() {
             let kept = traces.trash.values().chain(traces.rescued.values());
             there.extend(kept.flatten().chain(&traces.work));

@@ -127,10 +127,10 @@ pub(crate) fn settlement(
             let result = Ok(outcome(state, disk, &id, step));
             Settlement::Environment(id, Ended { entered, result })
         }
-        Subject::Remains(id, life) => {
+        Subject::Archive(id, life) => {
             let traces = disk.get(&id).cloned().unwrap_or_default();
             let result = Ok(archived(&traces, life, step));
-            Settlement::Remains(id, life, Ended { entered, result })
+            Settlement::Archive(id, life, Ended { entered, result })
         }
         Subject::Output(id, clean) => {
             let result = Ok(OutputOutcome::Purged(1));

@@ -39,7 +39,7 @@ pub struct Harness {
     pub(crate) settled: BTreeMap<Subject, Settlement>,
     /// Pieces of work made so far, and those discarded with a trash entry or rescue.
     pub(crate) made: u32,
-    pub(crate) let_go: BTreeSet<u32>,
+    pub(crate) released: BTreeSet<u32>,
     pub(crate) over: BTreeSet<(EnvironmentId, u32)>,
     pub(crate) broken: Broken,
     pub(crate) ghosts: Vec<(Subject, InFlight)>,
@@ -73,7 +73,7 @@ impl Harness {
             running: BTreeMap::new(),
             settled: BTreeMap::new(),
             made: 0,
-            let_go: BTreeSet::new(),
+            released: BTreeSet::new(),
             over: BTreeSet::new(),
             broken: Broken::Nothing,
             ghosts: Vec::new(),
@@ -111,7 +111,7 @@ impl Harness {
     }
 
     fn check_no_resurrection(&mut self, record: &Record) {
-        let after = record.event.remains().is_some() || record.event.output().is_some();
+        let after = record.event.archive().is_some() || record.event.output().is_some();
         let Some(id) = record.event.environment().filter(|_| !after) else { return };
         let env = self.state.environment(id).expect("an event is about a known environment");
         let life = (id.clone(), env.incarnation);
@@ -197,7 +197,7 @@ impl Harness {
             Act::Reconcile { mask, epoch, confirmed } => self.reconcile(mask, epoch, confirmed),
             Act::Crash { how_far } => self.crash(how_far),
             Act::Flow { rounds } => (0..rounds).for_each(|_| self.flow()),
-            _ => self.act_on_remains(act),
+            _ => self.act_on_archive(act),
         }
     }
 
@@ -224,7 +224,7 @@ impl Harness {
         assert!(report.held || again.healed.is_empty(), "what is healed is served");
     }
 
-    fn act_on_remains(&mut self, act: &Act) {
+    fn act_on_archive(&mut self, act: &Act) {
         let actor = crate::event::Actor::default();
         let command = match *act {
             Act::Restore { who, life } => {
@@ -320,8 +320,8 @@ impl Harness {
                     small_step(traces, env.as_ref(), (running.step, running.id.entered), small);
                 }
             }
-            Subject::Remains(who, life) if steps > 0 => {
-                let purge = self.state.remains_of(who, *life).map(|r| r.purge.clone());
+            Subject::Archive(who, life) if steps > 0 => {
+                let purge = self.state.archive_of(who, *life).map(|r| r.purge.clone());
                 let named = purge.as_deref() == Some(LOSE);
                 let traces = self.disk.entry(who.clone()).or_default();
                 let gone = match running.step {
@@ -337,7 +337,7 @@ impl Harness {
                 };
                 // A last copy may be discarded only where a request named it.
                 let gone = gone.unwrap_or_default();
-                self.let_go.extend(gone.into_iter().filter(|n| named || !is_lacking(*n)));
+                self.released.extend(gone.into_iter().filter(|n| named || !is_lacking(*n)));
             }
             Subject::Output(who, clean) if steps > 0 && !waits => {
                 self.disk.entry(who.clone()).or_default().cleaned.remove(clean);

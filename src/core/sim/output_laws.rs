@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::{Actor, Retention};
-use crate::model::cleaned_output::{CleanedOutput, Standing};
+use crate::model::cleaned_output::{CleanedOutput, OutputPhase};
 use crate::sim::actions::{Act, How, name};
 use crate::sim::harness::Harness;
 use crate::{
@@ -37,13 +37,13 @@ fn cleaned() -> Harness {
     let mut bench = built();
     bench.act(&CLEAN);
     bench.flow();
-    assert_eq!(outputs(&bench), [Standing::Kept]);
+    assert_eq!(outputs(&bench), [OutputPhase::Kept]);
     assert!(!bench.disk[&name(0)].built);
     bench
 }
 
-fn outputs(bench: &Harness) -> Vec<Standing> {
-    bench.state.outputs().map(|o| o.standing).collect()
+fn outputs(bench: &Harness) -> Vec<OutputPhase> {
+    bench.state.outputs().map(|o| o.phase).collect()
 }
 
 fn remove(bench: &mut Harness, who: usize) {
@@ -101,14 +101,14 @@ fn trash_over_limit_purges_clean_first() {
     bench.wait(Duration::ZERO);
     assert_eq!(kinds(&bench, from), ["CleanPurgeDecided"], "only the oldest, as far as needed");
     bench.flow();
-    assert_eq!((bench.state.outputs().count(), bench.state.remains().count()), (1, 1));
+    assert_eq!((bench.state.outputs().count(), bench.state.archives().count()), (1, 1));
 }
 
 #[test]
 fn clean_output_is_purged_at_expiry() {
     let mut bench = cleaned();
     bench.wait(Duration::from_secs(99));
-    assert_eq!(outputs(&bench), [Standing::Kept]);
+    assert_eq!(outputs(&bench), [OutputPhase::Kept]);
     let due = bench.state.next_deadline(bench.now).expect("its end");
     bench.wait(due.since(bench.now));
     bench.flow();
@@ -122,11 +122,11 @@ fn undo_restores_latest_unobstructed_clean() {
     let mut bench = cleaned();
     bench.act(&Act::Build { who: 0 });
     bench.act(&Act::UndoClean { who: 0 });
-    assert_eq!(outputs(&bench), [Standing::Returning]);
+    assert_eq!(outputs(&bench), [OutputPhase::Returning]);
     let low = bench.command(Command::DiskLow);
     assert!(!low, "output that is being restored is not purged");
     bench.flow();
-    assert_eq!(outputs(&bench), [Standing::Kept], "the rebuilt output blocks the undo");
+    assert_eq!(outputs(&bench), [OutputPhase::Kept], "the rebuilt output blocks the undo");
     bench.act(&CLEAN);
     bench.flow();
     assert_eq!(bench.state.outputs().count(), 2);
@@ -144,7 +144,7 @@ fn undo_restores_latest_unobstructed_clean() {
 fn clean_undo_requires_restored_environment() {
     let mut bench = cleaned();
     remove(&mut bench, 0);
-    assert_eq!(outputs(&bench), [Standing::Kept], "the output stays until it expires");
+    assert_eq!(outputs(&bench), [OutputPhase::Kept], "the output stays until it expires");
     let refused = undo(&bench).expect_err("the environment is destroyed");
     assert_eq!(refused.code, Code::EnvironmentDestroyed);
     assert!(refused.hint.contains("restore a"), "{refused}");
@@ -170,7 +170,7 @@ fn clean_interrupted_by_destroy_leaves_nothing() {
         bench.start_owed();
         bench.work(&Subject::Environment(name(0)), steps);
         bench.act(&Act::Destroy { who: 0, force: true, key: None });
-        let going = bench.state.outputs().all(CleanedOutput::is_going);
+        let going = bench.state.outputs().all(CleanedOutput::is_being_purged);
         assert!(
             going && bench.state.outputs().count() == 1,
             "the output of the interrupted clean is purged"

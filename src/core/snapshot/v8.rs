@@ -25,10 +25,10 @@ pub struct State<'a> {
     environments: BTreeMap<EnvironmentId, Environment<'a>>,
     leases: Entries<'a, LeaseId, parts::Lease<'a>>,
     trust: Cow<'a, BTreeMap<HostPath, Vec<String>>>,
-    requests: Entries<'a, RequestId, parts::Remembered<'a>>,
+    requests: Entries<'a, RequestId, parts::IdempotencyRecord<'a>>,
     request_order: Cow<'a, BTreeMap<Seq, RequestId>>,
     retention: parts::Retention,
-    remains: Entries<'a, EnvironmentId, Entries<'a, u32, parts::Remains<'a>>>,
+    archives: Entries<'a, EnvironmentId, Entries<'a, u32, parts::ArchivedIncarnation<'a>>>,
     outputs: Entries<'a, EnvironmentId, Entries<'a, Seq, parts::CleanedOutput<'a>>>,
     sweep: Option<parts::Sweep>,
     last_sweep: Option<(Time, parts::SweepFinished<'a>)>,
@@ -83,7 +83,7 @@ impl<'a> From<State<'a>> for v9::State<'a> {
     fn from(old: State<'a>) -> Self {
         let environments = old.environments.into_iter().map(|(id, one)| (id, one.into()));
         carried! {
-            old: seq at boot orderly leases trust requests request_order retention remains outputs
+            old: seq at boot orderly leases trust requests request_order retention archives outputs
             sweep last_sweep live ended_leases runs migrations found_older
             => v9::State { environments: Entries::Owned(environments.collect()) }
         }

@@ -12,17 +12,17 @@ use crate::event::{
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Subject, Time};
-use crate::model::archive::{LOSE, Remains};
+use crate::model::archive::{ArchivedIncarnation, LOSE};
 use crate::model::environment::Environment;
 use crate::model::step::{ArchiveStep as Step, At, Owed};
 use crate::policy;
 use crate::state::State;
 
-impl Remains {
+impl ArchivedIncarnation {
     /// Returns the identity of the effect that is owed now.
     #[must_use]
     pub fn effect_id(&self) -> Option<EffectId> {
-        let subject = Subject::Remains(self.id.clone(), self.incarnation);
+        let subject = Subject::Archive(self.id.clone(), self.incarnation);
         Some(self.owed.as_ref()?.id(subject))
     }
 
@@ -78,7 +78,7 @@ impl Remains {
     }
 
     /// Retries a failed inspection at once: what it lacked may be available now.
-    pub(crate) fn hurry(&mut self, now: Time) {
+    pub(crate) fn retry_now(&mut self, now: Time) {
         let waits = self.fault.is_some();
         if let Some(owed) = self.owed.as_mut().filter(|o| waits && o.step == Step::Measure) {
             owed.not_before = owed.not_before.min(now);
@@ -107,7 +107,7 @@ impl Remains {
     }
 
     /// Returns whether its unlink was decided and was blocked; the obstacle may have gone since.
-    pub(crate) fn is_put_off(&self) -> bool {
+    pub(crate) fn is_postponed(&self) -> bool {
         !self.purge.is_empty() && self.fault.is_some() && self.restoring.is_none()
     }
 
@@ -324,17 +324,17 @@ impl State {
     /// Folds in an event about an archive.
     pub(crate) fn apply_archive(&mut self, at: At, event: ArchiveEvent<'_>) {
         let (id, incarnation) = event.subject();
-        let Some(lives) = self.remains.get_mut(id) else { return };
-        if let Some(remains) = lives.get_mut(&incarnation) {
-            remains.apply(at, event);
+        let Some(lives) = self.archives.get_mut(id) else { return };
+        if let Some(archive) = lives.get_mut(&incarnation) {
+            archive.apply(at, event);
         }
         self.forget_empty(id, incarnation);
     }
 
     /// Adds the archive of an ended incarnation.
-    pub(crate) fn keep_remains(&mut self, remains: Option<Remains>) {
-        let Some(remains) = remains else { return };
-        self.remains.entry(remains.id.clone()).or_default().insert(remains.incarnation, remains);
+    pub(crate) fn keep_archive(&mut self, archive: Option<ArchivedIncarnation>) {
+        let Some(archive) = archive else { return };
+        self.archives.entry(archive.id.clone()).or_default().insert(archive.incarnation, archive);
     }
 
     /// Folds in that a restore began, took the directory, or put it back.
@@ -346,39 +346,39 @@ impl State {
         restoring: Option<u32>,
         taken: bool,
     ) {
-        let lives = self.remains.get_mut(id);
-        if let Some(remains) = lives.and_then(|l| l.get_mut(&from.incarnation)) {
-            remains.restoring = restoring;
+        let lives = self.archives.get_mut(id);
+        if let Some(archive) = lives.and_then(|l| l.get_mut(&from.incarnation)) {
+            archive.restoring = restoring;
             // A measurement would race with the restore, which moves the directory.
-            if restoring.is_some() && remains.owed.as_ref().is_some_and(|o| o.step == Step::Measure)
+            if restoring.is_some() && archive.owed.as_ref().is_some_and(|o| o.step == Step::Measure)
             {
-                remains.owed = None;
+                archive.owed = None;
             }
             if taken {
-                remains.trash = None;
+                archive.trash = None;
             }
             // A restore that failed has put the directory back, still unmeasured.
-            if restoring.is_none() && remains.owed.is_none() {
-                remains.owed = remains.is_unmeasured().then(|| Owed::new(Step::Measure, at));
+            if restoring.is_none() && archive.owed.is_none() {
+                archive.owed = archive.is_unmeasured().then(|| Owed::new(Step::Measure, at));
             }
         }
         self.forget_empty(id, from.incarnation);
     }
 
     /// Retries failed inspections at once: what they lacked may be available now.
-    pub(crate) fn hurry(&mut self, at: At) {
-        self.remains.values_mut().flat_map(|lives| lives.values_mut()).for_each(|remains| {
-            remains.hurry(at.time);
+    pub(crate) fn retry_now(&mut self, at: At) {
+        self.archives.values_mut().flat_map(|lives| lives.values_mut()).for_each(|archive| {
+            archive.retry_now(at.time);
         });
     }
 
     fn forget_empty(&mut self, id: &EnvironmentId, incarnation: u32) {
-        let Some(lives) = self.remains.get_mut(id) else { return };
+        let Some(lives) = self.archives.get_mut(id) else { return };
         if lives.get(&incarnation).is_some_and(|r| r.trash.is_none() && r.rescue.is_none()) {
             lives.remove(&incarnation);
         }
         if lives.is_empty() {
-            self.remains.remove(id);
+            self.archives.remove(id);
         }
     }
 
@@ -389,8 +389,8 @@ impl State {
         incarnation: u32,
         actor: Actor,
     ) -> Decision {
-        let found = self.remains_of(id, incarnation).filter(|r| r.rescue.is_some());
-        let Some(remains) = found else {
+        let found = self.archive_of(id, incarnation).filter(|r| r.rescue.is_some());
+        let Some(archive) = found else {
             let message = format!("there is no rescue ref of {id}, incarnation {incarnation}");
             return Err(Fault::new(
                 Code::NotFound,
@@ -398,10 +398,10 @@ impl State {
                 "run `groundskeeper rescue ls` to list rescue refs",
             ));
         };
-        match remains.owed.as_ref().map(|o| o.step) {
+        match archive.owed.as_ref().map(|o| o.step) {
             Some(Step::DropRescue) => return Ok(Vec::new()),
-            _ if remains.restoring.is_some() || !remains.purge.is_empty() => {
-                return Err(busy(remains));
+            _ if archive.restoring.is_some() || !archive.purge.is_empty() => {
+                return Err(busy(archive));
             }
             _ => {}
         }
@@ -414,35 +414,35 @@ impl State {
         &self,
         id: &EnvironmentId,
         incarnation: Option<u32>,
-    ) -> Result<&Remains, Fault> {
-        let lives = self.remains.get(id);
+    ) -> Result<&ArchivedIncarnation, Fault> {
+        let lives = self.archives.get(id);
         let found = match incarnation {
             Some(n) => lives.and_then(|l| l.get(&n)),
             None => lives.and_then(|l| l.values().next_back()),
         };
-        let Some(remains) = found else {
+        let Some(archive) = found else {
             let message = format!("there is no trash entry or rescue ref of {id} to restore");
             let hint =
                 "list what can be restored: `groundskeeper trash ls`, `groundskeeper rescue ls`";
             return Err(Fault::new(Code::EnvironmentNotFound, message, hint));
         };
-        let from = remains.restore_from();
-        if from.trash.is_none() && from.rescue.is_empty() || remains.restoring.is_some() {
-            return Err(busy(remains));
+        let from = archive.restore_from();
+        if from.trash.is_none() && from.rescue.is_empty() || archive.restoring.is_some() {
+            return Err(busy(archive));
         }
-        Ok(remains)
+        Ok(archive)
     }
 }
 
-impl Remains {
+impl ArchivedIncarnation {
     pub(crate) fn expires(&self, seconds: u64) -> Time {
         self.at.after(std::time::Duration::from_secs(seconds))
     }
 }
 
-fn busy(remains: &Remains) -> Fault {
-    let (id, life) = (&remains.id, remains.incarnation);
-    let message = match (&remains.restoring, remains.purge.as_str()) {
+fn busy(archive: &ArchivedIncarnation) -> Fault {
+    let (id, life) = (&archive.id, archive.incarnation);
+    let message = match (&archive.restoring, archive.purge.as_str()) {
         (Some(_), _) => format!("incarnation {life} of {id} is being restored"),
         (None, "") => format!("another operation on incarnation {life} of {id} is in progress"),
         (None, why) => {
@@ -458,59 +458,59 @@ mod tests {
     use crate::Seq;
     use crate::event::{Plan, Size, Topic};
 
-    fn in_the_trash() -> Remains {
+    fn in_the_trash() -> ArchivedIncarnation {
         let at = At { seq: Seq(1), time: Time(1) };
         let id = EnvironmentId::parse("demo").expect("an id");
         let env = Environment::begin(at, &id, 1, &Plan::default());
-        Remains::of(&env, at, Some("/trash/demo.1".into())).expect("a leftover")
+        ArchivedIncarnation::of(&env, at, Some("/trash/demo.1".into())).expect("a leftover")
     }
 
-    fn folds(remains: &mut Remains, at: At, event: &Event) {
+    fn folds(archive: &mut ArchivedIncarnation, at: At, event: &Event) {
         let Topic::Archive(event) = event.topic() else { panic!("an event about an archive") };
-        remains.apply(at, event);
+        archive.apply(at, event);
     }
 
     /// While no inspection succeeds, only inspections are owed; after the last attempt, nothing is.
     #[test]
     fn uninspected_trash_is_never_purged() {
-        let mut remains = in_the_trash();
+        let mut archive = in_the_trash();
         let mut seq = 1;
-        let mut happens = |remains: &mut Remains, event: &Event| {
+        let mut happens = |archive: &mut ArchivedIncarnation, event: &Event| {
             seq += 1;
-            folds(remains, At { seq: Seq(seq), time: Time(seq) }, event);
-            remains.check().expect("consistent");
+            folds(archive, At { seq: Seq(seq), time: Time(seq) }, event);
+            archive.check().expect("consistent");
         };
         for round in 0..2 {
-            let purge = remains.purge("request", None);
-            happens(&mut remains, &purge);
+            let purge = archive.purge("request", None);
+            happens(&mut archive, &purge);
             let mut failed = 0;
-            while let Some(owed) = &remains.owed {
+            while let Some(owed) = &archive.owed {
                 assert_eq!(owed.step, Step::Measure, "round {round}: nothing else is tried");
                 let fault = Fault::new(Code::GitFailed, "made up", "none");
-                for event in remains.settle(Time(1), Step::Measure, Err(fault)) {
-                    happens(&mut remains, &event);
+                for event in archive.settle(Time(1), Step::Measure, Err(fault)) {
+                    happens(&mut archive, &event);
                 }
                 failed += 1;
             }
             assert_eq!(failed, policy::attempts_max(Step::Measure));
-            assert!(remains.is_kept() && remains.fault.is_some(), "the entry stays with a fault");
-            assert_eq!(remains.due(0), None, "no retry without a request");
+            assert!(archive.is_kept() && archive.fault.is_some(), "the entry stays with a fault");
+            assert_eq!(archive.due(0), None, "no retry without a request");
         }
     }
 
     #[test]
     fn repeated_purge_requests_keep_retry_delay() {
-        let mut remains = in_the_trash();
-        remains.size = Some(Size::default());
+        let mut archive = in_the_trash();
+        archive.size = Some(Size::default());
         for seq in 2..60 {
             let at = At { seq: Seq(seq), time: Time(seq) };
-            let purge = remains.purge("request", None);
-            folds(&mut remains, at, &purge);
+            let purge = archive.purge("request", None);
+            folds(&mut archive, at, &purge);
             let fault = Fault::new(Code::GitMissing, "made up", "none");
-            for event in remains.settle(at.time, Step::Purge, Err(fault)) {
-                folds(&mut remains, at, &event);
+            for event in archive.settle(at.time, Step::Purge, Err(fault)) {
+                folds(&mut archive, at, &event);
             }
-            let owed = remains.owed.as_ref().expect("a retry");
+            let owed = archive.owed.as_ref().expect("a retry");
             assert_eq!(owed.not_before, at.time.after(policy::trash_delay(1)), "request {seq}");
         }
     }
@@ -518,44 +518,44 @@ mod tests {
     /// A trash entry that is being restored from its rescue is left alone.
     #[test]
     fn purge_request_during_restore_is_ignored() {
-        let mut remains = in_the_trash();
-        let purge = remains.purge("request", None);
-        folds(&mut remains, At { seq: Seq(2), time: Time(2) }, &purge);
-        remains.fault = Some(Fault::new(Code::Io, "made up", "none"));
-        let asked = |remains: &Remains| {
+        let mut archive = in_the_trash();
+        let purge = archive.purge("request", None);
+        folds(&mut archive, At { seq: Seq(2), time: Time(2) }, &purge);
+        archive.fault = Some(Fault::new(Code::Io, "made up", "none"));
+        let asked = |archive: &ArchivedIncarnation| {
             let mut state = State::default();
-            state.keep_remains(Some(remains.clone()));
+            state.keep_archive(Some(archive.clone()));
             state.decide_empty_trash(None, false, &Actor::default()).map_or(0, |e| e.len())
         };
-        assert_eq!(asked(&remains), 1, "a request retries a failed purge");
-        remains.restoring = Some(2);
-        assert_eq!(asked(&remains), 0);
+        assert_eq!(asked(&archive), 1, "a request retries a failed purge");
+        archive.restoring = Some(2);
+        assert_eq!(asked(&archive), 0);
     }
 
     /// Late writes may have come after the rescue, so dropping it replaces no inspection.
     #[test]
     fn rescue_drop_keeps_inspection_owed() {
-        let mut remains = in_the_trash();
-        remains.looked_at = Some(Time(1));
-        let (environment, incarnation, leftover) = (remains.id.clone(), 1, String::new());
+        let mut archive = in_the_trash();
+        archive.looked_at = Some(Time(1));
+        let (environment, incarnation, leftover) = (archive.id.clone(), 1, String::new());
         let dropped = RescueDropped { environment, incarnation, leftover }.into();
-        folds(&mut remains, At { seq: Seq(2), time: Time(2) }, &dropped);
-        assert_eq!(remains.looked_at, Some(Time(1)));
-        assert_eq!(remains.owed.map(|o| o.step), Some(Step::Measure));
+        folds(&mut archive, At { seq: Seq(2), time: Time(2) }, &dropped);
+        assert_eq!(archive.looked_at, Some(Time(1)));
+        assert_eq!(archive.owed.map(|o| o.step), Some(Step::Measure));
     }
 
     #[test]
     fn purge_request_retries_immediately() {
-        let mut remains = in_the_trash();
+        let mut archive = in_the_trash();
         let fault = Fault::new(Code::GitFailed, "made up", "none");
-        for event in remains.settle(Time(5), Step::Measure, Err(fault)) {
-            folds(&mut remains, At { seq: Seq(2), time: Time(5) }, &event);
+        for event in archive.settle(Time(5), Step::Measure, Err(fault)) {
+            folds(&mut archive, At { seq: Seq(2), time: Time(5) }, &event);
         }
-        let before = remains.owed.clone().expect("another attempt");
+        let before = archive.owed.clone().expect("another attempt");
         assert!(before.not_before > Time(6), "later");
-        let purge = remains.purge("request", None);
-        folds(&mut remains, At { seq: Seq(3), time: Time(6) }, &purge);
-        let after = remains.owed.expect("the same attempt");
+        let purge = archive.purge("request", None);
+        folds(&mut archive, At { seq: Seq(3), time: Time(6) }, &purge);
+        let after = archive.owed.expect("the same attempt");
         assert_eq!((after.entered, after.not_before), (before.entered, Time(6)));
     }
 }

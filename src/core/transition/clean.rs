@@ -14,7 +14,7 @@ use crate::event::{
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EffectId, EnvironmentId, Seq, Subject, Time};
-use crate::model::cleaned_output::{CleanedOutput, Standing};
+use crate::model::cleaned_output::{CleanedOutput, OutputPhase};
 use crate::model::environment::{Environment, Phase};
 use crate::model::step::{At, EnvironmentStep as Step, OutputStep, Owed};
 use crate::policy;
@@ -34,7 +34,7 @@ impl CleanedOutput {
             at: at.time,
             repository: env.plan.repository.common_dir.clone(),
             branch: env.plan.branch.clone(),
-            standing: Standing::Taking,
+            phase: OutputPhase::Taking,
             now,
             trash: None,
             paths: Vec::new(),
@@ -54,22 +54,22 @@ impl CleanedOutput {
     /// Returns whether users see it: neither what is being moved nor what was never moved.
     #[must_use]
     pub fn is_listed(&self) -> bool {
-        self.standing != Standing::Taking && (self.trash.is_some() || self.fault.is_some())
+        self.phase != OutputPhase::Taking && (self.trash.is_some() || self.fault.is_some())
     }
 
     /// Returns whether its unlinking is in progress and nothing blocks it.
     #[must_use]
-    pub fn is_going(&self) -> bool {
+    pub fn is_being_purged(&self) -> bool {
         !self.purge.is_empty() && self.fault.is_none()
     }
 
     fn is_taken(&self, now: bool) -> bool {
-        self.standing == Standing::Taking && self.now == now
+        self.phase == OutputPhase::Taking && self.now == now
     }
 
     /// Returns whether it is in the trash and no operation on it is in progress.
     fn is_kept(&self) -> bool {
-        self.standing == Standing::Kept && self.purge.is_empty()
+        self.phase == OutputPhase::Kept && self.purge.is_empty()
     }
 
     /// Returns whether it may be purged by itself; once all attempts failed it waits for a request.
@@ -91,20 +91,20 @@ impl CleanedOutput {
         let step = self.owed.as_ref().map(|o| o.step);
         let fits = match step {
             None => self.purge.is_empty(),
-            Some(OutputStep::Purge) => !self.purge.is_empty() && self.standing == Standing::Kept,
+            Some(OutputStep::Purge) => !self.purge.is_empty() && self.phase == OutputPhase::Kept,
         };
         if !fits {
-            let (purge, standing) = (&self.purge, self.standing);
+            let (purge, phase) = (&self.purge, self.phase);
             let name = format!("clean {} of {}", self.clean, self.id);
-            return Err(format!("{name} owes {step:?}, {standing:?}, purged for {purge:?}"));
+            return Err(format!("{name} owes {step:?}, {phase:?}, purged for {purge:?}"));
         }
         Ok(())
     }
 
-    fn going(&mut self, at: At, reason: &str) {
+    fn start_purge(&mut self, at: At, reason: &str) {
         reason.clone_into(&mut self.purge);
         self.fault = None;
-        self.standing = Standing::Kept;
+        self.phase = OutputPhase::Kept;
         match &mut self.owed {
             // A running step goes on; a step that waits for another attempt may start at once.
             Some(owed) => owed.not_before = owed.not_before.min(at.time),
@@ -114,19 +114,19 @@ impl CleanedOutput {
 
     fn taken(&mut self, at: At, e: &Cleaned) {
         if e.fault.is_some() {
-            return self.going(at, INTERRUPTED);
+            return self.start_purge(at, INTERRUPTED);
         }
-        self.standing = Standing::Kept;
+        self.phase = OutputPhase::Kept;
         self.trash.clone_from(&e.trash);
         self.paths.clone_from(&e.paths);
         self.size = Some(e.size);
         if self.now {
-            self.going(at, AT_ONCE);
+            self.start_purge(at, AT_ONCE);
         }
     }
 
     fn returned(&mut self, e: &CleanUndone) {
-        self.standing = Standing::Kept;
+        self.phase = OutputPhase::Kept;
         if e.fault.is_none() {
             self.paths = e.left.iter().map(|left| left.path.clone()).collect();
             self.size = Some(e.size);
@@ -141,9 +141,11 @@ impl CleanedOutput {
     /// longer owed left the rest in the trash.
     fn follow(&mut self, at: At, env: &Environment) {
         let owed = env.owed.as_ref().map(|o| o.step);
-        match self.standing {
-            Standing::Taking if owed != Some(Step::Clean) => self.going(at, INTERRUPTED),
-            Standing::Returning if owed != Some(Step::UndoClean) => self.standing = Standing::Kept,
+        match self.phase {
+            OutputPhase::Taking if owed != Some(Step::Clean) => self.start_purge(at, INTERRUPTED),
+            OutputPhase::Returning if owed != Some(Step::UndoClean) => {
+                self.phase = OutputPhase::Kept;
+            }
             _ => {}
         }
         let restored_from = env.restore.as_ref().map(|from| from.incarnation);
@@ -159,7 +161,7 @@ impl CleanedOutput {
 
     fn apply(&mut self, at: At, event: OutputEvent<'_>) {
         match event {
-            OutputEvent::CleanPurgeDecided(e) => self.going(at, &e.reason),
+            OutputEvent::CleanPurgeDecided(e) => self.start_purge(at, &e.reason),
             OutputEvent::CleanPurged(e) => {
                 self.purge.clear();
                 self.owed = None;
@@ -258,7 +260,7 @@ impl State {
                 });
                 let outputs = self.outputs.get_mut(&e.environment).into_iter();
                 let outputs = outputs.flat_map(std::collections::BTreeMap::values_mut);
-                let taking = outputs.filter(|o| o.standing == Standing::Taking);
+                let taking = outputs.filter(|o| o.phase == OutputPhase::Taking);
                 taking.for_each(|output| output.taken(at, e));
             }
             CleanEvent::CleanUndoRequested(e) => {
@@ -267,7 +269,7 @@ impl State {
                     env.enter(Step::UndoClean, at);
                 });
                 if let Some(output) = self.output_mut(&e.environment, e.clean) {
-                    output.standing = Standing::Returning;
+                    output.phase = OutputPhase::Returning;
                 }
             }
             CleanEvent::CleanUndone(e) => {
@@ -404,7 +406,7 @@ impl State {
     /// Returns what to purge first on a nearly full disk: all of it can be made again. None when
     /// there is no such output, and no events while some is being unlinked.
     pub(crate) fn output_for_space(&self) -> Option<Vec<Event>> {
-        if self.outputs().any(CleanedOutput::is_going) {
+        if self.outputs().any(CleanedOutput::is_being_purged) {
             return Some(Vec::new());
         }
         let oldest = self.outputs().filter(|o| o.may_go()).min_by_key(|o| o.clean)?;
@@ -423,8 +425,8 @@ impl State {
         actor: &Actor,
     ) -> Vec<Event> {
         let wanted = self.outputs().filter(|o| only.is_none_or(|id| *id == o.id));
-        let put_off = |o: &CleanedOutput| !o.purge.is_empty() && o.fault.is_some();
-        let wanted = wanted.filter(|o| o.is_kept() || put_off(o));
+        let postponed = |o: &CleanedOutput| !o.purge.is_empty() && o.fault.is_some();
+        let wanted = wanted.filter(|o| o.is_kept() || postponed(o));
         wanted.map(|o| o.purge("request", Some(actor.clone()))).collect()
     }
 
@@ -436,13 +438,13 @@ impl State {
                     return Err(format!("clean {clean} of {id}: filed under a wrong key"));
                 }
                 let env = self.environment(id).and_then(|env| env.owed.as_ref());
-                let fits = match output.standing {
-                    Standing::Kept => true,
-                    Standing::Taking => env.is_some_and(|o| o.step == Step::Clean),
-                    Standing::Returning => env.is_some_and(|o| o.step == Step::UndoClean),
+                let fits = match output.phase {
+                    OutputPhase::Kept => true,
+                    OutputPhase::Taking => env.is_some_and(|o| o.step == Step::Clean),
+                    OutputPhase::Returning => env.is_some_and(|o| o.step == Step::UndoClean),
                 };
                 if !fits {
-                    return Err(format!("clean {clean} of {id} is {:?}", output.standing));
+                    return Err(format!("clean {clean} of {id} is {:?}", output.phase));
                 }
                 output.check()?;
             }

@@ -52,9 +52,9 @@ impl State {
             let (step, fault) = fatal(env.owed.as_ref()?)?;
             Some(settle::give_up(now, env, step, fault))
         });
-        let remains = self.remains().filter_map(|remains| {
-            let (step, fault) = fatal(remains.owed.as_ref()?)?;
-            Some(remains.give_up(step, fault))
+        let archives = self.archives().filter_map(|archive| {
+            let (step, fault) = fatal(archive.owed.as_ref()?)?;
+            Some(archive.give_up(step, fault))
         });
         let outputs = self.outputs().filter_map(|output| {
             let (OutputStep::Purge, fault) = fatal(output.owed.as_ref()?)?;
@@ -69,7 +69,7 @@ impl State {
             Some(vec![settle::held(fault.to_string())])
         });
         environments
-            .chain(remains)
+            .chain(archives)
             .chain(outputs)
             .chain(migrations)
             .chain(sweep)
@@ -107,7 +107,7 @@ impl State {
         match event {
             SweepEvent::SweepRequested(e) => {
                 let owed = Owed::new(HostStep::Sweep, at);
-                self.hurry(at);
+                self.retry_now(at);
                 // The daemon's own sweep is unattended: it settles only findings of the one before.
                 let seen_only = e.actor.door == BY_DAEMON;
                 self.sweep = Some(Sweep { owed, apply: e.apply, limit: e.limit, seen_only });
@@ -121,7 +121,7 @@ impl State {
 
     fn started(&mut self, at: At) {
         self.disturb();
-        self.hurry(at);
+        self.retry_now(at);
         // An orderly stop ends no step by a crash, so it does not count against the steps owed.
         if !std::mem::take(&mut self.orderly) {
             self.count_interruptions(at);
@@ -138,8 +138,8 @@ impl State {
     fn count_interruptions(&mut self, at: At) {
         let environments = self.environments.values_mut().filter_map(|e| e.owed.as_mut());
         environments.for_each(|owed| interrupted(owed, at));
-        let remains = self.remains.values_mut().flat_map(BTreeMap::values_mut);
-        remains.filter_map(|r| r.owed.as_mut()).for_each(|owed| interrupted(owed, at));
+        let archives = self.archives.values_mut().flat_map(BTreeMap::values_mut);
+        archives.filter_map(|r| r.owed.as_mut()).for_each(|owed| interrupted(owed, at));
         let outputs = self.outputs.values_mut().flat_map(BTreeMap::values_mut);
         outputs.filter_map(|o| o.owed.as_mut()).for_each(|owed| interrupted(owed, at));
         let migrations = self.migrations.values_mut().filter_map(|m| m.owed.as_mut());

@@ -72,7 +72,7 @@ impl Migration {
         }
     }
 
-    fn go(&mut self, phase: MigrationPhase, at: At) {
+    fn set_phase(&mut self, phase: MigrationPhase, at: At) {
         self.phase = phase;
         self.changed_at = at.time;
         self.owed = phase.step().map(|step| Owed::new(step, at));
@@ -87,45 +87,45 @@ impl Migration {
             Is::MigrationRequested(_) => {}
             Is::SourceInspected(e) => {
                 self.found = e.found.clone();
-                self.go(Phase::Inspected, at);
+                self.set_phase(Phase::Inspected, at);
             }
             Is::SourceCopied(e) => {
                 self.copy = Some(e.copy.clone());
-                self.go(Phase::Copied, at);
+                self.set_phase(Phase::Copied, at);
             }
             Is::SourceNormalised(e) => {
                 self.replayed.clone_from(&e.warnings);
-                self.go(Phase::Normalised, at);
+                self.set_phase(Phase::Normalised, at);
             }
             Is::StagingBuilt(e) => self.built(at, &e.staging),
             Is::SecretsWritten(e) => {
                 self.secrets = e.entries;
-                self.go(Phase::SecretsWritten, at);
+                self.set_phase(Phase::SecretsWritten, at);
             }
             Is::StagingVerified(e) => {
                 self.installed.clone_from(&e.fingerprint);
                 if self.plan.dry_run {
-                    self.go(Phase::RollingBack, at);
+                    self.set_phase(Phase::RollingBack, at);
                 }
             }
-            Is::FlipBegun(_) => self.go(Phase::FlipBegun, at),
+            Is::FlipBegun(_) => self.set_phase(Phase::FlipBegun, at),
             Is::Flipped(e) => {
                 self.backup = Some(e.backup.clone());
                 self.fault = None;
-                self.go(Phase::Flipped, at);
+                self.set_phase(Phase::Flipped, at);
             }
             Is::MigrationFinished(e) => self.finished(at, &e.leftovers),
             Is::MigrationFailed(e) => self.fails(at, &e.fault, Phase::RollingBack),
             Is::MigrationRolledBack(e) => {
                 self.leftovers.clone_from(&e.leftovers);
                 let failed = self.fault.is_some();
-                self.go(if failed { Phase::Failed } else { Phase::Rehearsed }, at);
+                self.set_phase(if failed { Phase::Failed } else { Phase::Rehearsed }, at);
             }
             Is::MigrationAttemptFailed(e) => self.attempt_failed(at, e),
-            Is::MigrationUndoRequested(_) => self.go(Phase::Undoing, at),
+            Is::MigrationUndoRequested(_) => self.set_phase(Phase::Undoing, at),
             Is::MigrationUndone(_) => {
                 self.backup = None;
-                self.go(Phase::Undone, at);
+                self.set_phase(Phase::Undone, at);
             }
             Is::MigrationUndoRefused(e) => self.fails(at, &e.fault, Phase::Finished),
         }
@@ -136,7 +136,7 @@ impl Migration {
         // A rehearsal changes nothing, and the secrets file is not its own.
         let rehearsal = self.plan.dry_run;
         let next = if rehearsal { MigrationPhase::SecretsWritten } else { MigrationPhase::Staged };
-        self.go(next, at);
+        self.set_phase(next, at);
     }
 
     fn finished(&mut self, at: At, leftovers: &[String]) {
@@ -144,12 +144,12 @@ impl Migration {
         if self.backup.is_none() && !self.found.backup.as_bytes().is_empty() {
             self.backup = Some(self.found.backup.clone());
         }
-        self.go(MigrationPhase::Finished, at);
+        self.set_phase(MigrationPhase::Finished, at);
     }
 
     fn fails(&mut self, at: At, fault: &Fault, phase: MigrationPhase) {
         self.fault = Some(fault.clone());
-        self.go(phase, at);
+        self.set_phase(phase, at);
     }
 
     fn attempt_failed(&mut self, at: At, e: &MigrationAttemptFailed) {

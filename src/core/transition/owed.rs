@@ -18,9 +18,9 @@ impl State {
 
     /// Returns the effects of archives that may be started at `now`.
     pub(crate) fn owed_to_archives(&self, now: Time) -> Vec<OwedEffect> {
-        let owed = self.remains().filter_map(|remains| {
-            let owed = remains.owed.as_ref()?;
-            due(owed, now, || Subject::Remains(remains.id.clone(), remains.incarnation))
+        let owed = self.archives().filter_map(|archive| {
+            let owed = archive.owed.as_ref()?;
+            due(owed, now, || Subject::Archive(archive.id.clone(), archive.incarnation))
         });
         owed.collect()
     }
@@ -57,9 +57,9 @@ impl State {
 
     /// Returns the next retry of an archive, or the next end of a retention.
     pub(crate) fn deadline_of_archives(&self, now: Time) -> Option<Time> {
-        let retries = self.remains().filter_map(|r| later(r.owed.as_ref()?, now));
+        let retries = self.archives().filter_map(|r| later(r.owed.as_ref()?, now));
         let seconds = self.retention().trash_seconds;
-        let ends = self.remains().filter_map(|r| r.due(seconds));
+        let ends = self.archives().filter_map(|r| r.due(seconds));
         // A time that is past already: the next tick comes at once and decides the purges.
         let full = self.trash_is_over().then(|| self.at());
         retries.chain(ends).chain(full).min()
@@ -86,7 +86,7 @@ impl State {
     pub fn owed_to(&self, subject: &Subject) -> Option<EffectId> {
         match subject {
             Subject::Environment(id) => self.environment(id)?.effect_id(),
-            Subject::Remains(id, incarnation) => self.remains_of(id, *incarnation)?.effect_id(),
+            Subject::Archive(id, incarnation) => self.archive_of(id, *incarnation)?.effect_id(),
             Subject::Output(id, clean) => self.output(id, *clean)?.effect_id(),
             Subject::Migration(id) => self.migration(id)?.effect_id(),
             Subject::Host => Some(self.sweep()?.owed.id(Subject::Host)),
@@ -105,9 +105,9 @@ impl State {
                 let trusted = self.trusted(&env.plan.repository.common_dir).to_vec();
                 Target::Environment(env.owed.as_ref()?.step, Box::new(env.clone()), trusted)
             }
-            Subject::Remains(name, incarnation) => {
-                let remains = self.remains_of(name, *incarnation)?;
-                Target::Remains(remains.owed.as_ref()?.step, Box::new(remains.clone()))
+            Subject::Archive(name, incarnation) => {
+                let archive = self.archive_of(name, *incarnation)?;
+                Target::Archive(archive.owed.as_ref()?.step, Box::new(archive.clone()))
             }
             Subject::Output(name, clean) => {
                 let output = self.output(name, *clean)?;
@@ -126,7 +126,7 @@ impl State {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.environments().all(|e| e.owed.is_none() && e.phase != Phase::Provisioning)
-            && self.remains().all(|r| r.owed.is_none())
+            && self.archives().all(|r| r.owed.is_none())
             && self.outputs().all(|o| o.owed.is_none())
             && self.migrations().all(|m| m.owed.is_none())
             && self.sweep().is_none()

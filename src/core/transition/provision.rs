@@ -12,7 +12,7 @@ use crate::event::{
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EffectId, EnvironmentId, Subject};
-use crate::model::archive::Remains;
+use crate::model::archive::ArchivedIncarnation;
 use crate::model::environment::{Environment, Phase};
 use crate::model::step::{At, EnvironmentStep as Step, Owed};
 use crate::policy;
@@ -77,12 +77,12 @@ impl State {
             let hint = format!("run `groundskeeper rm {environment}` first, then restore again");
             return Err(Fault::new(Code::EnvironmentExists, message, hint));
         }
-        let remains = self.restorable(&environment, incarnation)?;
+        let archive = self.restorable(&environment, incarnation)?;
         let incarnation = self.next_incarnation(&environment);
-        let mut plan = remains.plan.clone();
+        let mut plan = archive.plan.clone();
         // The commit to restore is in the repository, so there is nothing to fetch.
         plan.fetch = false;
-        let from = remains.restore_from();
+        let from = archive.restore_from();
         // Without its directory the worktree is made anew, at the commit of its HEAD.
         if from.trash.is_none() {
             plan.base = Some(from.head.clone());
@@ -171,7 +171,7 @@ impl State {
                 self.restore_ends(at, &e.environment, false);
                 self.with(at, &e.environment, |env| {
                     env.fault = None;
-                    env.go(Phase::Ready, at);
+                    env.set_phase(Phase::Ready, at);
                 });
             }
             Is::ProvisionFailed(e) => {
@@ -206,10 +206,10 @@ impl State {
             env.enter(Step::Restore, at);
         }
         env.restore = Some(e.from.clone());
-        let remains = self.remains_of(&e.environment, e.from.incarnation);
-        env.base = remains.and_then(|r| r.base.clone());
+        let archive = self.archive_of(&e.environment, e.from.incarnation);
+        env.base = archive.and_then(|r| r.base.clone());
         env.nonce.clone_from(&e.nonce);
-        env.lineage = remains.map(Remains::lineage).unwrap_or_default();
+        env.lineage = archive.map(ArchivedIncarnation::lineage).unwrap_or_default();
         self.environments.insert(e.environment.clone(), env);
         self.restore_changed(at, &e.environment, &e.from, Some(e.incarnation), false);
     }
@@ -226,14 +226,14 @@ impl State {
     fn rolled_back(&mut self, at: At, e: &RolledBack) {
         self.restore_ends(at, &e.environment, false);
         let env = self.environments.get(&e.environment);
-        let remains = env.and_then(|env| Remains::rolled_back(env, at, e));
-        self.keep_remains(remains);
+        let archive = env.and_then(|env| ArchivedIncarnation::rolled_back(env, at, e));
+        self.keep_archive(archive);
         self.with(at, &e.environment, |env| {
             env.worktree = None;
             env.hook = None;
             env.leftovers.clone_from(&e.leftovers);
             env.owed = None;
-            env.go(Phase::Failed, at);
+            env.set_phase(Phase::Failed, at);
         });
     }
 
@@ -244,7 +244,7 @@ impl State {
         env.nonce.clone_from(&e.nonce);
         env.adopted = true;
         env.owed = None;
-        env.go(Phase::Ready, at);
+        env.set_phase(Phase::Ready, at);
         self.environments.insert(e.environment.clone(), env);
     }
 }
@@ -371,7 +371,7 @@ impl Environment {
             let failed = self.teardown.take().is_some_and(|t| t.of_failed);
             self.owed = None;
             self.failed_teardowns = 0;
-            self.go(if failed { Phase::Failed } else { Phase::Ready }, at);
+            self.set_phase(if failed { Phase::Failed } else { Phase::Ready }, at);
         } else {
             let hint = "run the same `new` again when you want it after all";
             self.fault = Some(Fault::new(Code::Cancelled, "provisioning was cancelled", hint));
@@ -394,7 +394,7 @@ impl Environment {
         self.owed = Some(Owed::new(step, at));
     }
 
-    pub(crate) fn go(&mut self, phase: Phase, at: At) {
+    pub(crate) fn set_phase(&mut self, phase: Phase, at: At) {
         self.phase = phase;
         self.changed_at = at.time;
         // Index entries as young as the index make every status re-read their files until then.
@@ -410,7 +410,7 @@ impl Environment {
         if e.kept {
             self.hook = None;
             self.owed = None;
-            self.go(Phase::Failed, at);
+            self.set_phase(Phase::Failed, at);
         } else {
             self.enter(Step::RollBack, at);
         }
@@ -466,8 +466,8 @@ mod tests {
         let fault = Fault::new(Code::Io, "made up", "none");
         let (environment, step) = (id.clone(), "inspect".to_owned());
         let (failures, retry_at) = (1, Time(9));
-        let put_off = TeardownPostponed { environment, step, fault, failures, retry_at };
-        put(&mut state, put_off.into());
+        let postponed = TeardownPostponed { environment, step, fault, failures, retry_at };
+        put(&mut state, postponed.into());
         assert_eq!(state.environment(&id).map(|e| e.phase), Some(Phase::Retiring));
         let fault = state.decide(Time(1), wanted()).expect_err("the removal is pending");
         assert_eq!(fault.code, Code::EnvironmentBusy);

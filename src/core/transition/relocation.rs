@@ -9,7 +9,7 @@ use crate::event::{
     DataDirectoryCopied, DataDirectoryMoved, Event, LogFoundOlder, RepositoryMoved, Rescue,
 };
 use crate::id::{EnvironmentId, HostPath, Seq};
-use crate::model::archive::Remains;
+use crate::model::archive::ArchivedIncarnation;
 use crate::model::cleaned_output::CleanedOutput;
 use crate::model::environment::{Environment, Phase};
 use crate::model::step::At;
@@ -53,7 +53,7 @@ impl Environment {
     }
 }
 
-impl Remains {
+impl ArchivedIncarnation {
     fn data_moved(&mut self, from: &HostPath, to: &HostPath) {
         follow(&mut self.plan.path, from, to);
         self.trash.iter_mut().for_each(|path| follow(path, from, to));
@@ -65,7 +65,7 @@ impl Remains {
         if let Some(worktree) = &mut self.worktree {
             follow(&mut worktree.admin_dir, &e.from, &e.to);
         }
-        self.hurry(self.at);
+        self.retry_now(self.at);
     }
 }
 
@@ -104,7 +104,7 @@ impl State {
             let present = env.incarnation == incarnation && env.nonce.is_none();
             return present || env.incarnation > incarnation;
         }
-        let left = self.remains().filter(|r| r.id == *id);
+        let left = self.archives().filter(|r| r.id == *id);
         let left = left.flat_map(|r| r.lineage.iter().chain(&r.nonce));
         let mut known = env.lineage.iter().chain(&env.nonce).chain(left);
         env.incarnation >= incarnation && known.any(|known| known.as_str() == nonce)
@@ -123,7 +123,8 @@ impl State {
     /// Decides that a repository was moved; one that no record uses changes nothing.
     pub(crate) fn decide_move_repository(&self, from: HostPath, to: HostPath) -> Vec<Event> {
         let of = |plan: &crate::event::Plan| plan.repository.common_dir == from;
-        let known = self.environments().any(|e| of(&e.plan)) || self.remains().any(|r| of(&r.plan));
+        let known =
+            self.environments().any(|e| of(&e.plan)) || self.archives().any(|r| of(&r.plan));
         let moved = (known && from != to).then(|| RepositoryMoved { from, to }.into());
         moved.into_iter().collect()
     }
@@ -131,7 +132,7 @@ impl State {
     /// Folds in that the data directory was moved.
     pub(crate) fn data_moved(&mut self, from: &HostPath, to: &HostPath) {
         self.environments.values_mut().for_each(|env| env.data_moved(from, to));
-        self.each_remains(|remains| remains.data_moved(from, to));
+        self.each_archive(|archive| archive.data_moved(from, to));
         let outputs = self.outputs.values_mut().flat_map(|outputs| outputs.values_mut());
         outputs.for_each(|output| output.data_moved(from, to));
     }
@@ -139,7 +140,7 @@ impl State {
     /// Folds in that a repository was moved.
     pub(crate) fn repository_moved(&mut self, e: &RepositoryMoved) {
         self.environments.values_mut().for_each(|env| env.repository_moved(e));
-        self.each_remains(|remains| remains.repository_moved(e));
+        self.each_archive(|archive| archive.repository_moved(e));
         let outputs = self.outputs.values_mut().flat_map(|outputs| outputs.values_mut());
         let outputs = outputs.filter(|o| o.repository == e.from);
         outputs.for_each(|output| output.repository = e.to.clone());
@@ -148,14 +149,14 @@ impl State {
         }
     }
 
-    fn each_remains(&mut self, change: impl FnMut(&mut Remains)) {
-        self.remains.values_mut().flat_map(|lives| lives.values_mut()).for_each(change);
+    fn each_archive(&mut self, change: impl FnMut(&mut ArchivedIncarnation)) {
+        self.archives.values_mut().flat_map(|lives| lives.values_mut()).for_each(change);
     }
 
     /// Forgets everything but history: worktrees, trash, refs and branches are the original's. An
     /// adopted worktree belongs to neither.
     pub(crate) fn is_a_copy(&mut self, at: At) {
-        self.remains.clear();
+        self.archives.clear();
         self.outputs.clear();
         self.leases.clear();
         self.sweep = None;

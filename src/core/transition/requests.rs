@@ -4,7 +4,7 @@ use crate::decision::Decision;
 use crate::event::{Event, RunEvent, RunFinished, RunRequested};
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, LeaseId, RequestId, Seq, Time};
-use crate::model::lease::Remembered;
+use crate::model::lease::IdempotencyRecord;
 use crate::model::run::Run;
 use crate::model::step::At;
 use crate::policy;
@@ -41,7 +41,7 @@ impl State {
         seq: Seq,
     ) {
         let Some(key) = key else { return };
-        let what = Remembered { environment: env.clone(), verb: verb.to_owned(), seq };
+        let what = IdempotencyRecord { environment: env.clone(), verb: verb.to_owned(), seq };
         if let Some(old) = self.requests.insert(key.clone(), what) {
             self.request_order.remove(&old.seq);
         }

@@ -7,7 +7,7 @@ use crate::decision::Decision;
 use crate::event::{Actor, Event};
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, Time};
-use crate::model::archive::{LOSE, Remains};
+use crate::model::archive::{ArchivedIncarnation, LOSE};
 use crate::policy;
 use crate::state::State;
 
@@ -15,13 +15,13 @@ impl State {
     /// Returns whether the trash holds something whose unlinking could free space.
     #[must_use]
     pub fn has_trash(&self) -> bool {
-        self.remains().any(Remains::is_kept) || self.has_outputs()
+        self.archives().any(ArchivedIncarnation::is_kept) || self.has_outputs()
     }
 
     /// Returns whether the trash holds more bytes than its limit.
     pub(crate) fn trash_is_over(&self) -> bool {
-        let may_go = |r: &&Remains| r.is_kept() && !r.is_last_copy();
-        let sizes = self.remains().filter(may_go).filter_map(|r| r.size);
+        let may_go = |r: &&ArchivedIncarnation| r.is_kept() && !r.is_last_copy();
+        let sizes = self.archives().filter(may_go).filter_map(|r| r.size);
         let total = sizes.map(|s| s.allocated).fold(0, u64::saturating_add);
         let total = total.saturating_add(self.output_bytes());
         total > self.retention().trash_bytes && total > 0
@@ -30,26 +30,26 @@ impl State {
     /// Returns the purges due by age, number, or because the trash is over its limit; oldest first.
     pub(crate) fn purges_due(&self, now: Time) -> Vec<Event> {
         let limits = self.retention();
-        let may_go = |r: &&Remains| r.is_kept() && !r.is_last_copy();
-        let mut kept: Vec<&Remains> = self.remains().filter(may_go).collect();
+        let may_go = |r: &&ArchivedIncarnation| r.is_kept() && !r.is_last_copy();
+        let mut kept: Vec<&ArchivedIncarnation> = self.archives().filter(may_go).collect();
         kept.sort_by_key(|r| r.at);
-        let bytes = |r: &Remains| r.size.map_or(0, |s| s.allocated);
+        let bytes = |r: &ArchivedIncarnation| r.size.map_or(0, |s| s.allocated);
         let mut total: u64 = kept.iter().map(|r| bytes(r)).fold(0, u64::saturating_add);
         // Output that a build can make again is purged before anything else.
         let (mut events, outputs) = self.outputs_due(now, total);
         total = total.saturating_add(outputs);
-        let too_many = kept.len().saturating_sub(policy::REMAINS_MAX);
-        for (n, remains) in kept.into_iter().enumerate() {
+        let too_many = kept.len().saturating_sub(policy::ARCHIVES_MAX);
+        for (n, archive) in kept.into_iter().enumerate() {
             if n < too_many {
-                events.push(remains.purge("count", None));
-            } else if remains.expires(limits.trash_seconds) <= now {
-                events.push(remains.purge("age", None));
-            } else if total > limits.trash_bytes && remains.size.is_some() {
-                events.push(remains.purge("bytes", None));
+                events.push(archive.purge("count", None));
+            } else if archive.expires(limits.trash_seconds) <= now {
+                events.push(archive.purge("age", None));
+            } else if total > limits.trash_bytes && archive.size.is_some() {
+                events.push(archive.purge("bytes", None));
             } else {
                 continue;
             }
-            total = total.saturating_sub(bytes(remains));
+            total = total.saturating_sub(bytes(archive));
         }
         events
     }
@@ -61,11 +61,11 @@ impl State {
             return first;
         }
         // One purge at a time; but one that is blocked frees no space, so it does not count.
-        if self.remains().any(|r| !r.purge.is_empty() && r.fault.is_none()) {
+        if self.archives().any(|r| !r.purge.is_empty() && r.fault.is_none()) {
             return Vec::new();
         }
-        let may_go = |r: &&Remains| r.is_kept() && !r.is_last_copy();
-        let oldest = self.remains().filter(may_go).min_by_key(|r| r.at);
+        let may_go = |r: &&ArchivedIncarnation| r.is_kept() && !r.is_last_copy();
+        let oldest = self.archives().filter(may_go).min_by_key(|r| r.at);
         oldest.map(|r| r.purge("disk", None)).into_iter().collect()
     }
 
@@ -82,29 +82,29 @@ impl State {
             let hint = "run `groundskeeper trash ls`, then `groundskeeper trash empty ID --lose`";
             return Err(Fault::new(Code::InvalidRequest, message, hint));
         }
-        let wanted = self.remains().filter(|r| only.is_none_or(|id| *id == r.id));
+        let wanted = self.archives().filter(|r| only.is_none_or(|id| *id == r.id));
         let (mut events, mut stays) = (Vec::new(), Vec::new());
-        for remains in wanted.filter(|r| r.is_kept() || r.is_put_off()) {
+        for archive in wanted.filter(|r| r.is_kept() || r.is_postponed()) {
             // No attempt could inspect it; a request suggests that the obstacle is gone by now.
-            let again = remains.is_given_up() && !remains.unseen;
+            let again = archive.is_given_up() && !archive.unseen;
             if lose {
-                events.push(remains.purge(LOSE, Some(actor.clone())));
-            } else if remains.is_last_copy() && !again {
-                stays.push(remains);
+                events.push(archive.purge(LOSE, Some(actor.clone())));
+            } else if archive.is_last_copy() && !again {
+                stays.push(archive);
             } else {
-                events.push(remains.purge("request", Some(actor.clone())));
+                events.push(archive.purge("request", Some(actor.clone())));
             }
         }
         events.extend(self.outputs_to_empty(only, actor));
         match (events.is_empty(), only, stays.first()) {
-            (true, Some(_), Some(remains)) => Err(last_copy(remains)),
+            (true, Some(_), Some(archive)) => Err(last_copy(archive)),
             _ => Ok(events),
         }
     }
 }
 
-fn last_copy(remains: &Remains) -> Fault {
-    let (id, life) = (&remains.id, remains.incarnation);
+fn last_copy(archive: &ArchivedIncarnation) -> Fault {
+    let (id, life) = (&archive.id, archive.incarnation);
     let message = format!(
         "the trash entry of {id} (incarnation {life}) holds content that exists nowhere else"
     );
@@ -112,5 +112,5 @@ fn last_copy(remains: &Remains) -> Fault {
         "run `groundskeeper restore {id}` to restore it, or `groundskeeper trash empty {id} \
          --lose` to unlink it permanently"
     );
-    Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(remains.is_last_copy_of())
+    Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(archive.is_last_copy_of())
 }

@@ -28,10 +28,10 @@ impl State {
                 let result = ended.result_for(owed)?;
                 Some(decide(now, env, owed.step, result, &self.claims(&id, now)))
             }),
-            Settlement::Remains(id, incarnation, ended) => {
-                self.remains_of(&id, incarnation).and_then(|remains| {
-                    let owed = remains.owed.as_ref()?;
-                    Some(remains.settle(now, owed.step, ended.result_for(owed)?))
+            Settlement::Archive(id, incarnation, ended) => {
+                self.archive_of(&id, incarnation).and_then(|archive| {
+                    let owed = archive.owed.as_ref()?;
+                    Some(archive.settle(now, owed.step, ended.result_for(owed)?))
                 })
             }
             Settlement::Output(id, clean, ended) => self.output(&id, clean).and_then(|output| {

@@ -15,7 +15,7 @@ use crate::event::{
 };
 use crate::fault::{Code, Fault};
 use crate::id::{HostPath, LeaseId, Time};
-use crate::model::archive::Remains;
+use crate::model::archive::ArchivedIncarnation;
 use crate::model::environment::{Environment, Phase, Teardown};
 use crate::model::step::{At, EnvironmentStep as Step};
 use crate::policy;
@@ -76,19 +76,19 @@ impl State {
                 self.with(at, &e.environment, |env| env.back_to_service(at, &e.fault));
             }
             Is::TeardownInspected(e) => {
-                self.with(at, &e.environment, |env| env.go_on(at, |t| Some(t.seen(e))));
+                self.with(at, &e.environment, |env| env.advance(at, |t| Some(t.seen(e))));
             }
             Is::DirectoryTrashed(e) => self.with(at, &e.environment, |env| {
-                env.go_on(at, |teardown| {
+                env.advance(at, |teardown| {
                     teardown.trash.clone_from(&e.trash);
                     Some(Step::Unregister)
                 });
             }),
             Is::RegistrationRemoved(e) => {
-                self.with(at, &e.environment, |env| env.go_on(at, |_| Some(Step::SettleBranch)));
+                self.with(at, &e.environment, |env| env.advance(at, |_| Some(Step::SettleBranch)));
             }
             Is::BranchSettled(e) => self.with(at, &e.environment, |env| {
-                env.go_on(at, |teardown| {
+                env.advance(at, |teardown| {
                     teardown.branch_deleted = e.deleted;
                     teardown.branch_reason.clone_from(&e.reason);
                     teardown.other_refs.clone_from(&e.rescue);
@@ -115,7 +115,7 @@ impl State {
                 if env.teardown.is_some() {
                     env.hook = None;
                 }
-                env.go_on(at, |teardown| {
+                env.advance(at, |teardown| {
                     teardown.hooked = true;
                     teardown.hook_fault.clone_from(&e.fault);
                     Some(Step::EndProcesses)
@@ -125,16 +125,16 @@ impl State {
                 if env.teardown.is_some() {
                     env.processes.clear();
                 }
-                env.go_on(at, |teardown| Some(teardown.quieted(e)));
+                env.advance(at, |teardown| Some(teardown.quieted(e)));
             }),
             Is::WorkRescued(e) => self.with(at, &e.environment, |env| {
-                env.go_on(at, |teardown| {
+                env.advance(at, |teardown| {
                     teardown.rescue.clone_from(&e.rescue);
                     Some(Step::MoveToTrash)
                 });
             }),
             Is::InspectionOutdated(e) => self.with(at, &e.environment, |env| {
-                env.go_on(at, |teardown| {
+                env.advance(at, |teardown| {
                     teardown.disturbed = true;
                     Some(Step::Inspect)
                 });
@@ -158,8 +158,8 @@ impl State {
         // Taken before the tombstone clears the facts that a restore needs.
         let env = self.environments.get(&e.environment);
         let trash = env.and_then(|e| e.teardown.as_ref()).and_then(|t| t.trash.clone());
-        let remains = env.and_then(|env| Remains::of(env, at, trash));
-        self.keep_remains(remains);
+        let archive = env.and_then(|env| ArchivedIncarnation::of(env, at, trash));
+        self.keep_archive(archive);
         self.with(at, &e.environment, |env| env.tombstoned(at, &e.leftovers));
     }
 }
@@ -184,10 +184,10 @@ impl Environment {
                     force: e.force,
                     options: e.options.clone(),
                     of_failed,
-                    asker: e.actor.pid,
+                    requester: e.actor.pid,
                     ..Teardown::default()
                 });
-                self.go(Phase::TearingDown, at);
+                self.set_phase(Phase::TearingDown, at);
                 self.enter(Step::Inspect, at);
             }
             Phase::TearingDown => {
@@ -203,7 +203,7 @@ impl Environment {
     }
 
     /// Folds a fact into a teardown in progress, and enters the step that follows, if any.
-    fn go_on(&mut self, at: At, change: impl FnOnce(&mut Teardown) -> Option<Step>) {
+    fn advance(&mut self, at: At, change: impl FnOnce(&mut Teardown) -> Option<Step>) {
         let Some(teardown) = &mut self.teardown else { return };
         let Some(step) = change(teardown) else {
             self.owed = None;
@@ -211,7 +211,7 @@ impl Environment {
         };
         // The inspection of a retry runs while the environment is still served.
         if self.phase == Phase::Retiring {
-            self.go(Phase::TearingDown, at);
+            self.set_phase(Phase::TearingDown, at);
         }
         self.enter(step, at);
     }
@@ -228,7 +228,7 @@ impl Environment {
         self.restore = None;
         self.processes.clear();
         self.leftovers = leftovers.to_vec();
-        self.go(Phase::Tombstoned, at);
+        self.set_phase(Phase::Tombstoned, at);
     }
 
     fn back_to_service(&mut self, at: At, fault: &Fault) {
@@ -237,7 +237,7 @@ impl Environment {
         self.hook = None;
         self.refusal = Some(fault.clone());
         self.failed_teardowns = 0;
-        self.go(if failed { Phase::Failed } else { Phase::Ready }, at);
+        self.set_phase(if failed { Phase::Failed } else { Phase::Ready }, at);
     }
 
     /// Postpones the teardown: the environment is served, and inspected again at the retry. The
@@ -252,7 +252,7 @@ impl Environment {
             force: old.force && !old.fingerprint.is_empty(),
             options: old.options,
             of_failed: old.of_failed,
-            asker: old.asker,
+            requester: old.requester,
             unsaved: old.unsaved,
             fingerprint: old.fingerprint,
             // Its directory may be in the trash already; then only these fields describe it.
@@ -263,7 +263,7 @@ impl Environment {
             disturbed: true,
             ..Teardown::default()
         });
-        self.go(Phase::Retiring, at);
+        self.set_phase(Phase::Retiring, at);
         self.enter(Step::Inspect, at);
         if let Some(owed) = &mut self.owed {
             owed.not_before = e.retry_at;
@@ -400,7 +400,7 @@ impl Teardown {
         self.quiet |= e.quiet && (!e.has_hook || self.hooked);
         self.inspections += 1;
         self.disturbed = false;
-        self.after_look()
+        self.after_inspection()
     }
 
     fn quieted(&mut self, e: &ProcessesEnded) -> Step {
@@ -408,10 +408,10 @@ impl Teardown {
         self.spared.clone_from(&e.spared);
         self.survivors.clone_from(&e.survivors);
         // Writes of the hook or an ending process belong to this teardown.
-        if self.hooked || !e.ended.is_empty() { Step::Inspect } else { self.after_look() }
+        if self.hooked || !e.ended.is_empty() { Step::Inspect } else { self.after_inspection() }
     }
 
-    fn after_look(&self) -> Step {
+    fn after_inspection(&self) -> Step {
         if self.has_hook && !self.hooked {
             Step::RunTeardown
         } else if !self.quiet {

@@ -27,7 +27,7 @@ pub(crate) fn samples() -> Vec<Event> {
     all.extend(ends_of_provision());
     all.extend(teardown_and_rest());
     all.extend(steps_of_teardown());
-    all.extend(remains());
+    all.extend(archives());
     all.extend(restore_and_adoption());
     all.extend(cleans());
     all.extend(processes_and_sweep());
@@ -264,7 +264,7 @@ fn steps_of_teardown() -> Vec<Event> {
     ]
 }
 
-fn remains() -> Vec<Event> {
+fn archives() -> Vec<Event> {
     let (environment, incarnation, actor) = (env(), 2, actor());
     let size = Size { entries: 20_000, apparent: 1_000_000, allocated: 2_000_000 };
     vec![

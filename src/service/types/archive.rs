@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::core::event::NestedRescue;
-use crate::core::{CleanedOutput, Remains};
+use crate::core::{ArchivedIncarnation, CleanedOutput};
 use crate::format::rfc3339;
 use crate::service::types::problem::Problem;
 use crate::world::copies_in;
@@ -14,7 +14,8 @@ const NAMED_MAX: usize = 40;
 /// What is kept of one incarnation that is over, or what a clean took from one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
-pub struct RemainsView {
+#[cfg_attr(test, schema(as = RemainsView))]
+pub struct ArchivedIncarnationView {
     /// `removed`, or `clean` for what a clean took.
     pub kind: String,
     /// Its name.
@@ -84,8 +85,8 @@ pub struct RestoreRequest {
     pub incarnation: Option<u32>,
 }
 
-impl RemainsView {
-    pub(crate) fn of(r: &Remains, trash_seconds: u64) -> Self {
+impl ArchivedIncarnationView {
+    pub(crate) fn of(r: &ArchivedIncarnation, trash_seconds: u64) -> Self {
         let last = r.is_last_copy_of();
         let kept = r.trash.is_some() && r.purge.is_empty() && last.is_empty();
         let raw = r.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());

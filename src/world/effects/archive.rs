@@ -42,14 +42,14 @@ impl Task<'_> {
 
     fn measure(&self) -> Result<ArchiveOutcome, Fault> {
         let nothing = || Ok(ArchiveOutcome::Measured(Size::default(), None));
-        let Some(trash) = &self.remains.trash else { return nothing() };
+        let Some(trash) = &self.archive.trash else { return nothing() };
         self.hold_head()?;
-        registration::archive_ended(&self.admin(), &self.world.log_id, self.remains.life())?;
+        registration::archive_ended(&self.admin(), &self.world.log_id, self.archive.life())?;
         let path = paths::from_host(trash);
         if !paths::exists(&path).map_err(paths::failed("inspect", &path))? {
             return nothing();
         }
-        if self.remains.owed.as_ref().is_some_and(|owed| owed.attempts > 0) {
+        if self.archive.owed.as_ref().is_some_and(|owed| owed.attempts > 0) {
             // The obstacle of the last attempt most likely persists; asking the repository costs
             // less than walking the tree.
             self.repository_answers()?;
@@ -59,7 +59,7 @@ impl Task<'_> {
         let late =
             // Writers that use its old path cannot reach the tree any more: no
             // later inspection is needed.
-            if self.remains.unseen || late_writes::is_possible(self.remains.looked_at, &measured) {
+            if self.archive.unseen || late_writes::is_possible(self.archive.looked_at, &measured) {
                 late_writes::rescue(self, &path)?
             } else {
                 None
@@ -68,10 +68,10 @@ impl Task<'_> {
     }
 
     fn repository_answers(&self) -> Result<(), Fault> {
-        let common = paths::from_host(&self.remains.plan.repository.common_dir);
+        let common = paths::from_host(&self.archive.plan.repository.common_dir);
         // Without any late write a missing repository is no obstacle, and only
         // the walk finds that out.
-        if self.remains.looked_at.is_none() || !self.remains.unseen && !common.exists() {
+        if self.archive.looked_at.is_none() || !self.archive.unseen && !common.exists() {
             return Ok(());
         }
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
@@ -83,20 +83,20 @@ impl Task<'_> {
     /// daemon may have been killed after deleting it and before recording that, and a kept
     /// branch may be deleted later.
     fn hold_head(&self) -> Result<(), Fault> {
-        let remains = self.remains;
-        let common = paths::from_host(&remains.plan.repository.common_dir);
-        if remains.head.is_empty() || !common.exists() {
+        let archive = self.archive;
+        let common = paths::from_host(&archive.plan.repository.common_dir);
+        if archive.head.is_empty() || !common.exists() {
             return Ok(());
         }
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
         // A commit that was pruned already cannot be held; a retry would not help.
-        let _held = Change::of(&git, &common, &self.names().trash()).create(&remains.head)?;
+        let _held = Change::of(&git, &common, &self.names().trash()).create(&archive.head)?;
         point("branch.held");
         Ok(())
     }
 
     fn purge(&self) -> Result<ArchiveOutcome, Fault> {
-        let Some(trash) = &self.remains.trash else { return Ok(ArchiveOutcome::Purged(0)) };
+        let Some(trash) = &self.archive.trash else { return Ok(ArchiveOutcome::Purged(0)) };
         let path = paths::from_host(trash);
         let mut count = 0;
         // Absent after an interrupted purge: then only the registration is left to forget.
@@ -106,7 +106,7 @@ impl Task<'_> {
             crate::world::fs::removal::no_mounts(&path)?;
             // Unlinking loses the last copy, so the rescue is proven whole first, unless
             // the user chose to lose it.
-            if self.remains.purge != LOSE
+            if self.archive.purge != LOSE
                 && guard::stands("purge")
                 && let Some(again) = self.saved_elsewhere(&path)?
             {
@@ -136,8 +136,8 @@ impl Task<'_> {
     /// # Errors
     /// When the repository is missing: what is saved can then not be verified.
     fn saved_elsewhere(&self, trash: &Path) -> Result<Option<Rescue>, Fault> {
-        let remains = self.remains;
-        let common = paths::from_host(&remains.plan.repository.common_dir);
+        let archive = self.archive;
+        let common = paths::from_host(&archive.plan.repository.common_dir);
         let there = paths::exists(&common).map_err(paths::failed("inspect", &common))?;
         let git = Git::exact(&common, None, Some(self.lock), self.cancel).within(command::LONG);
         let holds = |reference: &str, commit: &str| -> Result<bool, Fault> {
@@ -145,7 +145,7 @@ impl Task<'_> {
             Ok(at.as_deref() == Some(commit) && rescuer::is_whole(&git, commit).is_ok())
         };
         let mut saved = there;
-        if let Some(rescue) = remains.rescue.as_ref().filter(|_| there) {
+        if let Some(rescue) = archive.rescue.as_ref().filter(|_| there) {
             saved &= rescue.commit.is_empty() || holds(&rescue.reference, &rescue.commit)?;
             saved &= rescue.raw.as_ref().is_none_or(raw_list::is_whole);
             for nested in rescue.nested.iter().filter(|n| !n.commit.is_empty()) {
@@ -153,7 +153,7 @@ impl Task<'_> {
             }
         }
         if saved && self.rests_on_head(&git)? {
-            let name = format!("{}^{{tree}}", remains.head);
+            let name = format!("{}^{{tree}}", archive.head);
             saved &= rescuer::commit_of(&git, &name)?.is_some();
         }
         if saved { Ok(None) } else { late_writes::rescue_again(self, trash) }
@@ -162,8 +162,8 @@ impl Task<'_> {
     /// Returns whether the saved work depends on the commit of HEAD. Where that commit is gone for
     /// good (the repository was replaced by another one), a rescue holds all files without it.
     fn rests_on_head(&self, git: &Git<'_>) -> Result<bool, Fault> {
-        let head = &self.remains.head;
-        let Some(rescue) = &self.remains.rescue else { return Ok(!head.is_empty()) };
+        let head = &self.archive.head;
+        let Some(rescue) = &self.archive.rescue else { return Ok(!head.is_empty()) };
         if rescue.commit.is_empty() {
             return Ok(false);
         }
@@ -190,9 +190,9 @@ impl Task<'_> {
         if real != path || !inside {
             return refuse("its real path is not in the trash");
         }
-        let (log, life) = (&self.world.log_id, self.remains.life());
+        let (log, life) = (&self.world.log_id, self.archive.life());
         let is_it = |inode| marker::is_worktree_of(path, log, life, found.1, inode);
-        match &self.remains.worktree {
+        match &self.archive.worktree {
             Some(w) if !is_it(w.inode) => refuse("another directory is at its path"),
             _ => Ok(()),
         }
@@ -202,8 +202,8 @@ impl Task<'_> {
     /// the fault is transient, so the unlink waits for them.
     fn refuse_if_in_use(&self, path: &Path) -> Result<(), Fault> {
         let scope = Scope {
-            id: &self.remains.id,
-            incarnation: self.remains.incarnation,
+            id: &self.archive.id,
+            incarnation: self.archive.incarnation,
             roots: vec![path.to_owned()],
             recorded: Vec::new(),
             requester: 0,
@@ -224,20 +224,20 @@ impl Task<'_> {
 
     /// Deletes what was kept for a restore, and the ref that held its HEAD.
     fn forget_registration(&self) -> Result<(), Fault> {
-        let common = paths::from_host(&self.remains.plan.repository.common_dir);
+        let common = paths::from_host(&self.archive.plan.repository.common_dir);
         if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
             return Ok(());
         }
-        registration::archive_ended(&self.admin(), &self.world.log_id, self.remains.life())?;
+        registration::archive_ended(&self.admin(), &self.world.log_id, self.archive.life())?;
         registration::forget(&self.admin())?;
-        let copies_dir = self.world.layout.copies_of(self.remains.life());
-        let known = self.remains.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());
+        let copies_dir = self.world.layout.copies_of(self.archive.life());
+        let known = self.archive.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());
         // Copies of an attempt that was never recorded.
         raw_folders::forget_unknown(&copies_dir, known, self.cancel)?;
         // The rescue ref must exist before the ref that held HEAD is deleted.
         self.keep_commits(&common, &self.names().trash())?;
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
-        release_head(&git, &common, self.names(), &self.remains.head)
+        release_head(&git, &common, self.names(), &self.archive.head)
     }
 
     /// Commits that were reachable elsewhere when the branch was deleted may no longer be. A rescue
@@ -256,35 +256,35 @@ impl Task<'_> {
             Ok(_) | Err(_) => {}
         }
         let reference = self.names().rescued_head();
-        let made = Change::of(&git, common, &reference).create(&self.remains.head)?;
+        let made = Change::of(&git, common, &reference).create(&self.archive.head)?;
         if made {
             return Ok(());
         }
-        let message = format!("cannot create a ref that holds the commit {}", self.remains.head);
+        let message = format!("cannot create a ref that holds the commit {}", self.archive.head);
         Err(Fault::new(Code::GitFailed, message, "run `git fsck` in the repository").transient())
     }
 
     fn names(&self) -> Names<'_> {
-        Names::of(&self.world.log_id, self.remains.life())
+        Names::of(&self.world.log_id, self.archive.life())
     }
 
     pub(in crate::world) fn admin(&self) -> marker::Admin {
-        let (remains, world) = (self.remains, self.world);
-        marker::Admin::at(&world.log_id, &remains.plan.repository.common_dir, remains.life())
+        let (archive, world) = (self.archive, self.world);
+        marker::Admin::at(&world.log_id, &archive.plan.repository.common_dir, archive.life())
     }
 
     /// Deletes the rescue refs and the raw copies of the incarnation.
     fn drop_rescue(&self) -> Result<ArchiveOutcome, Fault> {
-        let common = paths::from_host(&self.remains.plan.repository.common_dir);
+        let common = paths::from_host(&self.archive.plan.repository.common_dir);
         let there = paths::exists(&common).map_err(paths::failed("inspect", &common))?;
-        if let Some(rescue) = self.remains.rescue.as_ref().filter(|_| there) {
+        if let Some(rescue) = self.archive.rescue.as_ref().filter(|_| there) {
             self.drop_ref(&common, &rescue.reference, &rescue.commit)?;
             for nested in &rescue.nested {
                 self.drop_ref(&common, &nested.reference, &nested.commit)?;
             }
         }
         point("rescue.dropped");
-        raw_folders::forget(&self.world.layout.copies_of(self.remains.life()), self.cancel)?;
+        raw_folders::forget(&self.world.layout.copies_of(self.archive.life()), self.cancel)?;
         Ok(ArchiveOutcome::RescueDropped)
     }
 
@@ -294,7 +294,7 @@ impl Task<'_> {
         let git = Git::exact(common, None, Some(self.lock), self.cancel);
         let found = if reference.is_empty() { None } else { rescuer::commit_of(&git, reference)? };
         let Some(at) = found else { return Ok(()) };
-        let own = self.remains.nonce.is_some() && reference.starts_with(&self.names().rescue());
+        let own = self.archive.nonce.is_some() && reference.starts_with(&self.names().rescue());
         if at != commit && !own {
             let message = format!("{reference} does not point to the rescued commit");
             let hint = format!(

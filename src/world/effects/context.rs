@@ -161,7 +161,7 @@ impl World {
     pub(super) fn lock(&self, subject: &Subject, cancel: &Cancel) -> Result<File, Fault> {
         let path = match subject {
             Subject::Environment(id) => self.layout.lock_of(id),
-            Subject::Remains(id, incarnation) => self.layout.lock_of_remains(id, *incarnation),
+            Subject::Archive(id, incarnation) => self.layout.lock_of_archive(id, *incarnation),
             Subject::Output(..) => self.layout.lock_of_outputs(),
             Subject::Host | Subject::Migration(_) => self.layout.lock_of_host(),
         };

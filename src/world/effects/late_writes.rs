@@ -44,12 +44,12 @@ pub(in crate::world) fn is_possible(
 /// Also when the repository is missing: what no rescue holds can then not be determined.
 pub(in crate::world) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<Rescue>, Fault> {
     let rescuer = rescuer(task, trash)?;
-    let known = task.remains.rescue.as_ref();
+    let known = task.archive.rescue.as_ref();
     let own = commit_of(&rescuer.repository(), &rescuer.names().rescue())?;
     let before = own.or_else(|| known.map(|r| r.commit.clone())).filter(|c| !c.is_empty());
     let Some(saved) = rescuer.save()? else { return Ok(None) };
     point("late.looked");
-    let late = is_late(&rescuer, &saved, known, before.as_deref(), &task.remains.head)?;
+    let late = is_late(&rescuer, &saved, known, before.as_deref(), &task.archive.head)?;
     let found = saved.rescue;
     if late {
         rescuer.refer(&found)?;
@@ -87,10 +87,10 @@ pub(in crate::world) fn rescue_again(
 /// Creates the rescuer for a trash entry. If the administrative directory is gone, the files are
 /// saved relative to the recorded commit.
 fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
-    let remains = task.remains;
-    let common = paths::from_host(&remains.plan.repository.common_dir);
+    let archive = task.archive;
+    let common = paths::from_host(&archive.plan.repository.common_dir);
     if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
-        let (trash, id) = (trash.display(), &remains.id);
+        let (trash, id) = (trash.display(), &archive.id);
         let message = format!(
             "the content of {trash} may exist nowhere else: its repository {} does not exist",
             common.display()
@@ -101,18 +101,18 @@ fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
         );
         return Err(Fault::new(Code::PathNotFound, message, hint).transient());
     }
-    let base = remains.base.as_ref().map(|b| b.commit.clone()).unwrap_or_default();
+    let base = archive.base.as_ref().map(|b| b.commit.clone()).unwrap_or_default();
     Ok(Rescuer {
         log: task.world.log_id(),
-        life: remains.life(),
-        plan: &remains.plan,
+        life: archive.life(),
+        plan: &archive.plan,
         layout: &task.world.layout,
         lock: task.lock,
         cancel: task.cancel,
         admin: task.admin().removed,
         target: trash.to_owned(),
-        fallback: vec![remains.head.clone(), base],
-        before: remains.rescue.clone(),
+        fallback: vec![archive.head.clone(), base],
+        before: archive.rescue.clone(),
     })
 }
 

@@ -83,7 +83,7 @@ impl Rescuer<'_> {
         Ok(saved)
     }
 
-    /// Copies git's files about an operation in progress: how far it is, and what remains to be
+    /// Copies git's files about an operation in progress: how far it is, and what is left to be
     /// done. A user may need them; they are never put back.
     pub(in crate::world) fn in_progress(&self, copies: &mut Copies<'_>) -> Result<(), Fault> {
         let there = |name: &str| self.admin.join(name).symlink_metadata().is_ok();

@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::core::{
-    ArchiveOutcome, ArchiveStep, CleanedOutput, Code, Environment, EnvironmentOutcome,
-    EnvironmentStep as Step, Fault, HostOutcome, HostStep, OutputOutcome, OutputStep, Remains,
-    State, Subject,
+    ArchiveOutcome, ArchiveStep, ArchivedIncarnation, CleanedOutput, Code, Environment,
+    EnvironmentOutcome, EnvironmentStep as Step, Fault, HostOutcome, HostStep, OutputOutcome,
+    OutputStep, State, Subject,
 };
 use crate::world::effects::context::{Reporter, Task, World};
 use crate::world::effects::{
@@ -49,12 +49,12 @@ impl World {
     pub fn perform_on_archive(
         &self,
         step: ArchiveStep,
-        remains: &Remains,
+        archive: &ArchivedIncarnation,
         cancel: &Cancel,
     ) -> Result<ArchiveOutcome, Fault> {
-        let subject = Subject::Remains(remains.id.clone(), remains.incarnation);
+        let subject = Subject::Archive(archive.id.clone(), archive.incarnation);
         self.alone(&subject, step.as_str(), cancel, |lock| {
-            archive_context::Task { world: self, remains, lock, cancel }.perform(step)
+            archive_context::Task { world: self, archive, lock, cancel }.perform(step)
         })
     }
 

@@ -143,7 +143,7 @@ impl Layout {
     /// Returns the lock of what one incarnation left behind. Ids cannot start with a dot, so it
     /// never collides with the lock of an environment.
     #[must_use]
-    pub fn lock_of_remains(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
+    pub fn lock_of_archive(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
         self.locks().join(format!(".{id}.{incarnation}"))
     }
 

@@ -118,7 +118,7 @@ impl<'a> Scope<'a> {
             incarnation: env.incarnation,
             roots: vec![paths::from_host(&env.plan.path)],
             recorded: started.chain(env.hook).collect(),
-            requester: env.teardown.as_ref().map_or(0, |t| t.asker),
+            requester: env.teardown.as_ref().map_or(0, |t| t.requester),
             ties: Ties::All,
             requests: Vec::new(),
             with_bystanders: env.teardown.as_ref().is_some_and(|t| t.options.end_bystanders),

@@ -21,7 +21,7 @@ pub(crate) fn actor(actor: &Actor) -> String {
 /// What a record says, on one line.
 pub(crate) fn event(event: &Event) -> String {
     let text = daemon(event).or_else(|| provision(event)).or_else(|| teardown(event));
-    let text = text.or_else(|| remains(event)).or_else(|| cleans(event));
+    let text = text.or_else(|| archive(event)).or_else(|| cleans(event));
     let text = text.or_else(|| others(event));
     text.or_else(|| migration(event)).unwrap_or_default()
 }
@@ -200,7 +200,7 @@ fn names(list: &[ProcessSeen]) -> String {
     if more > 0 { format!("{} and {more} more", some.join(", ")) } else { some.join(", ") }
 }
 
-fn remains(event: &Event) -> Option<String> {
+fn archive(event: &Event) -> Option<String> {
     Some(match event {
         Event::TrashMeasured(e) => {
             let (n, size) = (e.size.entries, bytes(e.size.allocated));

@@ -80,7 +80,7 @@ impl Life<'_> {
 
     /// Where its work is now.
     fn work(&self, history: &History) -> Value {
-        let remains = history.state.remains_of(&history.id, self.number);
+        let archive = history.state.archive_of(&history.id, self.number);
         let branch = self.records.iter().rev().find_map(|r| match &r.event {
             Event::BranchSettled(e) => Some(json!({ "deleted": e.deleted, "reason": e.reason })),
             _ => None,
@@ -92,12 +92,12 @@ impl Life<'_> {
         let gone: Vec<Value> = lost
             .map(|r| json!({ "seq": r.seq, "at": rfc3339(r.at), "kind": r.event.kind() }))
             .collect();
-        let until = remains.filter(|r| r.trash.is_some()).map(|r| rfc3339(kept_until(history, r)));
+        let until = archive.filter(|r| r.trash.is_some()).map(|r| rfc3339(kept_until(history, r)));
         json!({
             "branch": branch, "branch_name": self.branch(),
-            "rescue": remains.and_then(|r| r.rescue.clone()),
-            "trash": remains.and_then(|r| r.trash.clone()), "trash_until": until,
-            "size": remains.and_then(|r| r.size), "gone": gone,
+            "rescue": archive.and_then(|r| r.rescue.clone()),
+            "trash": archive.and_then(|r| r.trash.clone()), "trash_until": until,
+            "size": archive.and_then(|r| r.size), "gone": gone,
         })
     }
 }
@@ -254,20 +254,20 @@ fn work(history: &History, life: &Life<'_>, out: &mut Out) {
         None if branch.is_empty() => {}
         None => row("branch", &format!("{branch}: no record says whether it was deleted")),
     }
-    let Some(remains) = history.state.remains_of(&history.id, life.number) else {
+    let Some(archive) = history.state.archive_of(&history.id, life.number) else {
         row("archive", "none: it was never made, or was restored, purged or dropped since");
         return;
     };
-    if let Some(rescue) = &remains.rescue {
+    if let Some(rescue) = &archive.rescue {
         let holds = rescue.holds.join(", ");
         row("rescue", &format!("{} at {}: {holds}", rescue.reference, rescue.commit));
         for lack in &rescue.lacks {
             row("", &format!("not in it: {lack}"));
         }
     }
-    if let Some(trash) = &remains.trash {
-        let size = remains.size.map_or_else(|| "not measured".to_owned(), |s| bytes(s.allocated));
-        row("trash", &format!("{trash} ({size}), until {}", rfc3339(kept_until(history, remains))));
+    if let Some(trash) = &archive.trash {
+        let size = archive.size.map_or_else(|| "not measured".to_owned(), |s| bytes(s.allocated));
+        row("trash", &format!("{trash} ({size}), until {}", rfc3339(kept_until(history, archive))));
     }
     let (id, n) = (&history.id, life.number);
     row("restore", &format!("groundskeeper restore {id} --incarnation {n}"));

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use groundskeeper_core::event::{DestroyRequested, Record};
-use groundskeeper_core::{EnvironmentId, Event, Remains, State, Time};
+use groundskeeper_core::{ArchivedIncarnation, EnvironmentId, Event, State, Time};
 use groundskeeper_journal::codec::{self, Decoded};
 use groundskeeper_journal::forensic::Range;
 use groundskeeper_journal::{Error, envelope, peek};
@@ -108,7 +108,7 @@ pub(crate) fn lives(history: &History) -> Vec<Life<'_>> {
             Event::EnvironmentAdopted(e) => Some(e.incarnation),
             _ => None,
         };
-        if let Some((_, number)) = record.event.remains() {
+        if let Some((_, number)) = record.event.archive() {
             if let Some(life) = lives.iter_mut().find(|life| life.number == number) {
                 life.later.push(record);
             }
@@ -150,7 +150,7 @@ impl<'a> Life<'a> {
     }
 }
 
-pub(crate) fn kept_until(history: &History, remains: &Remains) -> Time {
+pub(crate) fn kept_until(history: &History, archive: &ArchivedIncarnation) -> Time {
     let keep = std::time::Duration::from_secs(history.state.retention().trash_seconds);
-    remains.at.after(keep)
+    archive.at.after(keep)
 }

@@ -135,7 +135,7 @@ impl SpanBuilder {
             Event::DaemonStopped(_) => self.orderly = true,
             _ => {}
         }
-        if record.event.remains().is_some() || record.event.output().is_some() {
+        if record.event.archive().is_some() || record.event.output().is_some() {
             return;
         }
         if let Some(id) = record.event.environment() {

@@ -1,6 +1,8 @@
 //! `at`, `diff` and `owed`: the state at a point, between two points, and what it asks for.
 
-use groundskeeper_core::{Environment, MigrationPhase, Owed, Phase, Remains, State, Time};
+use groundskeeper_core::{
+    ArchivedIncarnation, Environment, MigrationPhase, Owed, Phase, State, Time,
+};
 use groundskeeper_journal::codec::state_digest;
 use groundskeeper_journal::format::{bytes, hex, rfc3339};
 use serde_json::{Map, Value, json};
@@ -20,13 +22,14 @@ pub(crate) fn at(args: &AtArgs, out: &mut Out) -> Result<u8, Problem> {
     let state = &folded.state;
     if let Some(id) = &args.environment {
         let found = state.environments().find(|e| e.id.as_str() == id);
-        let remains: Vec<&Remains> = state.remains().filter(|r| r.id.as_str() == id).collect();
-        if found.is_none() && remains.is_empty() {
+        let archive: Vec<&ArchivedIncarnation> =
+            state.archives().filter(|r| r.id.as_str() == id).collect();
+        if found.is_none() && archive.is_empty() {
             let what = format!("there is no environment {id} after record {}", state.seq());
             return Err(Problem::missing(what, "omit --env to list the environments"));
         }
         let cleans: Vec<_> = state.outputs().filter(|o| o.id.as_str() == id).collect();
-        let mut value = json!({ "environment": found, "remains": remains, "cleans": cleans });
+        let mut value = json!({ "environment": found, "remains": archive, "cleans": cleans });
         readable(&mut value);
         out.line(&if out.json { value.to_string() } else { pretty(&value) });
         return Ok(folded.verdict());
@@ -65,7 +68,7 @@ fn tables(out: &mut Out, state: &State, all: bool) -> Result<(), Problem> {
         let over = count(over as u64, "tombstone", "tombstones");
         out.line(&format!("and {over} (--all shows them)"));
     }
-    let rows = state.remains().map(|r| {
+    let rows = state.archives().map(|r| {
         let rescue = r.rescue.as_ref().map_or("-", |r| &r.reference);
         let size = r.size.map_or_else(|| "-".to_owned(), |s| bytes(s.allocated));
         let trash = r.trash.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
@@ -300,7 +303,7 @@ fn describe(
     let target = state.effect(&effect.id).map(|e| e.target);
     let (owed, fault) = match &target {
         Some(Target::Environment(_, e, _)) => (e.owed.as_ref().map(retries), e.fault.as_ref()),
-        Some(Target::Remains(_, r)) => (r.owed.as_ref().map(retries), r.fault.as_ref()),
+        Some(Target::Archive(_, r)) => (r.owed.as_ref().map(retries), r.fault.as_ref()),
         Some(Target::Output(_, o)) => (o.owed.as_ref().map(retries), o.fault.as_ref()),
         Some(Target::Migration(_, m)) => (m.owed.as_ref().map(retries), m.fault.as_ref()),
         Some(Target::Host(..)) => (state.sweep().map(|s| retries(&s.owed)), None),

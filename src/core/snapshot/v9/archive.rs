@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::id::{EnvironmentId, Nonce, Seq, Time};
-use crate::model::archive::Remains as LiveRemains;
+use crate::model::archive::ArchivedIncarnation as LiveArchive;
 use crate::model::cleaned_output as live;
 use crate::model::step::{ArchiveStep, OutputStep};
 use crate::snapshot::frozen::{frozen_enums, frozen_structs};
@@ -12,11 +12,11 @@ use crate::snapshot::v9::environment::{Base, Plan, Worktree};
 use crate::snapshot::v9::step::Owed;
 
 frozen_enums! {
-    enum Standing of live::Standing { Taking, Kept, Returning }
+    enum OutputPhase of live::OutputPhase { Taking, Kept, Returning }
 }
 
 frozen_structs! {
-    pub(in crate::snapshot) struct Remains<'a> of LiveRemains {
+    pub(in crate::snapshot) struct ArchivedIncarnation<'a> of LiveArchive {
         id: Cow<'a, EnvironmentId>,
         incarnation: u32,
         plan: Plan<'a>,
@@ -46,7 +46,7 @@ frozen_structs! {
         at: Time,
         repository: Path<'a>,
         branch: Text<'a>,
-        standing: Standing,
+        phase: OutputPhase,
         now: bool,
         trash: Option<Path<'a>>,
         paths: Texts<'a>,

@@ -59,7 +59,7 @@ frozen_structs! {
         force: bool,
         options: TeardownOptions<'a>,
         of_failed: bool,
-        asker: u32,
+        requester: u32,
         unsaved: Texts<'a>,
         looked_at: Time,
         fingerprint: Text<'a>,

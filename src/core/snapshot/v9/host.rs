@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::event;
 use crate::id::{EnvironmentId, Seq, Time};
-use crate::model::lease::{Lease as LiveLease, Remembered as LiveRemembered};
+use crate::model::lease::{IdempotencyRecord as LiveIdempotencyRecord, Lease as LiveLease};
 use crate::model::live_set::Live as LiveLive;
 use crate::model::run::Run as LiveRun;
 use crate::model::step::HostStep;
@@ -19,7 +19,7 @@ frozen_structs! {
         until: Time,
         purpose: Text<'a>,
     }
-    pub(in crate::snapshot) struct Remembered<'a> of LiveRemembered {
+    pub(in crate::snapshot) struct IdempotencyRecord<'a> of LiveIdempotencyRecord {
         environment: Cow<'a, EnvironmentId>,
         verb: Text<'a>,
         seq: Seq,

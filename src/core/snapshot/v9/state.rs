@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use crate::id::{EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Time};
 use crate::snapshot::frozen::{Entries, frozen_structs};
-use crate::snapshot::v9::archive::{CleanedOutput, Remains};
+use crate::snapshot::v9::archive::{ArchivedIncarnation, CleanedOutput};
 use crate::snapshot::v9::environment::Environment;
-use crate::snapshot::v9::host::{Lease, Live, Remembered, Retention, Run, Sweep, SweepFinished};
+use crate::snapshot::v9::host::{
+    IdempotencyRecord, Lease, Live, Retention, Run, Sweep, SweepFinished,
+};
 use crate::snapshot::v9::migration::Migration;
 use crate::state::State as LiveState;
 
@@ -24,10 +26,10 @@ frozen_structs! {
         environments: Entries<'a, EnvironmentId, Environment<'a>>,
         leases: Entries<'a, LeaseId, Lease<'a>>,
         trust: Cow<'a, BTreeMap<HostPath, Vec<String>>>,
-        requests: Entries<'a, RequestId, Remembered<'a>>,
+        requests: Entries<'a, RequestId, IdempotencyRecord<'a>>,
         request_order: Cow<'a, BTreeMap<Seq, RequestId>>,
         retention: Retention,
-        remains: Entries<'a, EnvironmentId, Entries<'a, u32, Remains<'a>>>,
+        archives: Entries<'a, EnvironmentId, Entries<'a, u32, ArchivedIncarnation<'a>>>,
         outputs: Entries<'a, EnvironmentId, Entries<'a, Seq, CleanedOutput<'a>>>,
         sweep: Option<Sweep>,
         last_sweep: Option<(Time, SweepFinished<'a>)>,

@@ -56,7 +56,7 @@ impl Task<'_> {
         let layout = &self.world.layout;
         let explained: BTreeSet<PathBuf> = self
             .state
-            .remains()
+            .archives()
             .filter_map(|r| paths::from_host(r.trash.as_ref()?).parent().map(Path::to_owned))
             .collect();
         for folder in layout.trashes() {
@@ -101,10 +101,10 @@ impl Task<'_> {
     /// the last copy of some work.
     pub(super) fn copies(&self, found: &mut Vec<(Finding, SettleAction)>) {
         let layout = &self.world.layout;
-        let remains = self.state.remains().map(|r| names::folder(r.life()));
+        let archives = self.state.archives().map(|r| names::folder(r.life()));
         let live = self.state.environments().filter(|e| e.is_live());
         let explained: BTreeSet<String> =
-            live.map(|e| names::folder(e.life())).chain(remains).collect();
+            live.map(|e| names::folder(e.life())).chain(archives).collect();
         for (name, path) in entries(&layout.rescues()) {
             if explained.contains(&name) {
                 continue;
@@ -145,7 +145,7 @@ impl Task<'_> {
         let needed = |id: &str| {
             EnvironmentId::parse(id).ok().is_some_and(|id| {
                 self.state.environment(&id).is_some_and(Environment::is_live)
-                    || self.state.remains().any(|r| r.id == id)
+                    || self.state.archives().any(|r| r.id == id)
                     || self.state.outputs_of(&id).next().is_some()
             })
         };

@@ -30,7 +30,7 @@ impl Task<'_> {
         let mut finished = SweepFinished { found: found.len() as u64, ..SweepFinished::default() };
         // Many items at once, relative to what exists, suggest that the log
         // is wrong, not the world.
-        let known = self.state.environments().count() as u64 + self.state.remains().count() as u64;
+        let known = self.state.environments().count() as u64 + self.state.archives().count() as u64;
         let share = ours > SHARE_FREE && ours * 100 > known * SHARE_MAX;
         let held = apply && (ours > limit || share && limit == crate::core::policy::SWEEP_LIMIT);
         if held && ours > limit {

@@ -20,7 +20,7 @@ impl Task<'_> {
     /// Returns every repository that any record names.
     pub(super) fn repositories(&self) -> BTreeSet<PathBuf> {
         let live = self.state.environments().map(|e| &e.plan);
-        let plans = live.chain(self.state.remains().map(|r| &r.plan));
+        let plans = live.chain(self.state.archives().map(|r| &r.plan));
         plans.map(|plan| paths::from_host(&plan.repository.common_dir)).collect()
     }
 
@@ -30,8 +30,8 @@ impl Task<'_> {
             let Some(marker) = self.marker(&path) else { continue };
             let (env, over) = self.incarnation(&marker);
             let id = EnvironmentId::parse(&marker.environment).ok();
-            let remains = id.and_then(|id| self.state.remains_of(&id, marker.incarnation));
-            if remains.is_some_and(|r| r.owed.is_some() || r.restoring.is_some()) {
+            let archive = id.and_then(|id| self.state.archive_of(&id, marker.incarnation));
+            if archive.is_some_and(|r| r.owed.is_some() || r.restoring.is_some()) {
                 // A step of its archive is owed, or a restore is using it.
                 continue;
             }
@@ -57,7 +57,7 @@ impl Task<'_> {
                 found.push((finding("staging", &path, true, detail), settle));
                 continue;
             }
-            let restored = self.state.remains().any(|r| r.restoring.is_some());
+            let restored = self.state.archives().any(|r| r.restoring.is_some());
             if half && env.is_some() && over && !restored && is_old(&path) {
                 let detail = format!("incomplete, of {}", marker.environment);
                 let settle = SettleAction::Unlink(path.clone(), marker.environment.clone());
@@ -92,14 +92,14 @@ impl Task<'_> {
         !log.is_empty()
             && self.world.log_id.starts_with(log)
             && self.state.knows(&id, incarnation, nonce)
-            && self.state.remains_of(&id, incarnation).is_none()
+            && self.state.archive_of(&id, incarnation).is_none()
             && !self.state.environment(&id).is_some_and(busy)
     }
 
     /// Returns the put-away registrations that a restore may still need.
     fn kept_for_restores(&self) -> BTreeSet<PathBuf> {
-        let kept = self.state.remains().filter(|r| r.trash.is_some() || r.restoring.is_some());
-        let admin = |r: &crate::core::Remains| {
+        let kept = self.state.archives().filter(|r| r.trash.is_some() || r.restoring.is_some());
+        let admin = |r: &crate::core::ArchivedIncarnation| {
             let common = &r.plan.repository.common_dir;
             Admin::at(&self.world.log_id, common, r.life()).removed
         };
