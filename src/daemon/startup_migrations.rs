@@ -53,7 +53,11 @@ pub async fn bring_up(
         }
         if is_interrupted(&plan, recipes) || crate::migrate::recipe::is_old(&database, &*recipe)? {
             let id = standalone::new_id()?;
-            let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
+            let actor = Actor {
+                origin: crate::core::event::Origin::Daemon,
+                uid: 0,
+                pid: std::process::id(),
+            };
             let command = Command::Migrate { migration: id.clone(), plan: plan.clone(), actor };
             handle.submit(command).await?;
             let done = settled(handle, &id).await?;

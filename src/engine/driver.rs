@@ -180,7 +180,9 @@ impl Driver {
 fn is_retired(state: &State, subject: &Subject) -> bool {
     let Subject::Environment(id) = subject else { return false };
     let teardown = state.environment(id).and_then(|env| env.teardown.as_ref());
-    teardown.is_some_and(|teardown| teardown.options.reason == crate::core::model::live_set::REASON)
+    teardown.is_some_and(|teardown| {
+        teardown.options.reason == crate::core::event::TeardownReason::Reconcile
+    })
 }
 
 /// Maps steps that share a bound to one of them: hanging hooks of either kind must leave room.

@@ -11,7 +11,7 @@ use axum::extract::Extension;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::core::event::Actor;
+use crate::core::event::{Actor, Origin};
 use crate::core::{Code, Fault};
 use crate::http::auth::{token, with_token};
 use crate::http::unix_socket::{CONNECTIONS_MAX, serve_connection};
@@ -75,7 +75,7 @@ pub async fn open(
     })?;
     // A client that has the token could read this user's files, so it acts as this user.
     let uid = rustix::process::geteuid().as_raw();
-    let actor = Actor { door: "port".to_owned(), uid, pid: 0 };
+    let actor = Actor { origin: Origin::Port, uid, pid: 0 };
     let router = with_token(router.clone().layer(Extension(actor)), &token);
     tokio::spawn(serve(listener, router, stop));
     Ok(bound)

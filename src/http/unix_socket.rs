@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::core::event::Actor;
+use crate::core::event::{Actor, Origin};
 use crate::core::{Code, Fault};
 use crate::format::hex;
 use crate::http::problem::Refusal;
@@ -132,7 +132,7 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
             continue;
         };
         let pid = peer.pid().and_then(|p| u32::try_from(p).ok()).unwrap_or(0);
-        let actor = Actor { door: "api".to_owned(), uid: peer.uid(), pid };
+        let actor = Actor { origin: Origin::Api, uid: peer.uid(), pid };
         let router = router.clone().layer(Extension(actor));
         let stop = stop.clone();
         tokio::spawn(async move {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::envelope::Envelope;
 use crate::error::Damage;
 use crate::payload::read;
-use groundskeeper_core::event::{self, Actor, Plan, TeardownOptions, Worktree};
+use groundskeeper_core::event::{self, Actor, Plan, TeardownOptions, TeardownReason, Worktree};
 use groundskeeper_core::policy::{BranchPolicy, CLEAN_RETENTION};
 use groundskeeper_core::{EnvironmentId, Event, Fault, HostPath, Nonce, RequestId};
 
@@ -267,7 +267,7 @@ impl From<DestroyRequestedV1> for Event {
         let DestroyRequestedV1 { environment, force, actor, request } = old;
         let options = TeardownOptions {
             branch: BranchPolicy::DeleteIfMerged,
-            reason: "request".to_owned(),
+            reason: TeardownReason::Request,
             ..TeardownOptions::default()
         };
         event::DestroyRequested { environment, force, actor, request, options }.into()

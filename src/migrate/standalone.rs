@@ -82,7 +82,11 @@ impl Standalone {
 /// The fault of a migration that failed; the database is then unchanged.
 pub fn migrate(runner: &MigrationRunner, plan: MigrationPlan) -> Result<Migration, Fault> {
     let (mut standalone, id) = (Standalone::default(), new_id()?);
-    let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
+    let actor = Actor {
+        origin: groundskeeper_core::event::Origin::Daemon,
+        uid: 0,
+        pid: std::process::id(),
+    };
     standalone.submit(Command::Migrate { migration: id.clone(), plan, actor })?;
     standalone.run(runner, &id)?;
     let migration = standalone.state.migration(&id).cloned().ok_or_else(|| {

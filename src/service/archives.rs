@@ -82,7 +82,7 @@ pub(crate) async fn empty_trash(
     let wanted = |r: &ArchivedIncarnation| only.as_ref().is_none_or(|id| *id == r.id);
     if let Some(seconds) = wait {
         // An entry whose unlink failed is retried later. Waiting for it could take the whole limit.
-        let going = |r: &ArchivedIncarnation| wanted(r) && !r.purge.is_empty() && r.fault.is_none();
+        let going = |r: &ArchivedIncarnation| wanted(r) && r.purge.is_some() && r.fault.is_none();
         let leaving =
             |o: &CleanedOutput| only.as_ref().is_none_or(|id| *id == o.id) && o.is_being_purged();
         let gone = |s: &crate::core::State| !s.archives().any(going) && !s.outputs().any(leaving);

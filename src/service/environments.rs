@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
+use crate::core::event::{Actor, Origin, Plan, Repository, TeardownOptions, TeardownReason};
 use crate::core::policy::BranchPolicy;
 use crate::core::{
     Code, Command, Environment, EnvironmentId, Fault, Phase, Provision, RequestId, destroyed,
@@ -13,7 +13,7 @@ use crate::service::app::{App, discover, wait_until};
 use crate::service::blocking::blocking;
 use crate::service::outcome::Outcome;
 use crate::service::relocation;
-use crate::service::requests::{BY_SESSION, environment_id, invalid};
+use crate::service::requests::{environment_id, invalid};
 use crate::service::types::environment::{EnvironmentView, NewEnvironment, SummaryView};
 use crate::service::types::removal::{RemoveQuery, RemovedView};
 use crate::world::fs::paths;
@@ -81,7 +81,7 @@ pub(crate) async fn provision(
         None => relocation::random_id()?,
     };
     let plan = plan(app, &environment, &wanted).await?;
-    if actor.door == BY_SESSION {
+    if actor.origin == Origin::Session {
         for_servers(app, &plan.repository).await?;
     }
     relocation::update_other_paths(app, &plan.repository.common_dir).await?;
@@ -172,11 +172,11 @@ pub(crate) async fn remove(
     request: Option<RequestId>,
     query: RemoveQuery,
 ) -> Result<Outcome<RemovedView>, Fault> {
-    let by_server = actor.door == BY_SESSION;
+    let by_server = actor.origin == Origin::Session;
     let reason = match (query.retire, by_server) {
-        (true, _) => crate::core::model::live_set::REASON,
-        (false, true) => crate::core::model::live_set::REASON_SERVER,
-        (false, false) => "request",
+        (true, _) => TeardownReason::Reconcile,
+        (false, true) => TeardownReason::Server,
+        (false, false) => TeardownReason::Request,
     };
     let options = teardown_options(&app.config, &query, reason)?;
     relocation::update_path_of(app, &id).await?;
@@ -219,7 +219,7 @@ pub(crate) async fn remove(
 pub(crate) fn teardown_options(
     config: &Config,
     query: &RemoveQuery,
-    reason: &str,
+    reason: TeardownReason,
 ) -> Result<TeardownOptions, Fault> {
     let branch = match &query.branch {
         None => config.branch_policy,
@@ -235,7 +235,7 @@ pub(crate) fn teardown_options(
         grace_ms: config.grace_milliseconds,
         end_bystanders: query.end_bystanders,
         no_rescue: query.no_rescue && query.force,
-        reason: reason.to_owned(),
+        reason,
     })
 }
 

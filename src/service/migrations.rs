@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::core::event::{Actor, MigrationPlan};
+use crate::core::event::{Actor, MigrationPlan, Origin};
 use crate::core::{Code, Command, Fault, Migration, MigrationId};
 use crate::migrate::recipes::Recipes;
 use crate::migrate::request::{MigrationRequest, is_interrupted};
 use crate::migrate::standalone;
 use crate::service::app::{App, wait_until};
 use crate::service::blocking::blocking;
-use crate::service::requests::{BY_SESSION, invalid};
+use crate::service::requests::invalid;
 use crate::service::types::migration::{MigrationView, NewMigration};
 use crate::world::fs::paths;
 
@@ -25,7 +25,7 @@ pub(crate) async fn create(
     new: NewMigration,
     wait: Option<u64>,
 ) -> Result<MigrationView, Fault> {
-    if actor.door == BY_SESSION {
+    if actor.origin == Origin::Session {
         let hint = "run `groundskeeper migrate` on the host itself";
         let message = "a control server may not migrate databases";
         return Err(Fault::new(Code::PermissionDenied, message, hint));

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::core::event::{Actor, LiveSetTaken};
-use crate::core::model::live_set::{LiveSet, REASON, Report};
+use crate::core::event::{Actor, LiveSetTaken, TeardownReason};
+use crate::core::model::live_set::{LiveSet, Report};
 use crate::core::{Command, Environment, Fault, Seq};
 use crate::engine::Receipt;
 use crate::service::app::{App, now};
@@ -41,7 +41,8 @@ pub(crate) async fn apply_live_set(
     for env in &lived_in {
         record_ended_processes(app, env).await?;
     }
-    let options = teardown_options(&app.config, &RemoveQuery::default(), REASON)?;
+    let options =
+        teardown_options(&app.config, &RemoveQuery::default(), TeardownReason::Reconcile)?;
     let before = app.handle.view(|state| state.reconcile(now(), &set));
     let command = Command::Reconcile { set: set.clone(), options, actor };
     let receipt = app.handle.submit(command).await?;
@@ -64,7 +65,8 @@ fn decided(app: &App, set: &LiveSet, before: Report, receipt: Receipt) -> Report
 /// # Errors
 /// If no set with this epoch is on hold.
 pub(crate) async fn confirm(app: &App, epoch: u64, actor: Actor) -> Result<ReconciledView, Fault> {
-    let options = teardown_options(&app.config, &RemoveQuery::default(), REASON)?;
+    let options =
+        teardown_options(&app.config, &RemoveQuery::default(), TeardownReason::Reconcile)?;
     app.handle.submit(Command::ConfirmLiveSet { epoch, options, actor }).await?;
     let taken = app.handle.view(|state| state.live().taken.clone());
     Ok(ReconciledView::of(epoch, taken.map(report).unwrap_or_default()))

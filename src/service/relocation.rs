@@ -151,12 +151,12 @@ pub(crate) async fn branch_for(
     let app = Arc::clone(app);
     blocking(move || {
         let plan = &archive.plan;
-        let name = Some(&archive.on_branch).filter(|name| !name.is_empty());
-        let name = name.unwrap_or(&plan.branch).clone();
+        let name = archive.on_branch.as_ref().unwrap_or(&plan.branch).clone();
+        let head = archive.head.as_deref().unwrap_or_default();
         let others = std::iter::once(next).chain(next + 1..next + 100);
         let others = others.map(|n| format!("{name}-restored-{n}"));
         for name in std::iter::once(name.clone()).chain(others) {
-            if let Some(is_there) = app.world.is_free(plan, &name, &archive.head) {
+            if let Some(is_there) = app.world.is_free(plan, &name, head) {
                 return Ok((Some(name), is_there));
             }
         }

@@ -1,10 +1,6 @@
-//! What every request carries: ids, and the channel that it came through. It checks their form and
-//! never whether they exist.
+//! The ids that requests carry. It checks their form and never whether they exist.
 
 use crate::core::{Code, EnvironmentId, Fault, LeaseId};
-
-/// Origin of commands that a control server sends, as records name it in an actor.
-pub(crate) const BY_SESSION: &str = "session";
 
 /// Returns the fault for an invalid request; `what` says what is wrong with it.
 #[must_use]

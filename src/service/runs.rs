@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::core::event::{Actor, ProcessStarted};
-use crate::core::model::run::Run;
+use crate::core::model::run::{Run, RunEnd};
 use crate::core::{Code, Command, EnvironmentId, Fault, LeaseId, RequestId};
 use crate::service::app::App;
 use crate::service::contents::live_environment;
@@ -148,7 +148,7 @@ async fn run_on_thread(app: &Arc<App>, wanted: RunCommand) -> Result<RunView, Fa
 
 /// Returns the result of an earlier request with this key; a transient fault while it still runs.
 fn earlier_result(app: &App, request: &RequestId) -> Result<RunView, Fault> {
-    if let Some(Run { ended: Some((code, why)), .. }) =
+    if let Some(Run { ended: Some(RunEnd { code, why }), .. }) =
         app.handle.view(|state| state.run(request).cloned())
     {
         return Ok(RunView::earlier_result(request, code, &why));

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::core::event::Actor;
+use crate::core::event::{Actor, Origin};
 use crate::core::{Code, EnvironmentId, Fault, LeaseId, RequestId};
 use crate::http::body;
 use crate::http::problem::{invalid, unknown_path};
 use crate::service::outcome::Outcome;
-use crate::service::requests::{BY_SESSION, environment_id, lease_id};
+use crate::service::requests::{environment_id, lease_id};
 use crate::service::types::removal::RemoveQuery;
 use crate::service::{App, archives, environments, leases, runs, status};
 use crate::session::answers::{Reply, refusal, reply};
@@ -39,7 +39,7 @@ pub(super) enum Call {
 
 /// Returns the actor of everything that a control server asks for.
 pub(super) fn actor() -> Actor {
-    Actor { door: BY_SESSION.to_owned(), uid: rustix::process::geteuid().as_raw(), pid: 0 }
+    Actor { origin: Origin::Session, uid: rustix::process::geteuid().as_raw(), pid: 0 }
 }
 
 impl Call {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::common::Actor;
+use crate::event::names::PurgeReason;
 use crate::event::teardown::Rescue;
 use crate::fault::Fault;
 use crate::id::{EnvironmentId, Time};
@@ -60,9 +61,8 @@ pub struct PurgeDecided {
     pub environment: EnvironmentId,
     /// The ended incarnation.
     pub incarnation: u32,
-    /// Why: `age`, `bytes`, `count`, `disk` (it is nearly full), `request`, or `lose`: the request
-    /// names the entry and accepts that it holds the last copy of its content.
-    pub reason: String,
+    /// Why.
+    pub reason: PurgeReason,
     /// The requester; none when the daemon decided it.
     pub actor: Option<Actor>,
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::archive::Size;
 use crate::event::common::Actor;
+use crate::event::names::PurgeReason;
 use crate::fault::Fault;
 use crate::id::{EnvironmentId, HostPath, Seq, Time};
 
@@ -79,8 +80,8 @@ pub struct CleanPurgeDecided {
     pub environment: EnvironmentId,
     /// The record that requested that clean.
     pub clean: Seq,
-    /// Why: `age`, `bytes`, `count`, `disk` (it is nearly full) or `request`.
-    pub reason: String,
+    /// Why.
+    pub reason: PurgeReason,
     /// The requester; none when the daemon decided it.
     pub actor: Option<Actor>,
 }

@@ -2,28 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::names::Origin;
 use crate::id::HostPath;
 
 /// The originator of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Actor {
-    /// Origin of the request: `api`, `session`, `daemon`.
-    pub door: String,
+    /// The channel of the request.
+    #[serde(rename = "door")]
+    pub origin: Origin,
     /// User id of the peer process.
     pub uid: u32,
     /// Process id of the peer; 0 when unknown.
     pub pid: u32,
 }
 
-/// Origin of what the daemon does by itself.
-pub const BY_DAEMON: &str = "daemon";
-
 impl Actor {
     /// Returns the actor for what the daemon does by itself.
     #[must_use]
     pub fn daemon() -> Self {
-        Self { door: BY_DAEMON.to_owned(), uid: 0, pid: 0 }
+        Self { origin: Origin::Daemon, uid: 0, pid: 0 }
     }
+}
+
+/// Returns a text that an event stores as empty where there is none.
+pub(crate) fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// A git repository, as found when a request named it.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::common::Actor;
+use crate::event::names::TeardownReason;
 use crate::fault::Fault;
 use crate::id::{EnvironmentId, HostPath, RequestId, Time};
 use crate::policy::BranchPolicy;
@@ -37,8 +38,8 @@ pub struct TeardownOptions {
     pub end_bystanders: bool,
     /// Whether work is left to the trash alone, because a rescue is impossible (a full disk).
     pub no_rescue: bool,
-    /// Why: `request`, `gc`, `sweep`, `reconcile`, `server`.
-    pub reason: String,
+    /// Why.
+    pub reason: TeardownReason,
 }
 
 /// Kind 31: the destroy was refused for what was found; the environment is served as before.

@@ -5,12 +5,12 @@ use crate::event::{
     Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CleanRequested, DaemonStarted,
     DestroyRequested, DirectoryTrashed, EnvironmentAdopted, EnvironmentReady, Event, Finding,
     FlipBegun, Flipped, LeaseGranted, LeaseReleased, LiveSetTaken, MigrationFailed,
-    MigrationFinished, MigrationPlan, MigrationRequested, Plan, ProvisionRequested, PurgeDecided,
-    Record, RegistrationRemoved, Rescue, RestoreFrom, RestoreRequested, Retention,
+    MigrationFinished, MigrationPlan, MigrationRequested, Origin, Plan, ProvisionRequested,
+    PurgeDecided, Record, RegistrationRemoved, Rescue, RestoreFrom, RestoreRequested, Retention,
     RetentionChanged, SecretsWritten, Size, SourceCopied, SourceCopy, SourceInspected,
     SourceNormalised, SourceState, Staging, StagingBuilt, StagingVerified, SweepFinished,
-    SweepRequested, TeardownInspected, TeardownOptions, Tombstoned, TrashMeasured, WorkRescued,
-    Worktree, WorktreeAdded,
+    SweepRequested, TeardownInspected, TeardownOptions, TeardownReason, Tombstoned, TrashMeasured,
+    WorkRescued, Worktree, WorktreeAdded,
 };
 use crate::invariants::{Audit, INVARIANTS, invariant};
 use crate::policy::BranchPolicy;
@@ -27,7 +27,7 @@ fn demo() -> EnvironmentId {
 }
 
 fn who() -> Actor {
-    Actor { door: "api".into(), uid: 1, pid: 2 }
+    Actor { origin: Origin::Api, uid: 1, pid: 2 }
 }
 
 fn fault() -> Fault {
@@ -229,10 +229,8 @@ fn work_and_migrations() -> Vec<(&'static str, Vec<Record>)> {
     let trashed: Event =
         DirectoryTrashed { environment: demo(), trash: Some("/t/demo.1".into()) }.into();
     let keep = TeardownOptions { branch: BranchPolicy::Keep, ..TeardownOptions::default() };
-    let by_server = TeardownOptions {
-        reason: crate::model::live_set::REASON.into(),
-        ..TeardownOptions::default()
-    };
+    let by_server =
+        TeardownOptions { reason: TeardownReason::Reconcile, ..TeardownOptions::default() };
     let purge =
         PurgeDecided { environment: demo(), incarnation: 1, reason: "age".into(), actor: None };
     let adopted = EnvironmentAdopted {

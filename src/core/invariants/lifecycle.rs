@@ -1,6 +1,6 @@
 //! Incarnations: how one begins, that an ended one stays ended, that only one in service is used.
 
-use crate::event::{Actor, BY_DAEMON, Event, Plan, Record};
+use crate::event::{Actor, Event, Origin, Plan, Record};
 use crate::id::EnvironmentId;
 use crate::invariants::checker::Audit;
 use crate::invariants::list::{
@@ -125,7 +125,7 @@ fn begins(state: &State, life: (&EnvironmentId, u32), actor: &Actor, found: &mut
         let (life, phase) = (env.incarnation, env.phase.as_str());
         found.push((FOLLOWS, format!("incarnation {life} is {phase} and has not ended")));
     }
-    if before.is_some() && actor.door == BY_DAEMON {
+    if before.is_some() && actor.origin == Origin::Daemon {
         found.push((ASKED, format!("incarnation {incarnation} of {id} was begun by the daemon")));
     }
 }

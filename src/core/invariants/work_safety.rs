@@ -1,12 +1,12 @@
 //! The user's work: inspected, agreed to, rescued, moved, kept; in this order and no other.
 
 use crate::event::{
-    BranchSettled, CleanPurgeDecided, DestroyRequested, Event, PurgeDecided, Record, SweepFinished,
+    BranchSettled, CleanPurgeDecided, DestroyRequested, Event, PurgeDecided, PurgeReason, Record,
+    SweepFinished, TeardownReason,
 };
 use crate::id::{EnvironmentId, Time};
 use crate::invariants::checker::Audit;
 use crate::invariants::list::{BRANCH, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED, Violations};
-use crate::model::archive::LOSE;
 use crate::model::cleaned_output::OutputPhase;
 use crate::model::environment::{Environment, Phase};
 use crate::model::step::EnvironmentStep as Step;
@@ -14,7 +14,14 @@ use crate::policy::BranchPolicy;
 use crate::state::State;
 
 /// Reasons for which the content of the trash may be unlinked.
-const REASONS: [&str; 6] = ["age", "bytes", "count", "disk", "request", LOSE];
+const REASONS: [PurgeReason; 6] = [
+    PurgeReason::Age,
+    PurgeReason::Bytes,
+    PurgeReason::Count,
+    PurgeReason::Disk,
+    PurgeReason::Request,
+    PurgeReason::Lose,
+];
 
 impl Audit {
     pub(super) fn check_work(&self, state: &State, record: &Record, found: &mut Violations) {
@@ -85,26 +92,27 @@ fn branch(state: &State, e: &BranchSettled, found: &mut Violations) {
 fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Violations) {
     let Some(archive) = state.archive_of(&e.environment, e.incarnation) else { return };
     let who = || format!("incarnation {} of {}", e.incarnation, e.environment);
-    if !REASONS.contains(&e.reason.as_str()) {
+    if !REASONS.contains(&e.reason) {
         found.push((
             KEPT,
-            format!("{} is purged for {:?}, which is not a known reason", who(), e.reason),
+            format!("{} is purged for {:?}, which is not a known reason", who(), e.reason.as_str()),
         ));
     }
     let last = archive.is_last_copy_of();
     // A request may only start another inspection; a last copy that it finds is kept.
-    if e.reason != LOSE && e.reason != "request" && !last.is_empty() {
+    let is_requested = matches!(e.reason, PurgeReason::Request | PurgeReason::Lose);
+    if !is_requested && !last.is_empty() {
         let last = last.join(", ");
         found.push((
             KEPT,
             format!("{} is purged for its {}, but it is the last copy: {last}", who(), e.reason),
         ));
     }
-    if ["request", LOSE].contains(&e.reason.as_str()) && e.actor.is_none() {
+    if is_requested && e.actor.is_none() {
         found.push((KEPT, format!("{} is purged by a request without an actor", who())));
     }
     let expires = archive.expires(state.retention().trash_seconds);
-    if e.reason == "age" && at < expires {
+    if e.reason == PurgeReason::Age && at < expires {
         let early = expires.since(at).as_secs();
         found.push((KEPT, format!("{} is purged {early} s before its time", who())));
     }
@@ -116,16 +124,16 @@ fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Violations) {
 fn purge_of_clean(state: &State, at: Time, e: &CleanPurgeDecided, found: &mut Violations) {
     let Some(output) = state.output(&e.environment, e.clean) else { return };
     let who = || format!("the output of clean {} of {}", e.clean, e.environment);
-    if !REASONS.contains(&e.reason.as_str()) {
+    if !REASONS.contains(&e.reason) {
         found.push((
             KEPT,
-            format!("{} is purged for {:?}, which is not a known reason", who(), e.reason),
+            format!("{} is purged for {:?}, which is not a known reason", who(), e.reason.as_str()),
         ));
     }
-    if e.reason == "request" && e.actor.is_none() {
+    if e.reason == PurgeReason::Request && e.actor.is_none() {
         found.push((KEPT, format!("{} is purged by a request without an actor", who())));
     }
-    if e.reason == "age" && at < output.expires(state.retention().clean_seconds) {
+    if e.reason == PurgeReason::Age && at < output.expires(state.retention().clean_seconds) {
         found.push((KEPT, format!("{} is purged before its time", who())));
     }
     if output.phase != OutputPhase::Kept {
@@ -134,7 +142,7 @@ fn purge_of_clean(state: &State, at: Time, e: &CleanPurgeDecided, found: &mut Vi
 }
 
 fn leased(state: &State, at: Time, e: &DestroyRequested, found: &mut Violations) {
-    if e.options.reason != crate::model::live_set::REASON {
+    if e.options.reason != TeardownReason::Reconcile {
         return;
     }
     if let Some((lease, _)) = state.leases_of(&e.environment, at).next() {

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use crate::event::{Base, Plan, ProcessSeen, Rescue, Size, Worktree};
+use crate::event::{Base, Plan, ProcessSeen, PurgeReason, Rescue, Size, Worktree};
 use crate::fault::Fault;
 use crate::id::{EnvironmentId, HostPath, Nonce, Time};
 use crate::model::step::{ArchiveStep, Owed};
+use crate::model::text::or_empty;
 
 /// The archive of one ended incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,8 +23,9 @@ pub struct ArchivedIncarnation {
     pub trash: Option<HostPath>,
     /// Size of that directory; none until it was measured in the trash.
     pub size: Option<Size>,
-    /// The commit at HEAD; empty when there was none.
-    pub head: String,
+    /// The commit at HEAD, if there was one.
+    #[serde(serialize_with = "or_empty")]
+    pub head: Option<String>,
     /// The base it started from.
     pub base: Option<Base>,
     /// Facts about its worktree, which a restore needs.
@@ -41,8 +43,9 @@ pub struct ArchivedIncarnation {
     pub restoring: Option<u32>,
     /// The step that is owed to it.
     pub owed: Option<Owed<ArchiveStep>>,
-    /// Reason of the decided unlink; empty while it is kept.
-    pub purge: String,
+    /// Reason of the decided unlink; none while it is kept.
+    #[serde(serialize_with = "or_empty")]
+    pub purge: Option<PurgeReason>,
     /// Why the last attempt at the owed step failed.
     pub fault: Option<Fault>,
     /// Nonce of the ended incarnation; none where an earlier version began it.
@@ -51,9 +54,7 @@ pub struct ArchivedIncarnation {
     pub lineage: Vec<Nonce>,
     /// Whether its repository could not be read, so that it is unknown which content is saved.
     pub unseen: bool,
-    /// The branch that was checked out at the end; empty when unknown.
-    pub on_branch: String,
+    /// The branch that was checked out at the end, if it is known.
+    #[serde(serialize_with = "or_empty")]
+    pub on_branch: Option<String>,
 }
-
-/// Purge reason of a request that names the entry and accepts the loss of its last copy.
-pub const LOSE: &str = "lose";

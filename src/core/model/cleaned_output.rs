@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use crate::event::Size;
+use crate::event::{PurgeReason, Size};
 use crate::fault::Fault;
 use crate::id::{EnvironmentId, HostPath, Seq, Time};
 use crate::model::step::{OutputStep, Owed};
+use crate::model::text::or_empty;
 
 /// Position of the output of one clean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -44,8 +45,9 @@ pub struct CleanedOutput {
     pub paths: Vec<String>,
     /// Its size, as the clean reported it.
     pub size: Option<Size>,
-    /// Reason of the decided unlink; empty while it is kept.
-    pub purge: String,
+    /// Reason of the decided unlink; none while it is kept.
+    #[serde(serialize_with = "or_empty")]
+    pub purge: Option<PurgeReason>,
     /// The step that is owed to it; only an unlink.
     pub owed: Option<Owed<OutputStep>>,
     /// Why the last attempt at that step failed.

@@ -11,7 +11,9 @@ use crate::event::{
 };
 use crate::fault::Fault;
 use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Seq, Subject, Time};
+use crate::model::process::ProcessId;
 use crate::model::step::{EnvironmentStep as Step, Owed};
+use crate::model::text::or_empty;
 
 /// Phase of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -70,8 +72,8 @@ pub struct Environment {
     pub worktree: Option<Worktree>,
     /// Result of the include copy.
     pub included: Option<Included>,
-    /// A setup or teardown hook that may still run: pid and start time.
-    pub hook: Option<(u32, u64)>,
+    /// A setup or teardown hook that may still run.
+    pub hook: Option<ProcessId>,
     /// How the setup hook ended; none unless it succeeded.
     pub setup: Option<SetupReport>,
     /// The step that is owed to it.
@@ -137,10 +139,12 @@ pub struct Teardown {
     pub unsaved: Vec<String>,
     /// When the last inspection became owed; it may miss anything written since.
     pub looked_at: Time,
-    /// Hash of the tree that the consent covers; empty before the first inspection.
-    pub fingerprint: String,
-    /// The commit at HEAD; empty when there is none.
-    pub head: String,
+    /// Hash of the tree that the consent covers; none before the first inspection.
+    #[serde(serialize_with = "or_empty")]
+    pub fingerprint: Option<String>,
+    /// The commit at HEAD, if there is one.
+    #[serde(serialize_with = "or_empty")]
+    pub head: Option<String>,
     /// Whether there is work for a rescue to save.
     pub rescue_wanted: bool,
     /// Whether there is a teardown hook to run.
@@ -174,8 +178,9 @@ pub struct Teardown {
     pub noted: Vec<String>,
     /// Whether its repository could not be read.
     pub unseen: bool,
-    /// The branch that was checked out; empty when there was none.
-    pub on_branch: String,
+    /// The branch that was checked out, if there was one.
+    #[serde(serialize_with = "or_empty")]
+    pub on_branch: Option<String>,
 }
 
 impl Teardown {
@@ -183,7 +188,7 @@ impl Teardown {
     /// wanted. Where the repository was missing, all of it went to the trash unseen, by consent.
     #[must_use]
     pub fn may_lack_work(&self) -> bool {
-        let was_seen = !self.head.is_empty() || self.rescue.is_some();
+        let was_seen = self.head.is_some() || self.rescue.is_some();
         self.unseen || was_seen && !self.options.no_rescue
     }
 }

@@ -7,13 +7,6 @@ use serde::Serialize;
 use crate::event::{Kept, LiveSetHeld, LiveSetTaken};
 use crate::id::{EnvironmentId, Seq};
 
-/// Reason of a teardown because a live set does not list the environment, in
-/// [`TeardownOptions::reason`](crate::event::TeardownOptions::reason).
-pub const REASON: &str = "reconcile";
-
-/// Reason of a teardown that the server requested by the environment's name.
-pub const REASON_SERVER: &str = "server";
-
 /// The environments that a control server expects on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LiveSet {

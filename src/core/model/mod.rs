@@ -6,6 +6,8 @@ pub mod environment;
 pub mod lease;
 pub mod live_set;
 pub mod migration;
+pub mod process;
 pub mod run;
 pub mod step;
 pub mod sweep;
+mod text;

@@ -1,6 +1,6 @@
 //! Commands that run at most once per request.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::id::{EnvironmentId, Seq};
 
@@ -11,6 +11,29 @@ pub struct Run {
     pub environment: EnvironmentId,
     /// The record that began it.
     pub seq: Seq,
-    /// Result, once it ended: its exit code, and the reason when there is none.
-    pub ended: Option<(Option<i32>, String)>,
+    /// Result, once it ended.
+    pub ended: Option<RunEnd>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEnd {
+    /// Its exit code; none when it did not exit by itself.
+    pub code: Option<i32>,
+    /// Why there is no exit code; empty when there is one.
+    pub why: String,
+}
+
+impl RunEnd {
+    /// Returns the end of a command whose environment was destroyed.
+    pub(crate) fn destroyed() -> Self {
+        Self { code: None, why: "destroyed".to_owned() }
+    }
+}
+
+// In JSON it is a pair, as it was before it had names.
+impl Serialize for RunEnd {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        (self.code, &self.why).serialize(s)
+    }
 }

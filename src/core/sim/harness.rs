@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::event::{
-    LeaseGranted, Plan, Retention, SweepRequested, TeardownOptions, WatcherGaveUp, Worktree,
+    LeaseGranted, Plan, PurgeReason, Retention, SweepRequested, TeardownOptions, WatcherGaveUp,
+    Worktree,
 };
 use crate::invariants::Audit;
-use crate::model::archive::LOSE;
 use crate::model::live_set::LiveSet;
 use crate::sim::actions::{Act, How, NAMES, destroy, name, request};
 use crate::sim::disk::{Traces, is_lacking, settlement, small_step};
@@ -321,8 +321,8 @@ impl Harness {
                 }
             }
             Subject::Archive(who, life) if steps > 0 => {
-                let purge = self.state.archive_of(who, *life).map(|r| r.purge.clone());
-                let named = purge.as_deref() == Some(LOSE);
+                let purge = self.state.archive_of(who, *life).and_then(|r| r.purge.clone());
+                let named = purge == Some(PurgeReason::Lose);
                 let traces = self.disk.entry(who.clone()).or_default();
                 let gone = match running.step {
                     Step::Measure => {
@@ -405,7 +405,7 @@ impl Harness {
         let moving = self.running.get(subject).is_some_and(|r| r.step == Step::MoveToTrash);
         let teardown = self.state.environment(who).and_then(|e| e.teardown.as_ref());
         let seen = self.disk.get(who).map(|t| format!("{:?}", t.work)).unwrap_or_default();
-        moving && teardown.is_some_and(|t| t.disturbed && t.fingerprint != seen)
+        moving && teardown.is_some_and(|t| t.disturbed && t.fingerprint.as_ref() != Some(&seen))
     }
 
     /// SIGKILL: running effects stop anywhere, memory is lost, the log is folded again.

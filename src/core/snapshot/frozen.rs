@@ -88,6 +88,34 @@ impl<'a, A: Frozen<'a>, B: Frozen<'a>> Frozen<'a> for (A, B) {
     }
 }
 
+/// A text that is empty for none.
+pub(super) struct OrEmpty<'a, T: Clone>(Option<Cow<'a, T>>);
+
+impl<'a, T: Clone + 'a> Frozen<'a> for OrEmpty<'a, T> {
+    type Live = Option<T>;
+
+    fn freeze(live: &'a Option<T>) -> Self {
+        Self(live.as_ref().map(Cow::Borrowed))
+    }
+
+    fn thaw(self) -> Option<T> {
+        self.0.map(Cow::into_owned)
+    }
+}
+
+impl<T: Clone + AsRef<str>> Serialize for OrEmpty<'_, T> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.0.as_deref().map_or("", AsRef::as_ref))
+    }
+}
+
+impl<'de, T: Clone + for<'t> From<&'t str>> Deserialize<'de> for OrEmpty<'_, T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        Ok(Self((!text.is_empty()).then(|| Cow::Owned(T::from(&text)))))
+    }
+}
+
 /// A map whose values are frozen while they are encoded, so that no second map is built.
 pub(super) enum Entries<'a, K, F: Frozen<'a>> {
     /// A map of the live state.

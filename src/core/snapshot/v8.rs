@@ -52,7 +52,7 @@ struct Environment<'a> {
     base: Option<parts::Base<'a>>,
     worktree: Option<parts::Worktree<'a>>,
     included: Option<parts::Included<'a>>,
-    hook: Option<(u32, u64)>,
+    hook: Option<parts::ProcessId>,
     setup: Option<parts::SetupReport<'a>>,
     owed: Option<parts::Owed<EnvironmentStep>>,
     fault: Option<parts::Fault<'a>>,

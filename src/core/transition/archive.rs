@@ -6,13 +6,13 @@
 use crate::decision::Decision;
 use crate::effect::ArchiveOutcome as Outcome;
 use crate::event::{
-    Actor, ArchiveEvent, Event, LateWorkRescued, PurgeDecided, RemainsAttemptFailed,
+    Actor, ArchiveEvent, Event, LateWorkRescued, PurgeDecided, PurgeReason, RemainsAttemptFailed,
     RescueDropRequested, RescueDropped, RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured,
-    TrashPurged,
+    TrashPurged, given,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Subject, Time};
-use crate::model::archive::{ArchivedIncarnation, LOSE};
+use crate::model::archive::ArchivedIncarnation;
 use crate::model::environment::Environment;
 use crate::model::step::{ArchiveStep as Step, At, Owed};
 use crate::policy;
@@ -31,8 +31,8 @@ impl ArchivedIncarnation {
     pub fn restore_from(&self) -> RestoreFrom {
         RestoreFrom {
             incarnation: self.incarnation,
-            trash: self.trash.clone().filter(|_| self.purge.is_empty()),
-            head: self.head.clone(),
+            trash: self.trash.clone().filter(|_| self.purge.is_none()),
+            head: self.head.clone().unwrap_or_default(),
             rescue: self.rescue.as_ref().map(|r| r.commit.clone()).unwrap_or_default(),
             nonce: self.nonce.clone(),
             saved: self.rescue.clone(),
@@ -74,7 +74,7 @@ impl ArchivedIncarnation {
 
     /// Returns whether it is to be purged although it is a last copy.
     fn is_to_be_lost(&self) -> bool {
-        self.purge == LOSE
+        self.purge == Some(PurgeReason::Lose)
     }
 
     /// Retries a failed inspection at once: what it lacked may be available now.
@@ -93,7 +93,7 @@ impl ArchivedIncarnation {
     /// Returns whether its directory is in the trash and no operation on it is in progress.
     pub(crate) fn is_kept(&self) -> bool {
         let dropping = self.owed.as_ref().is_some_and(|o| o.step == Step::DropRescue);
-        self.trash.is_some() && self.purge.is_empty() && self.restoring.is_none() && !dropping
+        self.trash.is_some() && self.purge.is_none() && self.restoring.is_none() && !dropping
     }
 
     /// Returns whether every attempt to inspect it there failed: only a request starts again.
@@ -108,7 +108,7 @@ impl ArchivedIncarnation {
 
     /// Returns whether its unlink was decided and was blocked; the obstacle may have gone since.
     pub(crate) fn is_postponed(&self) -> bool {
-        !self.purge.is_empty() && self.fault.is_some() && self.restoring.is_none()
+        self.purge.is_some() && self.fault.is_some() && self.restoring.is_none()
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -117,7 +117,7 @@ impl ArchivedIncarnation {
             None => true,
             // Also before an unlink: only the measurement finds work that was written late.
             Some(Step::Measure) => self.trash.is_some(),
-            Some(Step::Purge) => self.trash.is_some() && !self.purge.is_empty(),
+            Some(Step::Purge) => self.trash.is_some() && self.purge.is_some(),
             Some(Step::DropRescue) => self.rescue.is_some(),
         };
         if !fits {
@@ -132,7 +132,7 @@ impl ArchivedIncarnation {
         if trash.is_none() && teardown.rescue.is_none() {
             return None;
         }
-        let base = env.base.as_ref().map(|b| b.commit.clone()).unwrap_or_default();
+        let base = env.base.as_ref().map(|b| b.commit.clone()).filter(|commit| !commit.is_empty());
         Some(Self {
             id: env.id.clone(),
             incarnation: env.incarnation,
@@ -141,7 +141,7 @@ impl ArchivedIncarnation {
             owed: trash.is_some().then(|| Owed::new(Step::Measure, at)),
             trash,
             size: None,
-            head: if teardown.head.is_empty() { base } else { teardown.head },
+            head: teardown.head.or(base),
             base: env.base.clone(),
             worktree: env.worktree.clone(),
             rescue: teardown.rescue,
@@ -150,7 +150,7 @@ impl ArchivedIncarnation {
             branch_deleted: teardown.branch_deleted,
             survivors: teardown.survivors,
             restoring: None,
-            purge: String::new(),
+            purge: None,
             fault: None,
             nonce: env.nonce.clone(),
             lineage: env.lineage.clone(),
@@ -164,7 +164,7 @@ impl ArchivedIncarnation {
         let mut env = env.clone();
         let teardown = env.teardown.get_or_insert_default();
         teardown.rescue.clone_from(&e.rescue);
-        teardown.head.clone_from(&e.head);
+        teardown.head = given(&e.head);
         // Prevents another inspection, except the first one where the repository could not be read.
         teardown.options.no_rescue = true;
         Self::of(&env, at, e.trash.clone())
@@ -186,18 +186,18 @@ impl ArchivedIncarnation {
                 self.fault = None;
                 self.unseen = false;
                 self.stay_if_last_copy();
-                let purge = !self.purge.is_empty();
+                let purge = self.purge.is_some();
                 self.owed = purge.then(|| Owed::new(Step::Purge, at));
             }
             Is::TrashLookFailed(e) => {
                 self.fault = Some(e.fault.clone());
-                self.purge.clear();
+                self.purge = None;
                 self.owed = None;
             }
             Is::PurgeDecided(e) => self.purge_decided(at, e),
             Is::TrashPurged(_) => {
                 self.trash = None;
-                self.purge.clear();
+                self.purge = None;
                 self.owed = None;
                 self.fault = None;
             }
@@ -218,7 +218,7 @@ impl ArchivedIncarnation {
     }
 
     fn purge_decided(&mut self, at: At, e: &PurgeDecided) {
-        self.purge.clone_from(&e.reason);
+        self.purge = Some(e.reason.clone());
         self.fault = None;
         let look = self.is_unmeasured() && !self.is_to_be_lost();
         let step = if look { Step::Measure } else { Step::Purge };
@@ -237,7 +237,7 @@ impl ArchivedIncarnation {
     /// Cancels the purge if the directory turned out to be a last copy.
     fn stay_if_last_copy(&mut self) {
         if self.is_last_copy() && !self.is_to_be_lost() {
-            self.purge.clear();
+            self.purge = None;
             self.owed = None;
         }
     }
@@ -309,14 +309,9 @@ impl ArchivedIncarnation {
         }
     }
 
-    pub(crate) fn purge(&self, reason: &str, actor: Option<Actor>) -> Event {
-        PurgeDecided {
-            environment: self.id.clone(),
-            incarnation: self.incarnation,
-            reason: reason.to_owned(),
-            actor,
-        }
-        .into()
+    pub(crate) fn purge(&self, reason: PurgeReason, actor: Option<Actor>) -> Event {
+        PurgeDecided { environment: self.id.clone(), incarnation: self.incarnation, reason, actor }
+            .into()
     }
 }
 
@@ -400,7 +395,7 @@ impl State {
         };
         match archive.owed.as_ref().map(|o| o.step) {
             Some(Step::DropRescue) => return Ok(Vec::new()),
-            _ if archive.restoring.is_some() || !archive.purge.is_empty() => {
+            _ if archive.restoring.is_some() || archive.purge.is_some() => {
                 return Err(busy(archive));
             }
             _ => {}
@@ -442,10 +437,10 @@ impl ArchivedIncarnation {
 
 fn busy(archive: &ArchivedIncarnation) -> Fault {
     let (id, life) = (&archive.id, archive.incarnation);
-    let message = match (&archive.restoring, archive.purge.as_str()) {
+    let message = match (&archive.restoring, &archive.purge) {
         (Some(_), _) => format!("incarnation {life} of {id} is being restored"),
-        (None, "") => format!("another operation on incarnation {life} of {id} is in progress"),
-        (None, why) => {
+        (None, None) => format!("another operation on incarnation {life} of {id} is in progress"),
+        (None, Some(why)) => {
             format!("the trash entry of incarnation {life} of {id} is being unlinked ({why})")
         }
     };
@@ -481,7 +476,7 @@ mod tests {
             archive.check().expect("consistent");
         };
         for round in 0..2 {
-            let purge = archive.purge("request", None);
+            let purge = archive.purge(PurgeReason::Request, None);
             happens(&mut archive, &purge);
             let mut failed = 0;
             while let Some(owed) = &archive.owed {
@@ -504,7 +499,7 @@ mod tests {
         archive.size = Some(Size::default());
         for seq in 2..60 {
             let at = At { seq: Seq(seq), time: Time(seq) };
-            let purge = archive.purge("request", None);
+            let purge = archive.purge(PurgeReason::Request, None);
             folds(&mut archive, at, &purge);
             let fault = Fault::new(Code::GitMissing, "made up", "none");
             for event in archive.settle(at.time, Step::Purge, Err(fault)) {
@@ -519,7 +514,7 @@ mod tests {
     #[test]
     fn purge_request_during_restore_is_ignored() {
         let mut archive = in_the_trash();
-        let purge = archive.purge("request", None);
+        let purge = archive.purge(PurgeReason::Request, None);
         folds(&mut archive, At { seq: Seq(2), time: Time(2) }, &purge);
         archive.fault = Some(Fault::new(Code::Io, "made up", "none"));
         let asked = |archive: &ArchivedIncarnation| {
@@ -553,7 +548,7 @@ mod tests {
         }
         let before = archive.owed.clone().expect("another attempt");
         assert!(before.not_before > Time(6), "later");
-        let purge = archive.purge("request", None);
+        let purge = archive.purge(PurgeReason::Request, None);
         folds(&mut archive, At { seq: Seq(3), time: Time(6) }, &purge);
         let after = archive.owed.expect("the same attempt");
         assert_eq!((after.entered, after.not_before), (before.entered, Time(6)));

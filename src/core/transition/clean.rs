@@ -10,7 +10,7 @@ use crate::decision::{Decision, destroyed, not_ready};
 use crate::effect::OutputOutcome;
 use crate::event::{
     Actor, CleanAttemptFailed, CleanEvent, CleanPurgeDecided, CleanPurged, CleanRequested,
-    CleanUndoRequested, CleanUndone, Cleaned, Event, OutputEvent,
+    CleanUndoRequested, CleanUndone, Cleaned, Event, OutputEvent, PurgeReason,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EffectId, EnvironmentId, Seq, Subject, Time};
@@ -19,11 +19,6 @@ use crate::model::environment::{Environment, Phase};
 use crate::model::step::{At, EnvironmentStep as Step, OutputStep, Owed};
 use crate::policy;
 use crate::state::State;
-
-/// Purge reason of output whose clean was requested with `--now`.
-const AT_ONCE: &str = "now";
-/// Purge reason of output whose clean ended without a result, so that its paths are unknown.
-const INTERRUPTED: &str = "interrupted";
 
 impl CleanedOutput {
     fn begin(at: At, env: &Environment, now: bool) -> Self {
@@ -39,7 +34,7 @@ impl CleanedOutput {
             trash: None,
             paths: Vec::new(),
             size: None,
-            purge: String::new(),
+            purge: None,
             owed: None,
             fault: None,
         }
@@ -60,7 +55,7 @@ impl CleanedOutput {
     /// Returns whether its unlinking is in progress and nothing blocks it.
     #[must_use]
     pub fn is_being_purged(&self) -> bool {
-        !self.purge.is_empty() && self.fault.is_none()
+        self.purge.is_some() && self.fault.is_none()
     }
 
     fn is_taken(&self, now: bool) -> bool {
@@ -69,7 +64,7 @@ impl CleanedOutput {
 
     /// Returns whether it is in the trash and no operation on it is in progress.
     fn is_kept(&self) -> bool {
-        self.phase == OutputPhase::Kept && self.purge.is_empty()
+        self.phase == OutputPhase::Kept && self.purge.is_none()
     }
 
     /// Returns whether it may be purged by itself; once all attempts failed it waits for a request.
@@ -90,8 +85,8 @@ impl CleanedOutput {
     pub(crate) fn check(&self) -> Result<(), String> {
         let step = self.owed.as_ref().map(|o| o.step);
         let fits = match step {
-            None => self.purge.is_empty(),
-            Some(OutputStep::Purge) => !self.purge.is_empty() && self.phase == OutputPhase::Kept,
+            None => self.purge.is_none(),
+            Some(OutputStep::Purge) => self.purge.is_some() && self.phase == OutputPhase::Kept,
         };
         if !fits {
             let (purge, phase) = (&self.purge, self.phase);
@@ -101,8 +96,8 @@ impl CleanedOutput {
         Ok(())
     }
 
-    fn start_purge(&mut self, at: At, reason: &str) {
-        reason.clone_into(&mut self.purge);
+    fn start_purge(&mut self, at: At, reason: PurgeReason) {
+        self.purge = Some(reason);
         self.fault = None;
         self.phase = OutputPhase::Kept;
         match &mut self.owed {
@@ -114,14 +109,14 @@ impl CleanedOutput {
 
     fn taken(&mut self, at: At, e: &Cleaned) {
         if e.fault.is_some() {
-            return self.start_purge(at, INTERRUPTED);
+            return self.start_purge(at, PurgeReason::Interrupted);
         }
         self.phase = OutputPhase::Kept;
         self.trash.clone_from(&e.trash);
         self.paths.clone_from(&e.paths);
         self.size = Some(e.size);
         if self.now {
-            self.start_purge(at, AT_ONCE);
+            self.start_purge(at, PurgeReason::Now);
         }
     }
 
@@ -142,7 +137,9 @@ impl CleanedOutput {
     fn follow(&mut self, at: At, env: &Environment) {
         let owed = env.owed.as_ref().map(|o| o.step);
         match self.phase {
-            OutputPhase::Taking if owed != Some(Step::Clean) => self.start_purge(at, INTERRUPTED),
+            OutputPhase::Taking if owed != Some(Step::Clean) => {
+                self.start_purge(at, PurgeReason::Interrupted);
+            }
             OutputPhase::Returning if owed != Some(Step::UndoClean) => {
                 self.phase = OutputPhase::Kept;
             }
@@ -161,9 +158,9 @@ impl CleanedOutput {
 
     fn apply(&mut self, at: At, event: OutputEvent<'_>) {
         match event {
-            OutputEvent::CleanPurgeDecided(e) => self.start_purge(at, &e.reason),
+            OutputEvent::CleanPurgeDecided(e) => self.start_purge(at, e.reason.clone()),
             OutputEvent::CleanPurged(e) => {
-                self.purge.clear();
+                self.purge = None;
                 self.owed = None;
                 self.fault.clone_from(&e.fault);
                 if e.fault.is_none() {
@@ -208,8 +205,8 @@ impl CleanedOutput {
         vec![CleanPurged { environment, clean, entries: 0, fault: Some(fault) }.into()]
     }
 
-    fn purge(&self, reason: &str, actor: Option<Actor>) -> Event {
-        let (environment, clean, reason) = (self.id.clone(), self.clean, reason.to_owned());
+    fn purge(&self, reason: PurgeReason, actor: Option<Actor>) -> Event {
+        let (environment, clean) = (self.id.clone(), self.clean);
         CleanPurgeDecided { environment, clean, reason, actor }.into()
     }
 }
@@ -389,11 +386,11 @@ impl State {
         let too_many = kept.len().saturating_sub(policy::CLEANS_MAX);
         for (n, output) in kept.into_iter().enumerate() {
             let reason = if n < too_many {
-                "count"
+                PurgeReason::Count
             } else if output.expires(limits.clean_seconds) <= now {
-                "age"
+                PurgeReason::Age
             } else if bytes.saturating_add(others) > limits.trash_bytes && output.bytes() > 0 {
-                "bytes"
+                PurgeReason::Bytes
             } else {
                 continue;
             };
@@ -410,7 +407,7 @@ impl State {
             return Some(Vec::new());
         }
         let oldest = self.outputs().filter(|o| o.may_go()).min_by_key(|o| o.clean)?;
-        Some(vec![oldest.purge("disk", None)])
+        Some(vec![oldest.purge(PurgeReason::Disk, None)])
     }
 
     /// Returns whether unlinking output could free space.
@@ -425,9 +422,9 @@ impl State {
         actor: &Actor,
     ) -> Vec<Event> {
         let wanted = self.outputs().filter(|o| only.is_none_or(|id| *id == o.id));
-        let postponed = |o: &CleanedOutput| !o.purge.is_empty() && o.fault.is_some();
+        let postponed = |o: &CleanedOutput| o.purge.is_some() && o.fault.is_some();
         let wanted = wanted.filter(|o| o.is_kept() || postponed(o));
-        wanted.map(|o| o.purge("request", Some(actor.clone()))).collect()
+        wanted.map(|o| o.purge(PurgeReason::Request, Some(actor.clone()))).collect()
     }
 
     /// Checks for contradictions between outputs and environments.

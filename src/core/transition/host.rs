@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::command::Ground;
 use crate::event::{
-    BY_DAEMON, DaemonStarted, Event, HostEvent, Retention, RetentionChanged, SweepEvent,
+    DaemonStarted, Event, HostEvent, Origin, Retention, RetentionChanged, SweepEvent,
     SweepRequested,
 };
 use crate::fault::{Code, Fault};
@@ -109,7 +109,7 @@ impl State {
                 let owed = Owed::new(HostStep::Sweep, at);
                 self.retry_now(at);
                 // The daemon's own sweep is unattended: it settles only findings of the one before.
-                let seen_only = e.actor.door == BY_DAEMON;
+                let seen_only = e.actor.origin == Origin::Daemon;
                 self.sweep = Some(Sweep { owed, apply: e.apply, limit: e.limit, seen_only });
             }
             SweepEvent::SweepFinished(e) => {

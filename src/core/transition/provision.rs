@@ -14,6 +14,7 @@ use crate::fault::{Code, Fault};
 use crate::id::{EffectId, EnvironmentId, Subject};
 use crate::model::archive::ArchivedIncarnation;
 use crate::model::environment::{Environment, Phase};
+use crate::model::process::ProcessId;
 use crate::model::step::{At, EnvironmentStep as Step, Owed};
 use crate::policy;
 use crate::state::State;
@@ -160,7 +161,9 @@ impl State {
                 self.with(at, &e.environment, |env| env.files_included(at, &e.included));
             }
             Is::SetupStarted(e) => {
-                self.with(at, &e.environment, |env| env.hook = Some((e.pid, e.started)));
+                self.with(at, &e.environment, |env| {
+                    env.hook = Some(ProcessId { pid: e.pid, start_time: e.started });
+                });
             }
             Is::SetupFinished(e) => self.with(at, &e.environment, |env| {
                 env.hook = None;

@@ -9,12 +9,12 @@
 use crate::decision::Decision;
 use crate::event::{
     Actor, CancelRequested, DestroyRequested, Event, Kept, LiveSetEvent, LiveSetHeld, LiveSetTaken,
-    TeardownOptions,
+    TeardownOptions, TeardownReason,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, Seq, Time};
 use crate::model::environment::{Environment, Phase};
-use crate::model::live_set::{Live, LiveSet, REASON, REASON_SERVER, Report};
+use crate::model::live_set::{Live, LiveSet, Report};
 use crate::model::step::At;
 use crate::policy;
 use crate::state::State;
@@ -192,7 +192,7 @@ impl State {
         actor: &Actor,
     ) -> Vec<Event> {
         let Some(env) = self.environment(environment) else { return Vec::new() };
-        let options = TeardownOptions { reason: REASON.to_owned(), ..options.clone() };
+        let options = TeardownOptions { reason: TeardownReason::Reconcile, ..options.clone() };
         let (environment, actor) = (environment.clone(), actor.clone());
         // Force covers work at risk only: leases and processes still keep the environment.
         let wanted = DestroyRequested { environment, force: true, actor, request: None, options };
@@ -216,7 +216,7 @@ impl Environment {
     /// Returns whether only a failed teardown that the server requested keeps it from being ready.
     fn heals(&self) -> bool {
         let of_server = |t: &crate::model::environment::Teardown| {
-            t.options.reason == REASON || t.options.reason == REASON_SERVER
+            matches!(t.options.reason, TeardownReason::Reconcile | TeardownReason::Server)
         };
         self.phase == Phase::Retiring && self.teardown.as_ref().is_some_and(of_server)
     }
@@ -397,11 +397,14 @@ mod tests {
     /// A failed teardown that a user requested stays as it is.
     #[test]
     fn reconcile_revives_server_requested_teardown_only() {
-        for (reason, heals) in [(REASON, true), (REASON_SERVER, true), ("request", false)] {
+        for (reason, heals) in [
+            (TeardownReason::Reconcile, true),
+            (TeardownReason::Server, true),
+            (TeardownReason::Request, false),
+        ] {
             let mut state = State::default();
             ready(&mut state, "demo");
-            let options =
-                TeardownOptions { reason: reason.to_owned(), ..TeardownOptions::default() };
+            let options = TeardownOptions { reason: reason.clone(), ..TeardownOptions::default() };
             let (environment, actor) = (id("demo"), Actor::default());
             let wanted =
                 DestroyRequested { environment, force: true, actor, request: None, options };

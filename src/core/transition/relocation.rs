@@ -12,6 +12,7 @@ use crate::id::{EnvironmentId, HostPath, Seq};
 use crate::model::archive::ArchivedIncarnation;
 use crate::model::cleaned_output::CleanedOutput;
 use crate::model::environment::{Environment, Phase};
+use crate::model::run::RunEnd;
 use crate::model::step::At;
 use crate::state::State;
 
@@ -161,7 +162,7 @@ impl State {
         self.leases.clear();
         self.sweep = None;
         for run in self.runs.values_mut().filter(|run| run.ended.is_none()) {
-            run.ended = Some((None, "destroyed".to_owned()));
+            run.ended = Some(RunEnd::destroyed());
         }
         for env in self.environments.values_mut().filter(|env| env.phase != Phase::Tombstoned) {
             env.teardown = None;

@@ -5,7 +5,7 @@ use crate::event::{Event, RunEvent, RunFinished, RunRequested};
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, LeaseId, RequestId, Seq, Time};
 use crate::model::lease::IdempotencyRecord;
-use crate::model::run::Run;
+use crate::model::run::{Run, RunEnd};
 use crate::model::step::At;
 use crate::policy;
 use crate::state::State;
@@ -108,7 +108,7 @@ impl State {
 
     fn run_finished(&mut self, e: &RunFinished) {
         if let Some(run) = self.runs.get_mut(&e.request) {
-            run.ended = Some((e.code, e.why.clone()));
+            run.ended = Some(RunEnd { code: e.code, why: e.why.clone() });
         }
     }
 }

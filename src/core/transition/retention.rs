@@ -4,10 +4,10 @@
 //! the loss. Nothing here unlinks: the core decides and `world` performs it.
 
 use crate::decision::Decision;
-use crate::event::{Actor, Event};
+use crate::event::{Actor, Event, PurgeReason};
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, Time};
-use crate::model::archive::{ArchivedIncarnation, LOSE};
+use crate::model::archive::ArchivedIncarnation;
 use crate::policy;
 use crate::state::State;
 
@@ -41,11 +41,11 @@ impl State {
         let too_many = kept.len().saturating_sub(policy::ARCHIVES_MAX);
         for (n, archive) in kept.into_iter().enumerate() {
             if n < too_many {
-                events.push(archive.purge("count", None));
+                events.push(archive.purge(PurgeReason::Count, None));
             } else if archive.expires(limits.trash_seconds) <= now {
-                events.push(archive.purge("age", None));
+                events.push(archive.purge(PurgeReason::Age, None));
             } else if total > limits.trash_bytes && archive.size.is_some() {
-                events.push(archive.purge("bytes", None));
+                events.push(archive.purge(PurgeReason::Bytes, None));
             } else {
                 continue;
             }
@@ -61,12 +61,12 @@ impl State {
             return first;
         }
         // One purge at a time; but one that is blocked frees no space, so it does not count.
-        if self.archives().any(|r| !r.purge.is_empty() && r.fault.is_none()) {
+        if self.archives().any(|r| r.purge.is_some() && r.fault.is_none()) {
             return Vec::new();
         }
         let may_go = |r: &&ArchivedIncarnation| r.is_kept() && !r.is_last_copy();
         let oldest = self.archives().filter(may_go).min_by_key(|r| r.at);
-        oldest.map(|r| r.purge("disk", None)).into_iter().collect()
+        oldest.map(|r| r.purge(PurgeReason::Disk, None)).into_iter().collect()
     }
 
     /// Purges the directories of one environment (all its incarnations), or of all environments.
@@ -88,11 +88,11 @@ impl State {
             // No attempt could inspect it; a request suggests that the obstacle is gone by now.
             let again = archive.is_given_up() && !archive.unseen;
             if lose {
-                events.push(archive.purge(LOSE, Some(actor.clone())));
+                events.push(archive.purge(PurgeReason::Lose, Some(actor.clone())));
             } else if archive.is_last_copy() && !again {
                 stays.push(archive);
             } else {
-                events.push(archive.purge("request", Some(actor.clone())));
+                events.push(archive.purge(PurgeReason::Request, Some(actor.clone())));
             }
         }
         events.extend(self.outputs_to_empty(only, actor));

@@ -2,7 +2,7 @@
 
 use crate::decision::{Decision, destroyed, limit, not_found, not_ready};
 use crate::event::{
-    BY_DAEMON, Event, ProcessEvent, ProcessExited, ProcessStarted, WatchEvent, WatcherGaveUp,
+    Event, Origin, ProcessEvent, ProcessExited, ProcessStarted, WatchEvent, WatcherGaveUp,
     WatcherResumed,
 };
 use crate::fault::Fault;
@@ -68,7 +68,7 @@ impl State {
     pub(crate) fn apply_process(&mut self, at: At, event: ProcessEvent<'_>) {
         match event {
             ProcessEvent::ProcessStarted(e) => self.with(at, &e.environment, |env| {
-                let of_daemon = e.actor.door == BY_DAEMON;
+                let of_daemon = e.actor.origin == Origin::Daemon;
                 let process = Process { started: e.started, name: e.name.clone(), of_daemon };
                 env.processes.insert(e.pid, process);
             }),

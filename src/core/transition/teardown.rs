@@ -11,12 +11,14 @@ use crate::effect::{BranchOutcome, Inspection};
 use crate::event::{
     BranchSettled, DestroyEvent, DestroyRefused, DestroyRequested, DirectoryTrashed, Event,
     ProcessesEnded, RegistrationRemoved, TeardownEvent, TeardownGaveUp, TeardownInspected,
-    TeardownPostponed, Tombstoned,
+    TeardownPostponed, TeardownReason, Tombstoned, given,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{HostPath, LeaseId, Time};
 use crate::model::archive::ArchivedIncarnation;
 use crate::model::environment::{Environment, Phase, Teardown};
+use crate::model::process::ProcessId;
+use crate::model::run::RunEnd;
 use crate::model::step::{At, EnvironmentStep as Step};
 use crate::policy;
 use crate::state::State;
@@ -108,7 +110,7 @@ impl State {
         match event {
             Is::TeardownHookStarted(e) => self.with(at, &e.environment, |env| {
                 if env.teardown.is_some() {
-                    env.hook = Some((e.pid, e.started));
+                    env.hook = Some(ProcessId { pid: e.pid, start_time: e.started });
                 }
             }),
             Is::TeardownHookFinished(e) => self.with(at, &e.environment, |env| {
@@ -153,7 +155,7 @@ impl State {
         }
         let runs = self.runs.values_mut().filter(|run| run.environment == e.environment);
         for run in runs.filter(|run| run.ended.is_none()) {
-            run.ended = Some((None, "destroyed".to_owned()));
+            run.ended = Some(RunEnd::destroyed());
         }
         // Taken before the tombstone clears the facts that a restore needs.
         let env = self.environments.get(&e.environment);
@@ -249,7 +251,7 @@ impl Environment {
         self.hook = None;
         self.teardown = Some(Teardown {
             // Consent to lose content that was never inspected is valid for that moment only.
-            force: old.force && !old.fingerprint.is_empty(),
+            force: old.force && old.fingerprint.is_some(),
             options: old.options,
             of_failed: old.of_failed,
             requester: old.requester,
@@ -276,7 +278,7 @@ impl Environment {
         let Some(teardown) = &self.teardown else { return Vec::new() };
         let refuse = |fault| vec![DestroyRefused { environment: self.id.clone(), fault }.into()];
         // Force broke the leases held at the request, not those granted since a postponement.
-        let spares = teardown.options.reason == crate::model::live_set::REASON;
+        let spares = teardown.options.reason == TeardownReason::Reconcile;
         if !leased.is_empty() && (!teardown.force || spares || self.phase == Phase::Retiring) {
             return refuse(in_use(self, leased));
         }
@@ -389,12 +391,12 @@ impl Environment {
 impl Teardown {
     fn seen(&mut self, e: &TeardownInspected) -> Step {
         self.unsaved.clone_from(&e.unsaved);
-        self.fingerprint.clone_from(&e.fingerprint);
-        self.head.clone_from(&e.head);
+        self.fingerprint = given(&e.fingerprint);
+        self.head = given(&e.head);
         self.rescue_wanted = e.rescue && !self.options.no_rescue && !e.unseen;
         self.noted.clone_from(&e.noted);
         self.unseen = e.unseen;
-        self.on_branch.clone_from(&e.branch);
+        self.on_branch = given(&e.branch);
         self.has_hook = e.has_hook;
         // The hook may yet start processes.
         self.quiet |= e.quiet && (!e.has_hook || self.hooked);
@@ -425,7 +427,7 @@ impl Teardown {
 
     /// Returns whether the consent covers a different tree than the one inspected now.
     fn consent_is_outdated(&self, seen: &Inspection) -> bool {
-        !self.fingerprint.is_empty() && self.fingerprint != seen.fingerprint
+        self.fingerprint.as_ref().is_some_and(|consented| *consented != seen.fingerprint)
     }
 }
 

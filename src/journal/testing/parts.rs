@@ -1,6 +1,6 @@
 //! Values that sample events are built from: ids, actor, fault, plan, worktree.
 
-use groundskeeper_core::event::{Actor, Plan, Repository, Worktree};
+use groundskeeper_core::event::{Actor, Origin, Plan, Repository, Worktree};
 use groundskeeper_core::{Code, EnvironmentId, Fault, HostPath, Nonce};
 
 pub(crate) fn env() -> EnvironmentId {
@@ -8,7 +8,7 @@ pub(crate) fn env() -> EnvironmentId {
 }
 
 pub(crate) fn actor() -> Actor {
-    Actor { door: "api".into(), uid: 1000, pid: 4242 }
+    Actor { origin: Origin::Api, uid: 1000, pid: 4242 }
 }
 
 pub(crate) fn fault() -> Fault {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::types::{EnvironmentView, RemovedView};
 use crate::core::event::{Actor, LeaseGranted, TeardownOptions};
+use crate::core::model::run::RunEnd;
 use crate::core::{
     Code, Command, Environment, EnvironmentId, Fault, LeaseId, Phase, Provision, RequestId,
     destroyed, not_found,
@@ -158,7 +159,7 @@ impl Host {
             return Ok(None);
         }
         match self.state().run(&request).and_then(|run| run.ended.clone()) {
-            Some((code, why)) => Ok(Some((200, json!({ "code": code, "why": why })))),
+            Some(RunEnd { code, why }) => Ok(Some((200, json!({ "code": code, "why": why })))),
             None => Err(Fault::new(Code::LimitReached, "it is being carried out", "ask again")),
         }
     }

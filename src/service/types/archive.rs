@@ -88,7 +88,7 @@ pub struct RestoreRequest {
 impl ArchivedIncarnationView {
     pub(crate) fn of(r: &ArchivedIncarnation, trash_seconds: u64) -> Self {
         let last = r.is_last_copy_of();
-        let kept = r.trash.is_some() && r.purge.is_empty() && last.is_empty();
+        let kept = r.trash.is_some() && r.purge.is_none() && last.is_empty();
         let raw = r.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());
         let nested = r.rescue.iter().flat_map(|rescue| &rescue.nested);
         let expires = r.at.after(std::time::Duration::from_secs(trash_seconds));
@@ -101,7 +101,7 @@ impl ArchivedIncarnationView {
             expires_at: kept.then(|| rfc3339(expires)),
             bytes: r.size.map(|s| s.allocated),
             entries: r.size.map(|s| s.entries),
-            purge: (!r.purge.is_empty()).then(|| r.purge.clone()),
+            purge: r.purge.as_ref().map(ToString::to_string),
             error: r.fault.as_ref().map(Problem::of),
             rescue: r.rescue.as_ref().map(|r| r.reference.clone()).filter(|r| !r.is_empty()),
             commit: r.rescue.as_ref().map(|r| r.commit.clone()).filter(|c| !c.is_empty()),
@@ -118,7 +118,7 @@ impl ArchivedIncarnationView {
     }
 
     pub(crate) fn of_clean(o: &CleanedOutput, seconds: u64) -> Self {
-        let kept = o.purge.is_empty() && o.fault.is_none();
+        let kept = o.purge.is_none() && o.fault.is_none();
         Self {
             kind: "clean".to_owned(),
             id: o.id.to_string(),
@@ -128,7 +128,7 @@ impl ArchivedIncarnationView {
             expires_at: kept.then(|| rfc3339(o.expires(seconds))),
             bytes: o.size.map(|s| s.allocated),
             entries: o.size.map(|s| s.entries),
-            purge: (!o.purge.is_empty()).then(|| o.purge.clone()),
+            purge: o.purge.as_ref().map(ToString::to_string),
             error: o.fault.as_ref().map(Problem::of),
             rescue: None,
             commit: None,

@@ -7,8 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::core::event::{Rescue, Size};
-use crate::core::model::archive::LOSE;
+use crate::core::event::{PurgeReason, Rescue, Size};
 use crate::core::{ArchiveOutcome, ArchiveStep as Step, Code, Fault};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;
@@ -85,12 +84,10 @@ impl Task<'_> {
     fn hold_head(&self) -> Result<(), Fault> {
         let archive = self.archive;
         let common = paths::from_host(&archive.plan.repository.common_dir);
-        if archive.head.is_empty() || !common.exists() {
-            return Ok(());
-        }
+        let Some(head) = archive.head.as_ref().filter(|_| common.exists()) else { return Ok(()) };
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
         // A commit that was pruned already cannot be held; a retry would not help.
-        let _held = Change::of(&git, &common, &self.names().trash()).create(&archive.head)?;
+        let _held = Change::of(&git, &common, &self.names().trash()).create(head)?;
         point("branch.held");
         Ok(())
     }
@@ -106,7 +103,7 @@ impl Task<'_> {
             crate::world::fs::removal::no_mounts(&path)?;
             // Unlinking loses the last copy, so the rescue is proven whole first, unless
             // the user chose to lose it.
-            if self.archive.purge != LOSE
+            if self.archive.purge != Some(PurgeReason::Lose)
                 && guard::stands("purge")
                 && let Some(again) = self.saved_elsewhere(&path)?
             {
@@ -153,7 +150,7 @@ impl Task<'_> {
             }
         }
         if saved && self.rests_on_head(&git)? {
-            let name = format!("{}^{{tree}}", archive.head);
+            let name = format!("{}^{{tree}}", self.head());
             saved &= rescuer::commit_of(&git, &name)?.is_some();
         }
         if saved { Ok(None) } else { late_writes::rescue_again(self, trash) }
@@ -162,13 +159,13 @@ impl Task<'_> {
     /// Returns whether the saved work depends on the commit of HEAD. Where that commit is gone for
     /// good (the repository was replaced by another one), a rescue holds all files without it.
     fn rests_on_head(&self, git: &Git<'_>) -> Result<bool, Fault> {
-        let head = &self.archive.head;
-        let Some(rescue) = &self.archive.rescue else { return Ok(!head.is_empty()) };
+        let head = self.archive.head.as_deref();
+        let Some(rescue) = &self.archive.rescue else { return Ok(head.is_some()) };
         if rescue.commit.is_empty() {
             return Ok(false);
         }
         let first = rescuer::commit_of(git, &format!("{}^1", rescue.commit))?;
-        Ok(first.as_deref() == Some(head.as_str()))
+        Ok(head.is_some() && first.as_deref() == head)
     }
 
     /// Proves that the path is in the trash, by its real path, and is the
@@ -237,7 +234,7 @@ impl Task<'_> {
         // The rescue ref must exist before the ref that held HEAD is deleted.
         self.keep_commits(&common, &self.names().trash())?;
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
-        release_head(&git, &common, self.names(), &self.archive.head)
+        release_head(&git, &common, self.names(), self.head())
     }
 
     /// Commits that were reachable elsewhere when the branch was deleted may no longer be. A rescue
@@ -256,12 +253,17 @@ impl Task<'_> {
             Ok(_) | Err(_) => {}
         }
         let reference = self.names().rescued_head();
-        let made = Change::of(&git, common, &reference).create(&self.archive.head)?;
+        let made = Change::of(&git, common, &reference).create(self.head())?;
         if made {
             return Ok(());
         }
-        let message = format!("cannot create a ref that holds the commit {}", self.archive.head);
+        let message = format!("cannot create a ref that holds the commit {}", self.head());
         Err(Fault::new(Code::GitFailed, message, "run `git fsck` in the repository").transient())
+    }
+
+    /// Returns the commit at HEAD; empty where there was none.
+    fn head(&self) -> &str {
+        self.archive.head.as_deref().unwrap_or_default()
     }
 
     fn names(&self) -> Names<'_> {

@@ -153,11 +153,11 @@ fn in_trash_already(task: &Task<'_>, target: &Path) -> Option<Inspection> {
     let place = Path::new(folder.file_name()?).join(target.file_name()?);
     let mut places = task.layout().trashes().into_iter().map(|trash| trash.join(&place));
     let is_it = |place: PathBuf| matches!(marker::identity(&place), Ok(Some((_, inode))) if inode == made.inode);
-    let agreed = !teardown.fingerprint.is_empty() && places.any(is_it);
-    agreed.then(|| Inspection {
+    let fingerprint = teardown.fingerprint.clone()?;
+    places.any(is_it).then(|| Inspection {
         unsaved: teardown.unsaved.clone(),
-        fingerprint: teardown.fingerprint.clone(),
-        head: teardown.head.clone(),
+        fingerprint,
+        head: teardown.head.clone().unwrap_or_default(),
         quiet: false,
         ..Inspection::default()
     })
@@ -175,7 +175,9 @@ fn beside(task: &Task<'_>, target: &Path, seen: &mut Seen) {
 
 /// Returns whether the teardown comes from the live set, which spares an environment in use.
 fn spares_used(env: &Environment) -> bool {
-    env.teardown.as_ref().is_some_and(|t| t.options.reason == crate::core::model::live_set::REASON)
+    env.teardown
+        .as_ref()
+        .is_some_and(|t| t.options.reason == crate::core::event::TeardownReason::Reconcile)
 }
 
 /// Inspects a worktree that is at its path.

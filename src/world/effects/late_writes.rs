@@ -49,7 +49,13 @@ pub(in crate::world) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<R
     let before = own.or_else(|| known.map(|r| r.commit.clone())).filter(|c| !c.is_empty());
     let Some(saved) = rescuer.save()? else { return Ok(None) };
     point("late.looked");
-    let late = is_late(&rescuer, &saved, known, before.as_deref(), &task.archive.head)?;
+    let late = is_late(
+        &rescuer,
+        &saved,
+        known,
+        before.as_deref(),
+        task.archive.head.as_deref().unwrap_or_default(),
+    )?;
     let found = saved.rescue;
     if late {
         rescuer.refer(&found)?;
@@ -111,7 +117,7 @@ fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
         cancel: task.cancel,
         admin: task.admin().removed,
         target: trash.to_owned(),
-        fallback: vec![archive.head.clone(), base],
+        fallback: vec![archive.head.clone().unwrap_or_default(), base],
         before: archive.rescue.clone(),
     })
 }

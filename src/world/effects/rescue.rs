@@ -25,7 +25,7 @@ impl<'a> Rescuer<'a> {
     pub(in crate::world) fn of(task: &'a Task<'a>) -> Self {
         let env = task.env();
         let teardown = env.teardown.as_ref();
-        let head = teardown.map(|t| t.head.clone()).unwrap_or_default();
+        let head = teardown.and_then(|t| t.head.clone()).unwrap_or_default();
         let start = env.start().map(str::to_owned).unwrap_or_default();
         let branch = format!("refs/heads/{}", env.plan.branch);
         let base = env.base.as_ref().map(|b| b.commit.clone()).unwrap_or_default();

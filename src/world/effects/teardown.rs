@@ -94,11 +94,11 @@ fn finish_outside_git(task: &Task<'_>, is_in_trash: bool) -> Option<BranchOutcom
 /// Returns whether the tree has changed since its inspection, where a daemon was killed in between.
 fn is_stale(task: &Task<'_>) -> Result<bool, Fault> {
     let teardown = task.env().teardown.as_ref();
-    let Some(teardown) = teardown.filter(|t| t.disturbed && !t.fingerprint.is_empty()) else {
+    let Some(teardown) = teardown.filter(|t| t.disturbed && t.fingerprint.is_some()) else {
         return Ok(false);
     };
     match inspect::inspect_worktree(task) {
-        Ok(seen) => Ok(seen.fingerprint != teardown.fingerprint),
+        Ok(seen) => Ok(Some(&seen.fingerprint) != teardown.fingerprint.as_ref()),
         // With `--force` the user agreed to lose even what cannot be inspected.
         Err(_) if teardown.force && !task.cancel.is_cancelled() => Ok(false),
         Err(fault) => Err(fault.transient()),

@@ -117,7 +117,7 @@ impl<'a> Scope<'a> {
             id: &env.id,
             incarnation: env.incarnation,
             roots: vec![paths::from_host(&env.plan.path)],
-            recorded: started.chain(env.hook).collect(),
+            recorded: started.chain(env.hook.map(|hook| (hook.pid, hook.start_time))).collect(),
             requester: env.teardown.as_ref().map_or(0, |t| t.requester),
             ties: Ties::All,
             requests: Vec::new(),

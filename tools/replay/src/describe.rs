@@ -11,11 +11,11 @@ use crate::out::{count, span};
 
 /// Who asked, in words.
 pub(crate) fn actor(actor: &Actor) -> String {
-    if actor.door == groundskeeper_core::event::BY_DAEMON {
+    if actor.origin == groundskeeper_core::event::Origin::Daemon {
         return "the daemon".to_owned();
     }
     let pid = if actor.pid == 0 { String::new() } else { format!(", pid {}", actor.pid) };
-    format!("{} (uid {}{pid})", actor.door, actor.uid)
+    format!("{} (uid {}{pid})", actor.origin, actor.uid)
 }
 
 /// What a record says, on one line.

@@ -120,7 +120,8 @@ fn answer(history: &History) -> String {
         .filter(|_| matches!(env.phase, Phase::Tombstoned | Phase::TearingDown | Phase::Retiring));
     let why = asked.map(|(record, e)| {
         let force = if e.force { ", forced" } else { "" };
-        let reason = if e.options.reason.is_empty() { "request" } else { &e.options.reason };
+        let reason = Some(e.options.reason.as_str()).filter(|reason| !reason.is_empty());
+        let reason = reason.unwrap_or("request");
         format!(
             "; its removal was requested by {}{force}, reason {reason} (record {})",
             describe::actor(&e.actor),

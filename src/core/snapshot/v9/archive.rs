@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use crate::event::PurgeReason;
 use crate::id::{EnvironmentId, Nonce, Seq, Time};
 use crate::model::archive::ArchivedIncarnation as LiveArchive;
 use crate::model::cleaned_output as live;
 use crate::model::step::{ArchiveStep, OutputStep};
-use crate::snapshot::frozen::{frozen_enums, frozen_structs};
+use crate::snapshot::frozen::{OrEmpty, frozen_enums, frozen_structs};
 use crate::snapshot::v9::common::{Fault, Path, ProcessSeen, Rescue, Size, Text, Texts};
 use crate::snapshot::v9::environment::{Base, Plan, Worktree};
 use crate::snapshot::v9::step::Owed;
@@ -23,7 +24,7 @@ frozen_structs! {
         at: Time,
         trash: Option<Path<'a>>,
         size: Option<Size>,
-        head: Text<'a>,
+        head: OrEmpty<'a, String>,
         base: Option<Base<'a>>,
         worktree: Option<Worktree<'a>>,
         rescue: Option<Rescue<'a>>,
@@ -32,12 +33,12 @@ frozen_structs! {
         survivors: Vec<ProcessSeen<'a>>,
         restoring: Option<u32>,
         owed: Option<Owed<ArchiveStep>>,
-        purge: Text<'a>,
+        purge: OrEmpty<'a, PurgeReason>,
         fault: Option<Fault<'a>>,
         nonce: Option<Cow<'a, Nonce>>,
         lineage: Cow<'a, [Nonce]>,
         unseen: bool,
-        on_branch: Text<'a>,
+        on_branch: OrEmpty<'a, String>,
     }
     pub(in crate::snapshot) struct CleanedOutput<'a> of live::CleanedOutput {
         id: Cow<'a, EnvironmentId>,
@@ -51,7 +52,7 @@ frozen_structs! {
         trash: Option<Path<'a>>,
         paths: Texts<'a>,
         size: Option<Size>,
-        purge: Text<'a>,
+        purge: OrEmpty<'a, PurgeReason>,
         owed: Option<Owed<OutputStep>>,
         fault: Option<Fault<'a>>,
     }

@@ -24,7 +24,7 @@ frozen_structs! {
         transient: bool,
     }
     pub(in crate::snapshot) struct Actor<'a> of event::Actor {
-        door: Text<'a>,
+        origin: Cow<'a, event::Origin>,
         uid: u32,
         pid: u32,
     }

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use crate::event;
 use crate::id::{EnvironmentId, Nonce, Seq, Time};
 use crate::model::environment as live;
+use crate::model::process::ProcessId as LiveProcessId;
 use crate::model::step::EnvironmentStep;
 use crate::policy::BranchPolicy;
-use crate::snapshot::frozen::{Entries, frozen_enums, frozen_structs};
+use crate::snapshot::frozen::{Entries, OrEmpty, frozen_enums, frozen_structs};
 use crate::snapshot::v9::common::{Fault, Path, ProcessSeen, Rescue, Size, Text, Texts};
 use crate::snapshot::v9::step::Owed;
 
@@ -30,7 +31,7 @@ frozen_structs! {
         base: Option<Base<'a>>,
         worktree: Option<Worktree<'a>>,
         included: Option<Included<'a>>,
-        hook: Option<(u32, u64)>,
+        hook: Option<ProcessId>,
         setup: Option<SetupReport<'a>>,
         owed: Option<Owed<EnvironmentStep>>,
         fault: Option<Fault<'a>>,
@@ -50,6 +51,10 @@ frozen_structs! {
         attributes: Option<Text<'a>>,
         lineage: Cow<'a, [Nonce]>,
     }
+    pub(in crate::snapshot) struct ProcessId of LiveProcessId {
+        pid: u32,
+        start_time: u64,
+    }
     pub(in crate::snapshot) struct Process<'a> of live::Process {
         started: u64,
         name: Text<'a>,
@@ -62,8 +67,8 @@ frozen_structs! {
         requester: u32,
         unsaved: Texts<'a>,
         looked_at: Time,
-        fingerprint: Text<'a>,
-        head: Text<'a>,
+        fingerprint: OrEmpty<'a, String>,
+        head: OrEmpty<'a, String>,
         rescue_wanted: bool,
         has_hook: bool,
         hooked: bool,
@@ -80,7 +85,7 @@ frozen_structs! {
         hook_fault: Option<Fault<'a>>,
         noted: Texts<'a>,
         unseen: bool,
-        on_branch: Text<'a>,
+        on_branch: OrEmpty<'a, String>,
     }
     pub(in crate::snapshot) struct TeardownOptions<'a> of event::TeardownOptions {
         branch: Cow<'a, BranchPolicy>,
@@ -89,7 +94,7 @@ frozen_structs! {
         grace_ms: u64,
         end_bystanders: bool,
         no_rescue: bool,
-        reason: Text<'a>,
+        reason: Cow<'a, event::TeardownReason>,
     }
     pub(in crate::snapshot) struct Plan<'a> of event::Plan {
         repository: Repository<'a>,

@@ -6,7 +6,7 @@ use crate::event;
 use crate::id::{EnvironmentId, Seq, Time};
 use crate::model::lease::{IdempotencyRecord as LiveIdempotencyRecord, Lease as LiveLease};
 use crate::model::live_set::Live as LiveLive;
-use crate::model::run::Run as LiveRun;
+use crate::model::run::{Run as LiveRun, RunEnd as LiveRunEnd};
 use crate::model::step::HostStep;
 use crate::model::sweep::Sweep as LiveSweep;
 use crate::snapshot::frozen::frozen_structs;
@@ -27,7 +27,11 @@ frozen_structs! {
     pub(in crate::snapshot) struct Run<'a> of LiveRun {
         environment: Cow<'a, EnvironmentId>,
         seq: Seq,
-        ended: Option<(Option<i32>, Text<'a>)>,
+        ended: Option<RunEnd<'a>>,
+    }
+    pub(in crate::snapshot) struct RunEnd<'a> of LiveRunEnd {
+        code: Option<i32>,
+        why: Text<'a>,
     }
     pub(in crate::snapshot) struct Retention of event::Retention {
         trash_seconds: u64,

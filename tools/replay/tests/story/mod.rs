@@ -103,7 +103,7 @@ pub(crate) fn env(name: &str) -> EnvironmentId {
 }
 
 pub(crate) fn who() -> Actor {
-    Actor { door: "api".into(), uid: 1000, pid: 4242 }
+    Actor { origin: groundskeeper_core::event::Origin::Api, uid: 1000, pid: 4242 }
 }
 
 /// Records a second apart; the starts of daemons are counted.
