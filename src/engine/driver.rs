@@ -213,6 +213,7 @@ impl Job {
         point("effect.performed");
         match settlement.fault() {
             None => tracing::debug!("step done"),
+            Some(_) if is_interruption(&settlement) => tracing::debug!("step interrupted"),
             Some(fault) => tracing::info!(%fault, "step failed"),
         }
         drop(inside);

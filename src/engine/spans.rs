@@ -64,8 +64,9 @@ impl RecordLine {
 
     /// Writes the line of a durable record.
     pub(super) fn write(&self, record: &Record) {
+        // Entered, since an explicit parent would leave out the spans around it in JSON.
+        let _inside = self.span.enter();
         tracing::debug!(
-            parent: &self.span,
             seq = record.seq.0,
             kind = record.event.kind(),
             environment = record.event.environment().map(EnvironmentId::as_str),
