@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Harness, PROGRAM, wait_for};
 
-fn check_current(name: &str, text: &str) {
+pub(crate) fn check_current(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/contracts").join(name);
     if std::env::var_os("GROUNDSKEEPER_BLESS").is_some() {
         std::fs::write(&path, text).expect("written");
@@ -24,7 +24,7 @@ fn check_current(name: &str, text: &str) {
 }
 
 /// Replaces numbers, ids and times by their kind, and collapses the padding of table columns.
-fn redacted(text: &str, harness: &Harness) -> String {
+pub(crate) fn redacted(text: &str, harness: &Harness) -> String {
     let text = text.replace(harness.dir.path().to_str().expect("text"), "DIR");
     let mut out = String::new();
     for line in text.lines() {
@@ -114,13 +114,13 @@ fn volatile_values_are_masked() {
 }
 
 /// A repository in which the snapshots play a typical day of work.
-struct Day {
-    harness: Harness,
+pub(crate) struct Day {
+    pub(crate) harness: Harness,
     repo: PathBuf,
 }
 
 impl Day {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let harness = Harness::new();
         let repo = harness.repo("project", 3);
         harness.write(&repo.join(".gitignore"), "target/\n");
@@ -129,7 +129,7 @@ impl Day {
     }
 
     /// Returns the redacted text output of a verb, with stderr marked by `!`, and its exit code.
-    fn text_output(&self, args: &[&str]) -> String {
+    pub(crate) fn text_output(&self, args: &[&str]) -> String {
         let output = self.harness.command(args).current_dir(&self.repo).output().expect("it runs");
         let text = |bytes: &[u8]| redacted(&String::from_utf8_lossy(bytes), &self.harness);
         let code = output.status.code().unwrap_or(-1);
@@ -138,7 +138,7 @@ impl Day {
         format!("{out}{}[{code}]", err.concat())
     }
 
-    fn json(&self, args: &[&str]) -> String {
+    pub(crate) fn json(&self, args: &[&str]) -> String {
         let args = [&["--json"], args].concat();
         let output = self.harness.command(&args).current_dir(&self.repo).output().expect("it runs");
         let code = output.status.code().unwrap_or(-1);
@@ -183,7 +183,8 @@ fn help_matches_snapshot() {
 
 fn help(path: &[String]) -> String {
     let mut command = Command::new(PROGRAM);
-    command.args(path).arg("--help").env("COLUMNS", "100").env_remove("GROUNDSKEEPER_HOME");
+    command.args(path).arg("--help").env("COLUMNS", "100");
+    command.env_remove("GROUNDSKEEPER_HOME").env_remove("GROUNDSKEEPER_LOG_FORMAT");
     let output = command.output().expect("it runs");
     assert!(output.status.success(), "{path:?}");
     String::from_utf8(output.stdout).expect("text")

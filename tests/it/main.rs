@@ -43,6 +43,7 @@ mod restore;
 mod rings;
 mod runs;
 mod schema;
+mod server_contracts;
 mod session;
 mod session_rejection;
 mod sweep;
