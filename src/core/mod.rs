@@ -11,6 +11,30 @@
 //! of the log equals the live state; after a crash the owed effects finish what was begun; a
 //! settlement that is not owed changes nothing; a snapshot plus later records equals the fold.
 //!
+//! A command leads to events; the state that they add up to says which effect is due:
+//!
+//! ```
+//! use groundskeeper_core::event::{Actor, Plan, Record};
+//! use groundskeeper_core::{Command, EnvironmentId, Nonce, Provision, State, Step, Time};
+//!
+//! let (mut state, now) = (State::default(), Time(1_000));
+//! let command = Command::Provision(Provision {
+//!     environment: EnvironmentId::parse("demo")?,
+//!     plan: Plan { branch: "gk/demo".into(), ..Plan::default() },
+//!     actor: Actor::daemon(),
+//!     request: None,
+//!     nonce: Nonce::parse("0123456789abcdef0123456789abcdef")?,
+//!     attributes: None,
+//! });
+//! for event in state.decide(now, command)? {
+//!     let record = Record { seq: state.seq().next(), at: now, boot: 1, event };
+//!     state.apply(&record); // After the record is on disk.
+//! }
+//! let owed = state.owed(now).next().map(|effect| effect.step);
+//! assert_eq!(owed, Some(Step::ResolveBase));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! [`model`] is the data, [`state`] the maps over it, `transition` the code that changes them: each
 //! subject is decided, applied and settled in one file. `machine` dispatches to them. [`command`]
 //! holds the inputs, [`effect`] the outputs.

@@ -14,6 +14,28 @@
 //! or none is; damage is detected and named, never repaired by dropping records. The log never
 //! decides anything, never retries a failed sync, never writes to a file that it could not read
 //! completely, and never takes an empty file for a new log. It does not depend on tokio.
+//!
+//! Write a record, open the log again, and find the state that its records add up to:
+//!
+//! ```
+//! use groundskeeper_core::event::{DaemonStarted, Record};
+//! use groundskeeper_core::{Seq, Time};
+//! use groundskeeper_journal::{Journal, Options};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("log.redb");
+//! let (mut journal, found) = Journal::open(&path, Options::default())?;
+//! let mut state = found.state;
+//! let event = DaemonStarted { pid: 1, version: "0.1.0".into() }.into();
+//! let record = Record { seq: state.seq().next(), at: Time(1), boot: 1, event };
+//! state.apply(&record);
+//! journal.append(&[record], &state)?;
+//! drop(journal);
+//!
+//! let (journal, found) = Journal::open(&path, Options::default())?;
+//! assert_eq!((journal.head(), &found.state), (Seq(1), &state));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod codec;
 pub mod envelope;
