@@ -125,6 +125,22 @@ impl State {
         self.archives.values().flat_map(BTreeMap::values)
     }
 
+    /// Returns the output of one clean, while any of it may be in the trash.
+    #[must_use]
+    pub fn output(&self, id: &EnvironmentId, clean: Seq) -> Option<&CleanedOutput> {
+        self.outputs.get(id)?.get(&clean)
+    }
+
+    /// Returns the output of all cleans, by environment, the oldest first.
+    pub fn outputs(&self) -> impl Iterator<Item = &CleanedOutput> {
+        self.outputs.values().flat_map(BTreeMap::values)
+    }
+
+    /// Returns the output of the cleans of one environment, the oldest first.
+    pub fn outputs_of(&self, id: &EnvironmentId) -> impl Iterator<Item = &CleanedOutput> {
+        self.outputs.get(id).into_iter().flat_map(BTreeMap::values)
+    }
+
     /// Returns whether a lease of this id ended recently, as opposed to never having existed.
     #[must_use]
     pub fn has_ended(&self, lease: &LeaseId) -> bool {

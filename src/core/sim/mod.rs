@@ -13,3 +13,4 @@ pub(crate) mod laws;
 pub(crate) mod migration_laws;
 #[cfg(test)]
 pub(crate) mod output_laws;
+pub(crate) mod perform;

@@ -3,15 +3,13 @@
 //! An archive outlives the environment's record, so that a new environment of the same id changes
 //! nothing about it. Archives are folded and decided here; they are never in service.
 
-use crate::decision::Decision;
 use crate::effect::ArchiveOutcome as Outcome;
 use crate::event::{
     Actor, ArchiveEvent, Event, LateWorkRescued, PurgeDecided, PurgeReason, RemainsAttemptFailed,
-    RescueDropRequested, RescueDropped, RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured,
-    TrashPurged, given,
+    RescueDropped, RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured, TrashPurged, given,
 };
 use crate::fault::{Code, Fault};
-use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Subject, Time};
+use crate::id::{EnvironmentId, HostPath, Time};
 use crate::model::archive::ArchivedIncarnation;
 use crate::model::environment::Environment;
 use crate::model::step::{ArchiveStep as Step, At, Owed};
@@ -19,111 +17,12 @@ use crate::policy;
 use crate::state::State;
 
 impl ArchivedIncarnation {
-    /// Returns the identity of the effect that is owed now.
-    #[must_use]
-    pub fn effect_id(&self) -> Option<EffectId> {
-        let subject = Subject::Archive(self.id.clone(), self.incarnation);
-        Some(self.owed.as_ref()?.id(subject))
-    }
-
-    /// Returns what a new incarnation would be restored from.
-    #[must_use]
-    pub fn restore_from(&self) -> RestoreFrom {
-        RestoreFrom {
-            incarnation: self.incarnation,
-            trash: self.trash.clone().filter(|_| self.purge.is_none()),
-            head: self.head.clone().unwrap_or_default(),
-            rescue: self.rescue.as_ref().map(|r| r.commit.clone()).unwrap_or_default(),
-            nonce: self.nonce.clone(),
-            saved: self.rescue.clone(),
-        }
-    }
-
-    /// Returns the parts from which its names outside the log (refs, files, markers) are built.
-    #[must_use]
-    pub fn life(&self) -> Life<'_> {
-        Life { id: &self.id, incarnation: self.incarnation, nonce: self.nonce.as_ref() }
-    }
-
-    /// Returns the lineage of an incarnation restored from this one; bounded, oldest dropped.
-    pub(crate) fn lineage(&self) -> Vec<Nonce> {
-        let all: Vec<&Nonce> = self.lineage.iter().chain(&self.nonce).collect();
-        let old = all.len().saturating_sub(policy::LINEAGE_MAX);
-        all[old..].iter().map(|nonce| (*nonce).clone()).collect()
-    }
-
-    /// Returns why the directory in the trash is the last copy of something, one line each; empty
-    /// when it is not. A last copy is purged only when a request names it and accepts the loss.
-    #[must_use]
-    pub fn is_last_copy_of(&self) -> Vec<String> {
-        if self.trash.is_none() {
-            return Vec::new();
-        }
-        let unseen = self.unseen.then(|| "its repository could not be read".to_owned());
-        let given_up = self.is_given_up().then(|| "no inspection of it succeeded".to_owned());
-        let lacks = self.rescue.iter().flat_map(|rescue| rescue.lacks.iter().cloned());
-        unseen.into_iter().chain(given_up).chain(lacks).collect()
-    }
-
-    /// Returns whether the directory in the trash is the last copy of something.
-    pub(crate) fn is_last_copy(&self) -> bool {
-        self.unseen
-            || self.is_given_up()
-            || self.rescue.as_ref().is_some_and(|r| !r.lacks.is_empty())
-    }
-
-    /// Returns whether it is to be purged although it is a last copy.
-    fn is_to_be_lost(&self) -> bool {
-        self.purge == Some(PurgeReason::Lose)
-    }
-
     /// Retries a failed inspection at once: what it lacked may be available now.
     pub(crate) fn retry_now(&mut self, now: Time) {
         let waits = self.fault.is_some();
         if let Some(owed) = self.owed.as_mut().filter(|o| waits && o.step == Step::Measure) {
             owed.not_before = owed.not_before.min(now);
         }
-    }
-
-    /// Returns whether its directory is in the trash and was not inspected there.
-    fn is_unmeasured(&self) -> bool {
-        self.trash.is_some() && self.size.is_none()
-    }
-
-    /// Returns whether its directory is in the trash and no operation on it is in progress.
-    pub(crate) fn is_kept(&self) -> bool {
-        let dropping = self.owed.as_ref().is_some_and(|o| o.step == Step::DropRescue);
-        self.trash.is_some() && self.purge.is_none() && self.restoring.is_none() && !dropping
-    }
-
-    /// Returns whether every attempt to inspect it there failed: only a request starts again.
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.is_unmeasured() && self.owed.is_none() && self.fault.is_some()
-    }
-
-    /// Returns when it is unlinked because of its age; none for a last copy.
-    pub(crate) fn due(&self, seconds: u64) -> Option<Time> {
-        (self.is_kept() && !self.is_last_copy()).then(|| self.expires(seconds))
-    }
-
-    /// Returns whether its unlink was decided and was blocked; the obstacle may have gone since.
-    pub(crate) fn is_postponed(&self) -> bool {
-        self.purge.is_some() && self.fault.is_some() && self.restoring.is_none()
-    }
-
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let step = self.owed.as_ref().map(|o| o.step);
-        let fits = match step {
-            None => true,
-            // Also before an unlink: only the measurement finds work that was written late.
-            Some(Step::Measure) => self.trash.is_some(),
-            Some(Step::Purge) => self.trash.is_some() && self.purge.is_some(),
-            Some(Step::DropRescue) => self.rescue.is_some(),
-        };
-        if !fits {
-            return Err(format!("archive {}.{} owes {step:?}", self.id, self.incarnation));
-        }
-        Ok(())
     }
 
     /// Creates the archive of an environment at its end; none when nothing is left.
@@ -376,75 +275,6 @@ impl State {
             self.archives.remove(id);
         }
     }
-
-    /// Decides to remove a rescue's ref.
-    pub(crate) fn decide_drop_rescue(
-        &self,
-        id: &EnvironmentId,
-        incarnation: u32,
-        actor: Actor,
-    ) -> Decision {
-        let found = self.archive_of(id, incarnation).filter(|r| r.rescue.is_some());
-        let Some(archive) = found else {
-            let message = format!("there is no rescue ref of {id}, incarnation {incarnation}");
-            return Err(Fault::new(
-                Code::NotFound,
-                message,
-                "run `groundskeeper rescue ls` to list rescue refs",
-            ));
-        };
-        match archive.owed.as_ref().map(|o| o.step) {
-            Some(Step::DropRescue) => return Ok(Vec::new()),
-            _ if archive.restoring.is_some() || archive.purge.is_some() => {
-                return Err(busy(archive));
-            }
-            _ => {}
-        }
-        let environment = id.clone();
-        Ok(vec![RescueDropRequested { environment, incarnation, actor }.into()])
-    }
-
-    /// Returns the archive that a restore can begin from.
-    pub(crate) fn restorable(
-        &self,
-        id: &EnvironmentId,
-        incarnation: Option<u32>,
-    ) -> Result<&ArchivedIncarnation, Fault> {
-        let lives = self.archives.get(id);
-        let found = match incarnation {
-            Some(n) => lives.and_then(|l| l.get(&n)),
-            None => lives.and_then(|l| l.values().next_back()),
-        };
-        let Some(archive) = found else {
-            let message = format!("there is no trash entry or rescue ref of {id} to restore");
-            let hint =
-                "list what can be restored: `groundskeeper trash ls`, `groundskeeper rescue ls`";
-            return Err(Fault::new(Code::EnvironmentNotFound, message, hint));
-        };
-        let from = archive.restore_from();
-        if from.trash.is_none() && from.rescue.is_empty() || archive.restoring.is_some() {
-            return Err(busy(archive));
-        }
-        Ok(archive)
-    }
-}
-
-impl ArchivedIncarnation {
-    pub(crate) fn expires(&self, seconds: u64) -> Time {
-        self.at.after(std::time::Duration::from_secs(seconds))
-    }
-}
-
-fn busy(archive: &ArchivedIncarnation) -> Fault {
-    let (id, life) = (&archive.id, archive.incarnation);
-    let message = match (&archive.restoring, &archive.purge) {
-        (Some(_), _) => format!("incarnation {life} of {id} is being restored"),
-        (None, None) => format!("another operation on incarnation {life} of {id} is in progress"),
-        (None, Some(why)) => {
-            format!("the trash entry of incarnation {life} of {id} is being unlinked ({why})")
-        }
-    };
-    Fault::new(Code::EnvironmentBusy, message, "retry when that operation has ended")
 }
 
 #[cfg(test)]

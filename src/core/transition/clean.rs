@@ -13,7 +13,7 @@ use crate::event::{
     CleanUndoRequested, CleanUndone, Cleaned, Event, OutputEvent, PurgeReason,
 };
 use crate::fault::{Code, Fault};
-use crate::id::{EffectId, EnvironmentId, Seq, Subject, Time};
+use crate::id::{EnvironmentId, Seq, Time};
 use crate::model::cleaned_output::{CleanedOutput, OutputPhase};
 use crate::model::environment::{Environment, Phase};
 use crate::model::step::{At, EnvironmentStep as Step, OutputStep, Owed};
@@ -38,62 +38,6 @@ impl CleanedOutput {
             owed: None,
             fault: None,
         }
-    }
-
-    /// Returns the identity of the effect that is owed now.
-    #[must_use]
-    pub fn effect_id(&self) -> Option<EffectId> {
-        Some(self.owed.as_ref()?.id(Subject::Output(self.id.clone(), self.clean)))
-    }
-
-    /// Returns whether users see it: neither what is being moved nor what was never moved.
-    #[must_use]
-    pub fn is_listed(&self) -> bool {
-        self.phase != OutputPhase::Taking && (self.trash.is_some() || self.fault.is_some())
-    }
-
-    /// Returns whether its unlinking is in progress and nothing blocks it.
-    #[must_use]
-    pub fn is_being_purged(&self) -> bool {
-        self.purge.is_some() && self.fault.is_none()
-    }
-
-    fn is_taken(&self, now: bool) -> bool {
-        self.phase == OutputPhase::Taking && self.now == now
-    }
-
-    /// Returns whether it is in the trash and no operation on it is in progress.
-    fn is_kept(&self) -> bool {
-        self.phase == OutputPhase::Kept && self.purge.is_none()
-    }
-
-    /// Returns whether it may be purged by itself; once all attempts failed it waits for a request.
-    fn may_go(&self) -> bool {
-        self.is_kept() && self.fault.is_none()
-    }
-
-    /// Returns when it is unlinked because of its age.
-    #[must_use]
-    pub fn expires(&self, seconds: u64) -> Time {
-        self.at.after(std::time::Duration::from_secs(seconds))
-    }
-
-    fn bytes(&self) -> u64 {
-        self.size.map_or(0, |s| s.allocated)
-    }
-
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let step = self.owed.as_ref().map(|o| o.step);
-        let fits = match step {
-            None => self.purge.is_none(),
-            Some(OutputStep::Purge) => self.purge.is_some() && self.phase == OutputPhase::Kept,
-        };
-        if !fits {
-            let (purge, phase) = (&self.purge, self.phase);
-            let name = format!("clean {} of {}", self.clean, self.id);
-            return Err(format!("{name} owes {step:?}, {phase:?}, purged for {purge:?}"));
-        }
-        Ok(())
     }
 
     fn start_purge(&mut self, at: At, reason: PurgeReason) {
@@ -149,11 +93,6 @@ impl CleanedOutput {
         if env.phase == Phase::Ready && restored_from == Some(self.incarnation) {
             self.incarnation = env.incarnation;
         }
-    }
-
-    /// Returns whether nothing of it is in the trash.
-    fn is_nothing(&self) -> bool {
-        self.is_kept() && self.trash.is_none() && self.fault.is_none()
     }
 
     fn apply(&mut self, at: At, event: OutputEvent<'_>) {
@@ -212,22 +151,6 @@ impl CleanedOutput {
 }
 
 impl State {
-    /// Returns the output of one clean, while any of it may be in the trash.
-    #[must_use]
-    pub fn output(&self, id: &EnvironmentId, clean: Seq) -> Option<&CleanedOutput> {
-        self.outputs.get(id)?.get(&clean)
-    }
-
-    /// Returns the output of all cleans, by environment, the oldest first.
-    pub fn outputs(&self) -> impl Iterator<Item = &CleanedOutput> {
-        self.outputs.values().flat_map(std::collections::BTreeMap::values)
-    }
-
-    /// Returns the output of the cleans of one environment, the oldest first.
-    pub fn outputs_of(&self, id: &EnvironmentId) -> impl Iterator<Item = &CleanedOutput> {
-        self.outputs.get(id).into_iter().flat_map(std::collections::BTreeMap::values)
-    }
-
     /// Folds in an event about the output of a clean.
     pub(crate) fn apply_output(&mut self, at: At, event: OutputEvent<'_>) {
         let (id, clean) = event.subject();

@@ -1,6 +1,8 @@
 //! Transitions of the state: decided, applied, owed and settled, one subject per file.
 
+mod adoption;
 mod archive;
+mod archive_requests;
 mod clean;
 mod host;
 mod lease;
@@ -8,10 +10,14 @@ mod migration;
 mod owed;
 mod provision;
 mod reconcile;
+#[cfg(test)]
+mod reconcile_tests;
 mod relocation;
 mod repository;
 mod requests;
+mod restore;
 mod retention;
 mod service;
 mod settle;
 mod teardown;
+mod teardown_inspection;

@@ -1,14 +1,14 @@
-//! How an incarnation begins: provision, restore and adoption, up to its service or its rollback.
+//! Provisions: from the request up to the service of the environment or its rollback. Restores and
+//! adoptions have files of their own, and share the steps from here on.
 
 use std::collections::BTreeMap;
 
-use crate::command::{Adopt, Provision, Restore};
+use crate::command::Provision;
 use crate::decision::{Decision, limit, not_found};
 use crate::effect::Note;
 use crate::event::{
-    Actor, AttemptFailed, Base, CancelRequested, EnvironmentAdopted, Event, Included, Plan,
-    ProvisionEvent, ProvisionFailed, ProvisionRequested, RestoreRequested, Restored, RolledBack,
-    SetupStarted, TeardownHookStarted, Worktree,
+    Actor, AttemptFailed, Base, CancelRequested, Event, Included, Plan, ProvisionEvent,
+    ProvisionFailed, ProvisionRequested, RolledBack, SetupStarted, TeardownHookStarted, Worktree,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EffectId, EnvironmentId, Subject};
@@ -47,11 +47,11 @@ impl State {
         Ok(vec![begun.into()])
     }
 
-    fn next_incarnation(&self, id: &EnvironmentId) -> u32 {
+    pub(crate) fn next_incarnation(&self, id: &EnvironmentId) -> u32 {
         self.environment(id).map_or(0, |e| e.incarnation).saturating_add(1)
     }
 
-    fn branch_is_free(&self, plan: &Plan) -> Result<(), Fault> {
+    pub(crate) fn branch_is_free(&self, plan: &Plan) -> Result<(), Fault> {
         // git allows one worktree per branch; this refuses before anything is made.
         let used = self.environments().find(|e| {
             e.is_live()
@@ -65,61 +65,6 @@ impl State {
             format!("branch {} is used by environment {}", plan.branch, other.id),
             format!("run `groundskeeper rm {}` first, or choose another --branch", other.id),
         ))
-    }
-
-    pub(crate) fn decide_restore(&self, wanted: Restore) -> Decision {
-        let Restore { environment, incarnation, branch, reuse_branch, .. } = wanted;
-        let Restore { actor, request, nonce, .. } = wanted;
-        if self.remembers(request.as_ref(), "restore", Some(&environment))? {
-            return Ok(Vec::new());
-        }
-        if let Some(env) = self.environment(&environment).filter(|e| e.is_live()) {
-            let message = format!("environment {environment} exists and is {}", env.phase.as_str());
-            let hint = format!("run `groundskeeper rm {environment}` first, then restore again");
-            return Err(Fault::new(Code::EnvironmentExists, message, hint));
-        }
-        let archive = self.restorable(&environment, incarnation)?;
-        let incarnation = self.next_incarnation(&environment);
-        let mut plan = archive.plan.clone();
-        // The commit to restore is in the repository, so there is nothing to fetch.
-        plan.fetch = false;
-        let from = archive.restore_from();
-        // Without its directory the worktree is made anew, at the commit of its HEAD.
-        if from.trash.is_none() {
-            plan.base = Some(from.head.clone());
-            plan.reuse_branch = reuse_branch;
-            plan.branch = branch.unwrap_or(plan.branch);
-        }
-        self.branch_is_free(&plan)?;
-        let nonce = Some(nonce);
-        let begun =
-            RestoreRequested { environment, incarnation, from, plan, actor, request, nonce };
-        Ok(vec![begun.into()])
-    }
-
-    /// Decides to adopt a foreign worktree; the same one again changes nothing.
-    pub(crate) fn decide_adopt(&self, wanted: Adopt) -> Decision {
-        let Adopt { environment, plan, head, worktree, actor, nonce } = wanted;
-        let (incarnation, nonce) = (self.next_incarnation(&environment), Some(nonce));
-        let adopted =
-            EnvironmentAdopted { environment, incarnation, plan, head, worktree, actor, nonce };
-        let (environment, plan) = (&adopted.environment, &adopted.plan);
-        if let Some(other) = self.environments().find(|e| e.is_live() && e.plan.path == plan.path) {
-            if other.adopted && other.id == *environment {
-                return Ok(Vec::new());
-            }
-            let message = format!("{} is already environment {}", plan.path, other.id);
-            let hint = format!("use it as environment {}", other.id);
-            return Err(Fault::new(Code::EnvironmentExists, message, hint));
-        }
-        if self.environment(environment).is_some_and(Environment::is_live) {
-            let message = format!("environment {environment} already exists at another path");
-            return Err(Fault::new(Code::EnvironmentExists, message, "choose another --id"));
-        }
-        if self.environments().filter(|e| e.is_live()).count() >= policy::ENVIRONMENTS_MAX {
-            return Err(limit("environments", policy::ENVIRONMENTS_MAX));
-        }
-        Ok(vec![adopted.into()])
     }
 
     pub(crate) fn decide_cancel(&self, environment: EnvironmentId, actor: Actor) -> Decision {
@@ -202,30 +147,6 @@ impl State {
         self.environments.insert(e.environment.clone(), env);
     }
 
-    fn restore(&mut self, at: At, e: &RestoreRequested) {
-        self.remember(e.request.as_ref(), &e.environment, "restore", at.seq);
-        let mut env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
-        if e.from.trash.is_some() {
-            env.enter(Step::Restore, at);
-        }
-        env.restore = Some(e.from.clone());
-        let archive = self.archive_of(&e.environment, e.from.incarnation);
-        env.base = archive.and_then(|r| r.base.clone());
-        env.nonce.clone_from(&e.nonce);
-        env.lineage = archive.map(ArchivedIncarnation::lineage).unwrap_or_default();
-        self.environments.insert(e.environment.clone(), env);
-        self.restore_changed(at, &e.environment, &e.from, Some(e.incarnation), false);
-    }
-
-    /// Folds in the end of the restore that an environment is in, if it is in one: whether it took
-    /// the directory out of the trash.
-    fn restore_ends(&mut self, at: At, id: &EnvironmentId, taken: bool) {
-        let env = self.environments.get(id).filter(|e| e.phase == Phase::Provisioning);
-        if let Some(from) = env.and_then(|env| env.restore.clone()) {
-            self.restore_changed(at, id, &from, None, taken);
-        }
-    }
-
     fn rolled_back(&mut self, at: At, e: &RolledBack) {
         self.restore_ends(at, &e.environment, false);
         let env = self.environments.get(&e.environment);
@@ -238,17 +159,6 @@ impl State {
             env.owed = None;
             env.set_phase(Phase::Failed, at);
         });
-    }
-
-    fn adopted(&mut self, at: At, e: &EnvironmentAdopted) {
-        let mut env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
-        env.base = Some(Base { commit: e.head.clone(), ..Base::default() });
-        env.worktree = Some(e.worktree.clone());
-        env.nonce.clone_from(&e.nonce);
-        env.adopted = true;
-        env.owed = None;
-        env.set_phase(Phase::Ready, at);
-        self.environments.insert(e.environment.clone(), env);
     }
 }
 
@@ -360,13 +270,6 @@ impl Environment {
             (false, true) => self.enter(Step::RunSetup, at),
             (false, false) => self.owed = None,
         }
-    }
-
-    fn restored(&mut self, e: &Restored) {
-        self.worktree = Some(e.worktree.clone());
-        self.plan.branch.clone_from(&e.branch);
-        self.fault = None;
-        self.owed = None;
     }
 
     fn cancelled(&mut self, at: At) {

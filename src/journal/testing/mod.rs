@@ -15,6 +15,8 @@ pub(crate) mod sample_migrations;
 #[cfg(test)]
 pub(crate) mod sample_state;
 #[cfg(test)]
+pub(crate) mod sample_teardowns;
+#[cfg(test)]
 pub(crate) mod samples;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod simdisk;

@@ -1,6 +1,8 @@
 //! Values that sample events are built from: ids, actor, fault, plan, worktree.
 
-use groundskeeper_core::event::{Actor, Origin, Plan, Repository, Worktree};
+use groundskeeper_core::event::{
+    Actor, NestedRescue, Origin, Plan, RawCopies, Repository, Rescue, Worktree,
+};
 use groundskeeper_core::{Code, EnvironmentId, Fault, HostPath, Nonce};
 
 pub(crate) fn env() -> EnvironmentId {
@@ -58,4 +60,25 @@ pub(crate) fn commit() -> String {
 
 pub(crate) fn nonce() -> Nonce {
     Nonce::parse("0123456789abcdef0123456789abcdef").expect("a nonce")
+}
+
+pub(crate) fn rescue() -> Rescue {
+    Rescue {
+        reference: "refs/groundskeeper/rescue/demo/2".into(),
+        commit: commit(),
+        holds: vec!["3 untracked files".into()],
+        lacks: vec!["nested: a repository of its own".into()],
+        raw: Some(RawCopies {
+            folder: "/data/rescue/demo.2".into(),
+            files: 3,
+            bytes: 4_096,
+            digest: "cd".repeat(32),
+        }),
+        nested: vec![NestedRescue {
+            path: HostPath(b"vendor/\xffdep".to_vec()),
+            reference: "refs/groundskeeper/rescue/demo/2.nested.1".into(),
+            commit: commit(),
+            head: commit(),
+        }],
+    }
 }

@@ -1,25 +1,20 @@
 //! One event of every kind, with every field set: the source of the golden files.
 
-use crate::testing::parts::{actor, commit, env, fault, nonce, plan, worktree};
+use crate::testing::parts::{actor, commit, env, fault, nonce, plan, rescue, worktree};
+use crate::testing::sample_teardowns::{steps_of_teardown, teardown_and_rest};
 use groundskeeper_core::event::{
-    AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanAttemptFailed,
-    CleanPurgeDecided, CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned,
-    DaemonStarted, DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, DestroyRefused,
-    DestroyRequested, DirectoryTrashed, EnvironmentAdopted, EnvironmentReady, FilesIncluded,
-    Finding, Included, IndexRefreshed, InspectionOutdated, Kept, LateWorkRescued, LeaseExpired,
-    LeaseGranted, LeaseReleased, LiveSetHeld, LiveSetTaken, LogFoundOlder, NestedRescue, NotMoved,
-    ProcessExited, ProcessSeen, ProcessStarted, ProcessesEnded, ProvisionFailed,
-    ProvisionRequested, PurgeDecided, RawCopies, RegistrationRemoved, RemainsAttemptFailed,
-    RepositoryDistrusted, RepositoryMoved, RepositoryTrusted, Rescue, RescueApplied,
+    AttemptFailed, Base, BaseResolved, CancelRequested, CleanAttemptFailed, CleanPurgeDecided,
+    CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned, DaemonStarted,
+    DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, EnvironmentAdopted, EnvironmentReady,
+    FilesIncluded, Finding, Included, IndexRefreshed, Kept, LateWorkRescued, LiveSetHeld,
+    LiveSetTaken, LogFoundOlder, NotMoved, ProcessExited, ProcessStarted, ProvisionFailed,
+    ProvisionRequested, PurgeDecided, RemainsAttemptFailed, RepositoryMoved, RescueApplied,
     RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention,
     RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
-    SetupStarted, Size, SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished,
-    TeardownHookStarted, TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned,
-    TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorkRescued,
-    WorktreeAdded,
+    SetupStarted, Size, SweepFinished, SweepRequested, TrashLookFailed, TrashMeasured, TrashPurged,
+    WatcherGaveUp, WatcherResumed, WorktreeAdded,
 };
-use groundskeeper_core::policy::BranchPolicy;
-use groundskeeper_core::{EnvironmentId, Event, HostPath, LeaseId, RequestId, Seq, Time};
+use groundskeeper_core::{EnvironmentId, Event, RequestId, Seq, Time};
 
 /// Returns one event of every kind, with every field set to a value that is not its default.
 pub(crate) fn samples() -> Vec<Event> {
@@ -123,144 +118,6 @@ fn ends_of_provision() -> Vec<Event> {
         }
         .into(),
         IndexRefreshed { environment, done: true }.into(),
-    ]
-}
-
-fn teardown_and_rest() -> Vec<Event> {
-    let (environment, actor) = (env(), actor());
-    let lease = LeaseId::parse("lease-1").expect("a lease");
-    let request = Some(RequestId::parse("key-2").expect("a key"));
-    vec![
-        DestroyRequested {
-            environment: environment.clone(),
-            force: true,
-            actor: actor.clone(),
-            request: request.clone(),
-            options: options(),
-        }
-        .into(),
-        DestroyRefused { environment: environment.clone(), fault: fault() }.into(),
-        TeardownInspected {
-            environment: environment.clone(),
-            unsaved: vec!["a.txt".into()],
-            fingerprint: "ef".repeat(32),
-            head: "0123456789012345678901234567890123456789".into(),
-            rescue: true,
-            has_hook: true,
-            quiet: true,
-            noted: vec!["clone without work: dep".into()],
-            unseen: true,
-            branch: "side".into(),
-        }
-        .into(),
-        DirectoryTrashed { environment: environment.clone(), trash: Some("/trash/demo.1".into()) }
-            .into(),
-        RegistrationRemoved { environment: environment.clone() }.into(),
-        BranchSettled {
-            environment: environment.clone(),
-            deleted: true,
-            reason: "merged".into(),
-            rescue: vec!["refs/groundskeeper/rescue/demo/1".into()],
-        }
-        .into(),
-        Tombstoned { environment: environment.clone(), leftovers: vec!["x".into()] }.into(),
-        TeardownGaveUp {
-            environment: environment.clone(),
-            step: "move_to_trash".into(),
-            fault: fault(),
-        }
-        .into(),
-        LeaseGranted {
-            environment: environment.clone(),
-            lease: lease.clone(),
-            until: Time(1_700_000_000_000_000_000),
-            purpose: "terminal".into(),
-            actor: actor.clone(),
-            request,
-        }
-        .into(),
-        LeaseReleased { environment: environment.clone(), lease: lease.clone() }.into(),
-        LeaseExpired { environment, lease }.into(),
-        RepositoryTrusted {
-            repository: "/home/u/project/.git".into(),
-            hash: "cd".repeat(32),
-            actor: actor.clone(),
-        }
-        .into(),
-        RepositoryDistrusted { repository: "/home/u/project/.git".into(), actor }.into(),
-    ]
-}
-
-fn options() -> TeardownOptions {
-    TeardownOptions {
-        branch: BranchPolicy::Delete,
-        hook_path: ".groundskeeper/teardown".into(),
-        hook_limit_ms: 60_000,
-        grace_ms: 2_000,
-        end_bystanders: true,
-        no_rescue: true,
-        reason: "gc".into(),
-    }
-}
-
-fn process() -> ProcessSeen {
-    ProcessSeen { pid: 91, started: 5_555, name: "node".into(), why: "cgroup".into() }
-}
-
-fn rescue() -> Rescue {
-    Rescue {
-        reference: "refs/groundskeeper/rescue/demo/2".into(),
-        commit: commit(),
-        holds: vec!["3 untracked files".into()],
-        lacks: vec!["nested: a repository of its own".into()],
-        raw: Some(RawCopies {
-            folder: "/data/rescue/demo.2".into(),
-            files: 3,
-            bytes: 4_096,
-            digest: "cd".repeat(32),
-        }),
-        nested: vec![NestedRescue {
-            path: HostPath(b"vendor/\xffdep".to_vec()),
-            reference: "refs/groundskeeper/rescue/demo/2.nested.1".into(),
-            commit: commit(),
-            head: commit(),
-        }],
-    }
-}
-
-fn steps_of_teardown() -> Vec<Event> {
-    let environment = env();
-    vec![
-        TeardownHookStarted {
-            environment: environment.clone(),
-            pid: 78,
-            started: 654_321,
-            hash: "12".repeat(32),
-        }
-        .into(),
-        TeardownHookFinished {
-            environment: environment.clone(),
-            millis: 250,
-            fault: Some(fault()),
-        }
-        .into(),
-        ProcessesEnded {
-            environment: environment.clone(),
-            ended: vec![process()],
-            spared: vec![ProcessSeen { pid: 92, why: "cwd".into(), ..process() }],
-            survivors: vec![ProcessSeen { pid: 93, ..process() }],
-        }
-        .into(),
-        WorkRescued { environment: environment.clone(), rescue: Some(rescue()) }.into(),
-        InspectionOutdated { environment: environment.clone() }.into(),
-        TeardownPostponed {
-            environment,
-            step: "rescue".into(),
-            fault: fault(),
-            failures: 3,
-            retry_at: Time(1_700_000_001_000_000_000),
-        }
-        .into(),
     ]
 }
 
