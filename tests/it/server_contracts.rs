@@ -82,7 +82,11 @@ fn up_matches_snapshot() {
     let day = Day::new();
     let up = Serving::start(&day.harness, &["up"], 2);
     let mut text = format!("$ groundskeeper up\n{}", up.ready);
-    wait_for("a session", || day.json(&["host", "ls"]).contains("\"connected\": true"));
+    // Until the host has reported everything that the list shows.
+    wait_for("a session", || {
+        let list = day.json(&["host", "ls"]);
+        list.contains("\"connected\": true") && !list.contains("null")
+    });
     text += &verbs(&day, &[&["host", "ls"], &["ls"], &["daemon"]]);
     text += &day.json(&["stop"]);
     text += &format!("$ groundskeeper up [{}]\n", up.end(false));
