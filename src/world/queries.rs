@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::core::event::{Plan, ProcessSeen, Size, Worktree};
+use crate::core::event::{CheckoutMethod, Plan, ProcessSeen, Size, Worktree};
 use crate::core::{Code, Environment, Fault, HostPath, Inspection, Note, Phase, destroyed};
 use crate::world::effects::context::{Reporter, Task, World};
 use crate::world::effects::{clean, inspect};
@@ -242,7 +242,7 @@ impl World {
             admin_dir: paths::to_host(Path::new(&admin)),
             device: identity.0,
             inode: identity.1,
-            checkout: "adopted".to_owned(),
+            checkout: CheckoutMethod::Adopted,
             ..Worktree::default()
         };
         let path = paths::to_host(&top);

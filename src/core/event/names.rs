@@ -1,4 +1,5 @@
-//! Choices that events store by name: the origin of a request, the reasons of removals.
+//! Choices that events store by name: the origin of a request, a checkout method, the reasons of
+//! removals.
 //!
 //! The codec would decode a reordered enum wrongly and silently, so the name is stored. A name that
 //! this version does not know, as the log of another version may have it, is kept as it is.
@@ -78,6 +79,17 @@ stored_names! {
         Session = "session";
         /// The daemon itself.
         Daemon = "daemon";
+    }
+    /// How the files of a worktree were put in place.
+    CheckoutMethod {
+        /// The daemon wrote them, several at a time.
+        Parallel = "parallel";
+        /// git wrote them.
+        Git = "git";
+        /// They came back from the trash.
+        Restored = "restored";
+        /// They were there before the environment was.
+        Adopted = "adopted";
     }
     /// Why an environment is torn down.
     TeardownReason {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::common::{Actor, Plan};
+use crate::event::names::CheckoutMethod;
 use crate::event::teardown::Rescue;
 use crate::fault::Fault;
 use crate::id::{EnvironmentId, HostPath, Nonce, RequestId, Time};
@@ -70,8 +71,8 @@ pub struct Worktree {
     pub device: u64,
     /// Inode of its root directory.
     pub inode: u64,
-    /// Checkout method: `parallel` (by the daemon) or `git`.
-    pub checkout: String,
+    /// How its files were put in place.
+    pub checkout: CheckoutMethod,
     /// Why git's own checkout was used; empty for `parallel`.
     pub checkout_reason: String,
     /// Number of tracked files written.

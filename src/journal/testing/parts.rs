@@ -1,7 +1,7 @@
 //! Values that sample events are built from: ids, actor, fault, plan, worktree.
 
 use groundskeeper_core::event::{
-    Actor, NestedRescue, Origin, Plan, RawCopies, Repository, Rescue, Worktree,
+    Actor, CheckoutMethod, NestedRescue, Origin, Plan, RawCopies, Repository, Rescue, Worktree,
 };
 use groundskeeper_core::{Code, EnvironmentId, Fault, HostPath, Nonce};
 
@@ -45,7 +45,7 @@ pub(crate) fn worktree() -> Worktree {
         admin_dir: "/home/u/project/.git/worktrees/gk-demo-1".into(),
         device: 64_769,
         inode: 1_234_567,
-        checkout: "git".into(),
+        checkout: CheckoutMethod::Git,
         checkout_reason: "attribute filter".into(),
         files: 60,
         racy: true,

@@ -11,9 +11,8 @@ use groundskeeper_core::event::{
 use groundskeeper_core::policy::BranchPolicy;
 use groundskeeper_core::{Event, LeaseId, RequestId, Time};
 
-pub(crate) fn teardown_and_rest() -> Vec<Event> {
+pub(crate) fn teardown() -> Vec<Event> {
     let (environment, actor) = (env(), actor());
-    let lease = LeaseId::parse("lease-1").expect("a lease");
     let request = Some(RequestId::parse("key-2").expect("a key"));
     vec![
         DestroyRequested {
@@ -55,6 +54,14 @@ pub(crate) fn teardown_and_rest() -> Vec<Event> {
             fault: fault(),
         }
         .into(),
+    ]
+}
+
+pub(crate) fn leases_and_trust() -> Vec<Event> {
+    let (environment, actor) = (env(), actor());
+    let lease = LeaseId::parse("lease-1").expect("a lease");
+    let request = Some(RequestId::parse("key-2").expect("a key"));
+    vec![
         LeaseGranted {
             environment: environment.clone(),
             lease: lease.clone(),

@@ -1,7 +1,7 @@
 //! One event of every kind, with every field set: the source of the golden files.
 
 use crate::testing::parts::{actor, commit, env, fault, nonce, plan, rescue, worktree};
-use crate::testing::sample_teardowns::{steps_of_teardown, teardown_and_rest};
+use crate::testing::sample_teardowns::{leases_and_trust, steps_of_teardown, teardown};
 use groundskeeper_core::event::{
     AttemptFailed, Base, BaseResolved, CancelRequested, CleanAttemptFailed, CleanPurgeDecided,
     CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned, DaemonStarted,
@@ -20,7 +20,8 @@ use groundskeeper_core::{EnvironmentId, Event, RequestId, Seq, Time};
 pub(crate) fn samples() -> Vec<Event> {
     let mut all = daemon_and_provision();
     all.extend(ends_of_provision());
-    all.extend(teardown_and_rest());
+    all.extend(teardown());
+    all.extend(leases_and_trust());
     all.extend(steps_of_teardown());
     all.extend(archives());
     all.extend(restore_and_adoption());

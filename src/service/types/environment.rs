@@ -161,7 +161,7 @@ impl EnvironmentView {
             error: e.fault.as_ref().map(Problem::of),
             refusal: e.refusal.as_ref().map(Problem::of),
             checkout: e.worktree.as_ref().map(|w| CheckoutView {
-                by: w.checkout.clone(),
+                by: w.checkout.to_string(),
                 reason: w.checkout_reason.clone(),
                 files: w.files,
             }),

@@ -12,7 +12,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::core::event::Worktree;
+use crate::core::event::{CheckoutMethod, Worktree};
 use crate::core::{Code, Environment, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
@@ -122,7 +122,7 @@ fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> En
         admin_dir: paths::to_host(&admin.published),
         device: identity.0,
         inode: identity.1,
-        checkout: if done.by_us { "parallel" } else { "git" }.to_owned(),
+        checkout: if done.by_us { CheckoutMethod::Parallel } else { CheckoutMethod::Git },
         checkout_reason: done.reason,
         files: done.files,
         // The entries are as young as their files, so git would read each file again ("racy git"),

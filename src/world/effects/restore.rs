@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::core::event::{RestoreFrom, Worktree};
+use crate::core::event::{CheckoutMethod, RestoreFrom, Worktree};
 use crate::core::{Code, Environment, EnvironmentOutcome, Fault, Life, RolledBackTo};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
@@ -295,7 +295,7 @@ impl Restore<'_> {
             admin_dir: paths::to_host(&self.new.published),
             device: identity.0,
             inode: identity.1,
-            checkout: "restored".to_owned(),
+            checkout: CheckoutMethod::Restored,
             checkout_reason: format!("from the trash of incarnation {}", self.from.incarnation),
             // It may have gone to the trash before its index was refreshed.
             racy: true,

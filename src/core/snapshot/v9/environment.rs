@@ -126,7 +126,7 @@ frozen_structs! {
         admin_dir: Path<'a>,
         device: u64,
         inode: u64,
-        checkout: Text<'a>,
+        checkout: Cow<'a, event::CheckoutMethod>,
         checkout_reason: Text<'a>,
         files: u64,
         racy: bool,
