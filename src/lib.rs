@@ -16,12 +16,16 @@
 //! # The modules
 //!
 //! ```text
-//!  cli, api                adapters: requests into calls, results back; they decide nothing
+//!  cli, api                adapters: requests into use cases, results back; they decide nothing
 //!  session                 an adapter as well: the commands of a control server, and its events
 //!     |                    (server: that control server; it touches nothing on a host)
 //!  daemon                  own the data directory, open the log, serve, drain
 //!     |   http             what the API and the control server share of HTTP
 //!  service                 the use cases as functions: checks, core commands, views; no HTTP
+//!     |
+//!  http                    what api and server share: extractors, problems, connections, tokens
+//!     |
+//!  service                 use cases as typed functions, and the wire types; no HTTP
 //!     |
 //!  engine                  the one loop: decide, append, apply, publish, reply, start what is owed
 //!    / \
@@ -43,7 +47,8 @@
 //! # A request, from end to end
 //!
 //! `groundskeeper new demo` connects to the socket (and starts a daemon if none runs). The API
-//! finds the repository and sends `Command::Provision` into the engine's mailbox. The engine
+//! calls `service::environments`, which finds the repository and sends `Command::Provision` into
+//! the engine's mailbox. The engine
 //! decides it against the state, commits the event `ProvisionRequested`, applies and publishes it,
 //! and replies. The state now owes `Step::ResolveBase`; the driver starts it on a thread; `world`
 //! asks git and reports the commit; that settlement is a command again, leads to `BaseResolved`,
@@ -94,8 +99,8 @@
 //!
 //! `session::connector` connects to a control server (`server`), reports the live environments and
 //! takes in the live set, which is one command to the core (`core::transition::reconcile`). The
-//! server sends commands; `session::commands` queues them per environment and passes them to the
-//! API like any other request, with an idempotency key. `session::outbox` reports events from the
+//! server sends commands; `session::commands` queues them per environment and carries each out with
+//! the use case of the API, under an idempotency key. `session::outbox` reports events from the
 //! log up to a position that the server acknowledges. At the server one writer (`server::store`)
 //! compares and sets; operations are sent again until they are answered. A broken connection loses
 //! nothing: the next one begins with the live environments, the operations in progress and the

@@ -23,7 +23,7 @@ pub use crate::service::types::archive::{ArchivedIncarnationView, NestedView, Re
     responses(
         (status = 200, body = EnvironmentView, description = "back, or failed"),
         (status = 202, body = EnvironmentView, description = "under way"),
-        super::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn restore(
@@ -72,7 +72,7 @@ pub struct EmptyQuery {
     tag = "kept",
     path = "/v1/trash",
     params(EmptyQuery),
-    responses((status = 200, body = Vec<ArchivedIncarnationView>), super::document::Failure),
+    responses((status = 200, body = Vec<ArchivedIncarnationView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn empty(
     State(app): Shared,
@@ -100,7 +100,7 @@ pub(super) async fn rescues(State(app): Shared) -> Json<Vec<ArchivedIncarnationV
     tag = "kept",
     path = "/v1/rescues/{id}/{incarnation}",
     params(WaitQuery),
-    responses((status = 200, body = Vec<ArchivedIncarnationView>), super::document::Failure),
+    responses((status = 200, body = Vec<ArchivedIncarnationView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn drop_rescue(
     State(app): Shared,

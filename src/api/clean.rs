@@ -39,7 +39,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     post,
     path = "/v1/environments/{id}/clean",
     params(CleanQuery),
-    responses((status = 200, body = CleanedView), super::document::Failure),
+    responses((status = 200, body = CleanedView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn clean(
     State(app): Shared,
@@ -56,7 +56,7 @@ pub(super) async fn clean(
     post,
     path = "/v1/environments/{id}/clean/undo",
     params(WaitQuery),
-    responses((status = 200, body = UndoneView), super::document::Failure),
+    responses((status = 200, body = UndoneView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn undo(
     State(app): Shared,

@@ -16,7 +16,7 @@ pub use crate::service::types::contents::{Adoption, EvidenceView, SizeView, Usag
     get,
     tag = "inside",
     path = "/v1/environments/{id}/evidence",
-    responses((status = 200, body = EvidenceView), super::document::Failure),
+    responses((status = 200, body = EvidenceView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn evidence(
     State(app): Shared,
@@ -31,7 +31,7 @@ pub(super) async fn evidence(
     get,
     tag = "inside",
     path = "/v1/environments/{id}/usage",
-    responses((status = 200, body = UsageView), super::document::Failure),
+    responses((status = 200, body = UsageView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn usage(State(app): Shared, Named(id): Named) -> Answer<Json<UsageView>> {
     Ok(Json(contents::usage(&app, &environment_id(&id)?).await?))
@@ -43,7 +43,7 @@ pub(super) async fn usage(State(app): Shared, Named(id): Named) -> Answer<Json<U
     tag = "inside",
     path = "/v1/adopt",
     request_body = Adoption,
-    responses((status = 201, body = EnvironmentView), super::document::Failure),
+    responses((status = 201, body = EnvironmentView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn adopt(
     State(app): Shared,

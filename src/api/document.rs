@@ -12,7 +12,6 @@ use crate::api::environments::{
 use crate::api::{
     archives, contents, leases, live_sets, locks, migrations, processes, status, sweep,
 };
-pub(crate) use crate::http::openapi::Failure;
 use crate::http::openapi::assert_committed;
 use crate::service::types::problem::Problem;
 

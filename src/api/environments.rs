@@ -20,7 +20,7 @@ use crate::service::outcome::Outcome;
     get,
     path = "/v1/environments",
     params(ListQuery),
-    responses((status = 200, body = Vec<EnvironmentView>), super::document::Failure),
+    responses((status = 200, body = Vec<EnvironmentView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn list(
     State(app): Shared,
@@ -33,7 +33,7 @@ pub(super) async fn list(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/environments/{id}",
-    responses((status = 200, body = EnvironmentView), super::document::Failure),
+    responses((status = 200, body = EnvironmentView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn show(State(app): Shared, Named(id): Named) -> Answer<Json<EnvironmentView>> {
     Ok(Json(environments::view_of(&app, &environment_id(&id)?)?))
@@ -49,7 +49,7 @@ pub(super) async fn show(State(app): Shared, Named(id): Named) -> Answer<Json<En
     responses(
         (status = 200, body = EnvironmentView, description = "ready, failed, or there already"),
         (status = 202, body = EnvironmentView, description = "being made"),
-        super::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn create(
@@ -78,7 +78,7 @@ pub(super) async fn create(
     responses(
         (status = 200, body = RemovedView),
         (status = 202, body = RemovedView, description = "under way"),
-        super::document::Failure,
+        crate::http::openapi::Failure,
     ),
 ))]
 pub(super) async fn remove(
@@ -97,7 +97,7 @@ pub(super) async fn remove(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/environments/{id}/cancel",
-    responses((status = 202, body = EnvironmentView), super::document::Failure),
+    responses((status = 202, body = EnvironmentView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn cancel(
     State(app): Shared,

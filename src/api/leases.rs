@@ -16,7 +16,7 @@ use crate::service::requests::lease_id;
     post,
     path = "/v1/environments/{id}/leases",
     request_body = NewLease,
-    responses((status = 201, body = LeaseView), super::document::Failure),
+    responses((status = 201, body = LeaseView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn lease(
     State(app): Shared,
@@ -33,7 +33,7 @@ pub(super) async fn lease(
 #[cfg_attr(test, utoipa::path(
     delete,
     path = "/v1/leases/{id}",
-    responses((status = 204), super::document::Failure),
+    responses((status = 204), crate::http::openapi::Failure),
 ))]
 pub(super) async fn release(State(app): Shared, Named(id): Named) -> Answer<Outcome<()>> {
     leases::release(&app, lease_id(&id)?).await?;

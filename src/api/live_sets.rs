@@ -22,7 +22,7 @@ pub(super) const LIVE_BYTES_MAX: usize = 2 << 20;
     tag = "live",
     path = "/v1/reconcile",
     request_body = LiveView,
-    responses((status = 200, body = ReconciledView), super::document::Failure),
+    responses((status = 200, body = ReconciledView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn reconcile(
     State(app): Shared,
@@ -38,7 +38,7 @@ pub(super) async fn reconcile(
     tag = "live",
     path = "/v1/reconcile/confirm",
     request_body = ConfirmView,
-    responses((status = 200, body = ReconciledView), super::document::Failure),
+    responses((status = 200, body = ReconciledView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn confirm(
     State(app): Shared,

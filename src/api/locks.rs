@@ -12,7 +12,7 @@ pub use crate::service::types::lock::LockView;
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/locks",
-    responses((status = 200, body = Vec<LockView>), super::document::Failure),
+    responses((status = 200, body = Vec<LockView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn locks(State(app): Shared) -> Answer<Json<Vec<LockView>>> {
     Ok(Json(locks::list(&app).await?))

@@ -19,7 +19,7 @@ pub use crate::service::types::migration::{MigrationView, NewMigration, Progress
     path = "/v1/migrations",
     params(WaitQuery),
     request_body = NewMigration,
-    responses((status = 200, body = MigrationView), super::document::Failure),
+    responses((status = 200, body = MigrationView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn create(
     State(app): Shared,
@@ -44,7 +44,7 @@ pub(super) struct MigrationsQuery {
     get,
     path = "/v1/migrations",
     params(MigrationsQuery),
-    responses((status = 200, body = [MigrationView]), super::document::Failure),
+    responses((status = 200, body = [MigrationView]), crate::http::openapi::Failure),
 ))]
 pub(super) async fn list(
     State(app): Shared,
@@ -58,7 +58,7 @@ pub(super) async fn list(
     get,
     path = "/v1/migrations/{id}",
     params(WaitQuery),
-    responses((status = 200, body = MigrationView), super::document::Failure),
+    responses((status = 200, body = MigrationView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn show(
     State(app): Shared,
@@ -73,7 +73,7 @@ pub(super) async fn show(
     post,
     path = "/v1/migrations/{id}/undo",
     params(WaitQuery),
-    responses((status = 200, body = MigrationView), super::document::Failure),
+    responses((status = 200, body = MigrationView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn undo(
     State(app): Shared,

@@ -17,7 +17,7 @@ pub use crate::service::types::process::Launch;
     get,
     tag = "inside",
     path = "/v1/environments/{id}/processes",
-    responses((status = 200, body = Vec<ProcessView>), super::document::Failure),
+    responses((status = 200, body = Vec<ProcessView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn processes(
     State(app): Shared,
@@ -33,7 +33,7 @@ pub(super) async fn processes(
     tag = "inside",
     path = "/v1/environments/{id}/processes",
     request_body = Launch,
-    responses((status = 201, body = ProcessView), super::document::Failure),
+    responses((status = 201, body = ProcessView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn launch(
     State(app): Shared,
@@ -49,7 +49,7 @@ pub(super) async fn launch(
     delete,
     tag = "inside",
     path = "/v1/environments/{id}/processes/{pid}",
-    responses((status = 204), super::document::Failure),
+    responses((status = 204), crate::http::openapi::Failure),
 ))]
 pub(super) async fn exited(
     State(app): Shared,

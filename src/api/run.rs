@@ -16,7 +16,7 @@ pub use crate::service::types::run::{RunRequest, RunView};
     post,
     path = "/v1/environments/{id}/run",
     request_body = RunRequest,
-    responses((status = 200, body = RunView), super::document::Failure),
+    responses((status = 200, body = RunView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn run(
     State(app): Shared,

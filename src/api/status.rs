@@ -14,7 +14,7 @@ pub use crate::service::types::status::{DiffView, FileView, StatusEntry, StatusV
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/environments/{id}/status",
-    responses((status = 200, body = StatusView), super::document::Failure),
+    responses((status = 200, body = StatusView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn one(State(app): Shared, Named(id): Named) -> Answer<Json<StatusView>> {
     Ok(Json(status::one(&app, &environment_id(&id)?).await?))
@@ -24,7 +24,7 @@ pub(super) async fn one(State(app): Shared, Named(id): Named) -> Answer<Json<Sta
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/status",
-    responses((status = 200, body = Vec<StatusEntry>), super::document::Failure),
+    responses((status = 200, body = Vec<StatusEntry>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn all(State(app): Shared) -> Answer<Json<Vec<StatusEntry>>> {
     Ok(Json(status::all(&app).await?))
@@ -48,7 +48,7 @@ pub struct DiffQuery {
     get,
     path = "/v1/environments/{id}/diff",
     params(DiffQuery),
-    responses((status = 200, body = DiffView), super::document::Failure),
+    responses((status = 200, body = DiffView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn diff(
     State(app): Shared,

@@ -17,7 +17,7 @@ pub use crate::service::types::sweep::{FindingView, SweepRequest, SweepView};
     path = "/v1/sweep",
     params(WaitQuery),
     request_body = SweepRequest,
-    responses((status = 200, body = SweepView), super::document::Failure),
+    responses((status = 200, body = SweepView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn sweep(
     State(app): Shared,

@@ -14,7 +14,7 @@ use crate::service::trust;
     get,
     path = "/v1/trust",
     params(("repo" = String, Query, description = "a directory in it")),
-    responses((status = 200, body = TrustView), super::document::Failure),
+    responses((status = 200, body = TrustView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn show(
     State(app): Shared,
@@ -28,7 +28,7 @@ pub(super) async fn show(
     put,
     path = "/v1/trust",
     request_body = TrustRequest,
-    responses((status = 200, body = TrustView), super::document::Failure),
+    responses((status = 200, body = TrustView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn set(
     State(app): Shared,

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::api::{events, router};
+use crate::api::router;
 use crate::config::Config;
 use crate::core::{Fault, Seq};
 use crate::daemon::info::write_info;
@@ -19,6 +19,7 @@ use crate::migrate::request::MigrationRequest;
 use crate::service::App;
 use crate::service::app::About;
 use crate::service::runs::RUNS_MAX;
+use crate::service::streams::STREAMS_MAX;
 use crate::service::sweep::sweep_at_start;
 use crate::session::{self, Link};
 use crate::world::World;
@@ -93,7 +94,7 @@ fn app(context: ServeContext, stopper: &watch::Sender<bool>) -> App {
         watching: context.watching,
         repositories: Arc::default(),
         config: context.config,
-        streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         runs: Arc::new(Semaphore::new(RUNS_MAX)),
         stop: stopper.subscribe(),
         stopper: stopper.clone(),

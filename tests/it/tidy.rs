@@ -18,7 +18,7 @@ const DIRECTIONS: [(&str, &[&str]); 10] = [
     ("config", &["core", "world", "migrate"]),
     ("service", &["core", "engine", "world", "migrate", "config", "format", "service", "VERSION"]),
     ("http", &["core", "world", "format", "service", "http"]),
-    ("api", &["core", "engine", "format", "service", "http", "api"]),
+    ("api", &["core", "format", "service", "http", "api"]),
     (
         "session",
         &["core", "journal", "engine", "world", "format", "service", "http", "session", "VERSION"],

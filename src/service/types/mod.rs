@@ -11,6 +11,7 @@ pub mod environment;
 pub mod lease;
 pub mod live_set;
 pub mod lock;
+pub mod log;
 pub mod migration;
 pub mod problem;
 pub mod process;
