@@ -36,6 +36,9 @@ enum Format {
 }
 
 /// Records of the log, from a position on.
+///
+/// # Errors
+/// A malformed query, or too many open streams.
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/events",

@@ -2,8 +2,8 @@
 //!
 //! [`extract`] parses requests, `body` their bodies; `answer` and [`problem`] turn an outcome or a
 //! fault into an answer with its status; [`unix_socket`] and [`tcp`] accept connections and limit
-//! their number and duration, and [`auth`] checks tokens. Nothing here names a path of the API or
-//! calls a use case.
+//! their number and duration, and [`auth`] checks tokens. Nothing here routes a request or calls
+//! a use case.
 
 pub(crate) mod answer;
 pub mod auth;
