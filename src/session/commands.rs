@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::core::{Code, EnvironmentId, Fault, LeaseId, Phase, RequestId, destroyed, not_found};
 use crate::service::App;
 use crate::service::app::now;
-use crate::service::requests::invalid;
+use crate::service::requests::{environment_id, invalid};
 use crate::session::answers::refusal;
 use crate::session::calls::Call;
 use crate::session::protocol::{Answer, HostCommand};
@@ -109,9 +109,7 @@ fn check(app: &App, command: &HostCommand) -> Result<(), Fault> {
     RequestId::parse(&command.request)
         .map_err(|e| invalid(format!("the request id is invalid: {e}")))?;
     if command.name != "environment.provision" && !command.environment.is_empty() {
-        let id = EnvironmentId::parse(&command.environment).map_err(|e| {
-            invalid(format!("{:?} is not a valid environment id: {e}", command.environment))
-        })?;
+        let id = environment_id(&command.environment)?;
         own_path(app, command, &id)?;
         let serves = ["workspace.status", "workspace.diff", "lease.acquire", "exec"];
         if serves.contains(&command.name.as_str()) {
