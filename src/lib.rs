@@ -20,8 +20,6 @@
 //!  session                 an adapter as well: the commands of a control server, and its events
 //!     |                    (server: that control server; it touches nothing on a host)
 //!  daemon                  own the data directory, open the log, serve, drain
-//!     |   http             what the API and the control server share of HTTP
-//!  service                 the use cases as functions: checks, core commands, views; no HTTP
 //!     |
 //!  http                    what api and server share: extractors, problems, connections, tokens
 //!     |
