@@ -77,17 +77,16 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     orphans::adopt_all();
     // No child of a killed daemon may act while this one runs. The children in the log of a copy
     // are the original's, so they are left alone.
-    let is_copy = ground.copy_of.is_some();
-    let over = if is_copy { Vec::new() } else { world.end_runs(&found.state, &cancel) };
+    let over = ground.copy_of.is_none().then(|| world.end_runs(&found.state, &cancel));
     let (engine, handle) = Engine::new(journal, found.state, Arc::clone(&world));
     let groups = world.cgroups().clone();
     let migration_runner = Arc::new(migration_runner(&layout));
     let engine = engine.with_migration_runner(Arc::clone(&migration_runner));
-    let engine = engine.with_low_disk(config.low_disk_gigabytes.saturating_mul(1 << 30));
-    let engine = engine.with_high_water(high_water);
+    let low_disk = config.low_disk_gigabytes.saturating_mul(1 << 30);
+    let engine = engine.with_low_disk(low_disk).with_high_water(high_water);
     let (thread, ended, priority) = start(engine, config.retention(), ground)?;
     ground::settle(&handle, &world)?;
-    for (environment, pid) in over {
+    for (environment, pid) in over.into_iter().flatten() {
         handle.submit_blocking(Command::Exited { environment, pid })?;
     }
     let about = About { git, log_id, started: now(), priority };

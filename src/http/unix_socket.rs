@@ -1,5 +1,5 @@
-//! The Unix socket of a daemon or a control server: only its owner can open it, peers are checked, and connections are
-//! bounded in number and time.
+//! The Unix socket of a daemon or a control server: only its owner can open it, peers are checked,
+//! and connections are bounded in number and time.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::FileTypeExt as _;

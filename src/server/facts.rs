@@ -3,11 +3,11 @@
 
 use rusqlite::{OptionalExtension as _, Transaction};
 
-use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::catalog::fault;
 use crate::server::store::{Applied, ENVIRONMENTS_MAX, change, count, find, insert};
 use crate::server::transitions::{Change, Status};
+use crate::service::types::problem::Problem;
 use crate::session::protocol::Fact;
 
 /// Applies a host's fact about one environment. An unknown one that is not tombstoned was made

@@ -1,8 +1,8 @@
 //! Copies the log itself: its stored records, and the hash of the state they fold to.
 //!
-//! `journal::stream_format` describes the flat form. A copy ends at the record that was the last one
-//! at the time of the request, so it is consistent, however long it takes. Nothing is decoded or
-//! decided here.
+//! `journal::stream_format` describes the flat form. A copy ends at the record that was the last
+//! one at the time of the request, so it is consistent, however long it takes. Nothing is decoded
+//! or decided here.
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 

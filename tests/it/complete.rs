@@ -75,42 +75,45 @@ fn git_named_directory_counts_as_work() {
     }
 }
 
+type Break = fn(&Harness, &Path, &Path);
+
+/// Files that git cannot add, by name: attributes of the repository, and what breaks it.
+const BREAKS: [(&str, &str, Break); 8] = [
+    ("filter", "*.bin filter=crypt\n", |harness, repo, path| {
+        harness.git(repo, &["config", "filter.crypt.required", "true"]);
+        harness.git(repo, &["config", "filter.crypt.smudge", "cat"]);
+        harness.git(repo, &["config", "filter.crypt.clean", "no-such-program"]);
+        std::fs::write(path.join("m.bin"), "edited").expect("written");
+    }),
+    ("encoding", "*.bin working-tree-encoding=no-such-encoding\n", |_, _, path| {
+        std::fs::write(path.join("m.bin"), "edited").expect("written");
+    }),
+    ("bytes", "*.bin working-tree-encoding=UTF-16\n", |_, _, path| {
+        std::fs::write(path.join("m.bin"), "edited").expect("written");
+    }),
+    ("name", "", |harness, _, path| harness.write(&path.join("sub/.GIT/m.bin"), "edited")),
+    ("short name", "", |harness, _, path| harness.write(&path.join("git~1/m.bin"), "edited")),
+    ("unborn", "", |harness, _, path| {
+        harness.write(&path.join("inner/m.bin"), "edited");
+        harness.git(&path.join("inner"), &["init", "-q"]);
+    }),
+    ("broken", "", |harness, _, path| {
+        harness.write(&path.join("inner/.git"), "gitdir: /nowhere\n");
+        harness.write(&path.join("inner/m.bin"), "edited");
+    }),
+    ("object store", "", |_, repo, path| {
+        std::fs::write(path.join("m.bin"), "edited").expect("written");
+        // The hash of the blob begins with `de`, so git cannot write the object.
+        let folder = repo.join(".git/objects/de");
+        drop(std::fs::remove_dir_all(&folder));
+        std::fs::write(folder, "in the way").expect("written");
+    }),
+];
+
 /// A file that git does not accept is copied or named; all others are rescued.
 #[test]
 fn unreadable_file_excludes_nothing_else() {
-    type Break = fn(&Harness, &Path, &Path);
-    let cases: [(&str, &str, Break); 8] = [
-        ("filter", "*.bin filter=crypt\n", |harness, repo, path| {
-            harness.git(repo, &["config", "filter.crypt.required", "true"]);
-            harness.git(repo, &["config", "filter.crypt.smudge", "cat"]);
-            harness.git(repo, &["config", "filter.crypt.clean", "no-such-program"]);
-            std::fs::write(path.join("m.bin"), "edited").expect("written");
-        }),
-        ("encoding", "*.bin working-tree-encoding=no-such-encoding\n", |_, _, path| {
-            std::fs::write(path.join("m.bin"), "edited").expect("written");
-        }),
-        ("bytes", "*.bin working-tree-encoding=UTF-16\n", |_, _, path| {
-            std::fs::write(path.join("m.bin"), "edited").expect("written");
-        }),
-        ("name", "", |harness, _, path| harness.write(&path.join("sub/.GIT/m.bin"), "edited")),
-        ("short name", "", |harness, _, path| harness.write(&path.join("git~1/m.bin"), "edited")),
-        ("unborn", "", |harness, _, path| {
-            harness.write(&path.join("inner/m.bin"), "edited");
-            harness.git(&path.join("inner"), &["init", "-q"]);
-        }),
-        ("broken", "", |harness, _, path| {
-            harness.write(&path.join("inner/.git"), "gitdir: /nowhere\n");
-            harness.write(&path.join("inner/m.bin"), "edited");
-        }),
-        ("object store", "", |_, repo, path| {
-            std::fs::write(path.join("m.bin"), "edited").expect("written");
-            // The hash of the blob begins with `de`, so git cannot write the object.
-            let folder = repo.join(".git/objects/de");
-            drop(std::fs::remove_dir_all(&folder));
-            std::fs::write(folder, "in the way").expect("written");
-        }),
-    ];
-    for (name, attributes, breaks) in cases {
+    for (name, attributes, breaks) in BREAKS {
         let harness = Harness::new();
         let files: &[(&str, &str)] = if name == "filter" { &[("m.bin", "data\n")] } else { &[] };
         let (repo, path) = environment(&harness, attributes, files);
@@ -265,38 +268,41 @@ fn missing_rescue_is_rebuilt_before_purge() {
     }
 }
 
+type Damage = fn(&Harness, &Path, &Path);
+
+/// Damage to the git directory of a worktree, by name.
+const DAMAGES: [(&str, Damage); 10] = [
+    ("index", |_, admin, _| std::fs::write(admin.join("index"), "garbage").expect("written")),
+    ("cut index", |_, admin, _| {
+        let index = std::fs::read(admin.join("index")).expect("read");
+        std::fs::write(admin.join("index"), &index[..100]).expect("written");
+    }),
+    ("half an index", |_, admin, _| {
+        let index = std::fs::read(admin.join("index")).expect("read");
+        std::fs::write(admin.join("index"), &index[..index.len() / 2]).expect("written");
+    }),
+    ("no registration", |_, admin, _| std::fs::remove_dir_all(admin).expect("removed")),
+    ("no index", |_, admin, _| std::fs::remove_file(admin.join("index")).expect("removed")),
+    ("HEAD", |_, admin, _| std::fs::write(admin.join("HEAD"), "\0\0").expect("written")),
+    ("no HEAD", |_, admin, _| std::fs::remove_file(admin.join("HEAD")).expect("removed")),
+    ("commondir", |_, admin, _| {
+        std::fs::write(admin.join("commondir"), "/nowhere\n").expect("written");
+    }),
+    ("settings", |harness, admin, path| {
+        harness.git(path, &["config", "extensions.worktreeConfig", "true"]);
+        std::fs::write(admin.join("config.worktree"), "[[[\n").expect("written");
+    }),
+    ("no commit", |harness, _, path| {
+        let commit = harness.commit(path, "mine");
+        let repo = harness.path("project/.git/objects");
+        let object = repo.join(&commit[..2]).join(&commit[2..]);
+        std::fs::remove_file(object).expect("removed");
+    }),
+];
+
 #[test]
 fn damaged_git_data_never_blocks_removal() {
-    type Damage = fn(&Harness, &Path, &Path);
-    let cases: [(&str, Damage); 10] = [
-        ("index", |_, admin, _| std::fs::write(admin.join("index"), "garbage").expect("written")),
-        ("cut index", |_, admin, _| {
-            let index = std::fs::read(admin.join("index")).expect("read");
-            std::fs::write(admin.join("index"), &index[..100]).expect("written");
-        }),
-        ("half an index", |_, admin, _| {
-            let index = std::fs::read(admin.join("index")).expect("read");
-            std::fs::write(admin.join("index"), &index[..index.len() / 2]).expect("written");
-        }),
-        ("no registration", |_, admin, _| std::fs::remove_dir_all(admin).expect("removed")),
-        ("no index", |_, admin, _| std::fs::remove_file(admin.join("index")).expect("removed")),
-        ("HEAD", |_, admin, _| std::fs::write(admin.join("HEAD"), "\0\0").expect("written")),
-        ("no HEAD", |_, admin, _| std::fs::remove_file(admin.join("HEAD")).expect("removed")),
-        ("commondir", |_, admin, _| {
-            std::fs::write(admin.join("commondir"), "/nowhere\n").expect("written");
-        }),
-        ("settings", |harness, admin, path| {
-            harness.git(path, &["config", "extensions.worktreeConfig", "true"]);
-            std::fs::write(admin.join("config.worktree"), "[[[\n").expect("written");
-        }),
-        ("no commit", |harness, _, path| {
-            let commit = harness.commit(path, "mine");
-            let repo = harness.path("project/.git/objects");
-            let object = repo.join(&commit[..2]).join(&commit[2..]);
-            std::fs::remove_file(object).expect("removed");
-        }),
-    ];
-    for (name, damage) in cases {
+    for (name, damage) in DAMAGES {
         let harness = Harness::new();
         let repo = harness.repo("project", 6);
         let path = harness.new_env("demo", &repo, &[]);

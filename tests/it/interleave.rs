@@ -86,11 +86,10 @@ fn history(seed: u64, rescue: bool) -> (usize, Vec<String>) {
                 if !place.exists() {
                     run_ok(&harness, &["new", id, "--repo", text]);
                 }
-                if place.join(".git").exists() {
+                let is_there = || place.join(".git").exists();
+                if is_there() {
                     add_work(&harness, &place, random.below(5), &name);
-                    if place.join(".git").exists() {
-                        made.insert(name);
-                    }
+                    made.extend(is_there().then_some(name));
                 }
             }
             6 => drop(run_ok(&harness, &["rm", id])),

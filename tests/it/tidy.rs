@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-const FILE_LINES_MAX: usize = 600;
-const FUNCTION_LINES_MAX: usize = 70;
+const FILE_LINES_MAX: usize = 400;
+/// Of a file of integration tests: one area under test.
+const TEST_LINES_MAX: usize = 600;
+const FUNCTION_LINES_MAX: usize = 60;
 const FILE_LINES_MEDIAN_MAX: usize = 300;
 const FUNCTION_LINES_MEDIAN_MAX: usize = 12;
 
@@ -175,6 +177,7 @@ fn is_test_only(name: &str) -> bool {
         "src/migrate/power.rs",
         "src/migrate/sample.rs",
         "src/server/sim/",
+        "src/world/git/ref_changes/tests.rs",
         "src/world/watch/conformance.rs",
         "src/world/watch/injected.rs",
     ];
@@ -202,7 +205,9 @@ fn files_and_functions_are_short() {
     let (mut files, mut functions) = (Vec::new(), Vec::new());
     for source in all() {
         let lines: Vec<&str> = source.text.lines().collect();
-        assert!(lines.len() <= FILE_LINES_MAX, "{} has {} lines", source.name, lines.len());
+        let is_test = source.name.starts_with("tests");
+        let max = if is_test { TEST_LINES_MAX } else { FILE_LINES_MAX };
+        assert!(lines.len() <= max, "{} has {} lines", source.name, lines.len());
         if source.name.starts_with("src") {
             files.push(lines.len());
         }

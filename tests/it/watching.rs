@@ -308,20 +308,25 @@ fn watched_status_is_never_stale() {
     assert_eq!((stashes(), changes().as_str()), (Some(1), "?20"), "no longer ignored");
     harness.git(&repo, &["stash", "drop", "-q"]);
     assert_eq!(stashes(), Some(0), "the stash was dropped elsewhere");
-    harness.git(&repo, &["remote", "add", "origin", &origin]);
-    harness.git(&repo, &["fetch", "-q", "origin"]);
-    harness.git(&at, &["branch", "-q", "-u", "origin/main"]);
-    assert_eq!(status(&harness, "demo")["upstream"], "origin/main");
-    harness.git(&at, &["commit", "-q", "--allow-empty", "-m", "work"]);
-    assert_eq!(status(&harness, "demo")["ahead"], 1);
-    harness.git(&at, &["push", "-q", "origin", "HEAD:main"]);
-    assert_eq!(status(&harness, "demo")["ahead"], 0);
-    harness.git(&repo, &["commit", "-q", "--allow-empty", "-m", "base"]);
-    assert_eq!(status(&harness, "demo")["behind_base"], 1);
-    harness.git(&at, &["reset", "-q", "--soft", "HEAD~1"]);
-    assert_eq!(status(&harness, "demo")["ahead_of_base"], 0);
+    check_commits_are_counted(&harness, &repo, &at, &origin);
     check_reads_keep_index(&harness, &at);
     assert_eq!(changes(), "?20");
+}
+
+/// Commits here, at the upstream and at the base count at once.
+fn check_commits_are_counted(harness: &Harness, repo: &Path, at: &Path, origin: &str) {
+    harness.git(repo, &["remote", "add", "origin", origin]);
+    harness.git(repo, &["fetch", "-q", "origin"]);
+    harness.git(at, &["branch", "-q", "-u", "origin/main"]);
+    assert_eq!(status(harness, "demo")["upstream"], "origin/main");
+    harness.git(at, &["commit", "-q", "--allow-empty", "-m", "work"]);
+    assert_eq!(status(harness, "demo")["ahead"], 1);
+    harness.git(at, &["push", "-q", "origin", "HEAD:main"]);
+    assert_eq!(status(harness, "demo")["ahead"], 0);
+    harness.git(repo, &["commit", "-q", "--allow-empty", "-m", "base"]);
+    assert_eq!(status(harness, "demo")["behind_base"], 1);
+    harness.git(at, &["reset", "-q", "--soft", "HEAD~1"]);
+    assert_eq!(status(harness, "demo")["ahead_of_base"], 0);
 }
 
 /// Touches a file without a change: neither a status nor a diff may write the index.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::api::types::{EnvironmentView, RemovedView};
 use crate::core::event::{Actor, LeaseGranted, TeardownOptions};
 use crate::core::model::run::RunEnd;
 use crate::core::{
@@ -13,6 +12,8 @@ use crate::core::{
     destroyed, not_found,
 };
 use crate::server::sim::host::{Host, Job, id, nonce, plan, restore};
+use crate::service::types::environment::EnvironmentView;
+use crate::service::types::removal::RemovedView;
 use crate::session::protocol::HostCommand;
 use crate::session::registry::cancelled;
 

@@ -92,9 +92,9 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Inspection, Fault> {
     }
 }
 
-/// Returns the commit that HEAD names, read without the index; where HEAD is damaged, the tip of the
-/// environment's branch. A restore begins there: at the base, a file that only later commits track
-/// would be one that git ignores, and the next removal would not save it.
+/// Returns the commit that HEAD names, read without the index; where HEAD is damaged, the tip of
+/// the environment's branch. A restore begins there: at the base, a file that only later commits
+/// track would be one that git ignores, and the next removal would not save it.
 fn head_of_files(task: &Task<'_>, admin: &Path) -> String {
     let head = Rescuer::of(task).head(&Heads::read(admin));
     head.ok().flatten().unwrap_or_default()

@@ -92,8 +92,7 @@ fn trouble(
         lived.findings.push(Finding { check: "start", what: "it did not start".into() });
     }
     let since = past.log.len().to_string();
-    let mut follower =
-        Started::new(&mut ground.command(&["events", "--follow", "--since", &since]))?;
+    let follower = Started::new(&mut ground.command(&["events", "--follow", "--since", &since]))?;
     let stage = Stage {
         ground,
         model: past.model,
@@ -134,6 +133,11 @@ fn trouble(
         lived.findings.push(Finding { check: "stop", what });
     }
     lived.operations += stage.operations.load(Ordering::Relaxed);
+    followed(follower)
+}
+
+/// Returns the whole lines that a follower of the events was sent.
+fn followed(mut follower: Started) -> Result<Vec<String>, Trouble> {
     let late = !time::until(FOLLOWER_LIMIT, || follower.is_over());
     let told = follower.end(late)?.out;
     // What was cut off in the middle was not told.

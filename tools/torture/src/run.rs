@@ -1,6 +1,7 @@
 //! Histories after another, several at a time, until time is up or somebody interrupts; then the
 //! table of what was survived.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -21,22 +22,28 @@ const ONCE: Fault = Fault::PowerMigration;
 
 /// Prints the kinds of faults and the points.
 pub(crate) fn list() {
-    println!("faults:");
-    for (_, name, what) in Fault::ALL {
-        println!("  {name:<16} {what}");
-    }
-    println!("calls that can be made to fail or slow:");
-    for (name, what) in groundskeeper::failpoint::fault::CALLS {
-        println!("  {name:<16} {what}");
-    }
-    println!("guards that can be taken away:");
-    for (name, what) in groundskeeper::failpoint::guard::GUARDS {
-        println!("  {name:<16} without it: {what}");
-    }
+    // A reader such as `head` may have enough before the end.
+    drop(std::io::stdout().write_all(listed().as_bytes()));
+}
+
+fn listed() -> String {
+    let faults = Fault::ALL.iter().map(|(_, name, what)| format!("  {name:<16} {what}\n"));
+    let calls = groundskeeper::failpoint::fault::CALLS.iter();
+    let calls = calls.map(|(name, what)| format!("  {name:<16} {what}\n"));
+    let guards = groundskeeper::failpoint::guard::GUARDS.iter();
+    let guards = guards.map(|(name, what)| format!("  {name:<16} without it: {what}\n"));
+    let mut text = String::from("faults:\n");
+    text.extend(faults);
+    text.push_str("calls that can be made to fail or slow:\n");
+    text.extend(calls);
+    text.push_str("guards that can be taken away:\n");
+    text.extend(guards);
     for (fault, words) in [(Fault::Point, "kill-point"), (Fault::MigrationPoint, "migration-point")]
     {
-        println!("points of {words}:\n  {}", points::of(fault).join("\n  "));
+        let points = points::of(fault).join("\n  ");
+        text.push_str(&format!("points of {words}:\n  {points}\n"));
     }
+    text
 }
 
 struct Shared {

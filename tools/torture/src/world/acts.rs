@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::obstacles::{away, back, leave_lock, remove_locks};
 use super::scene::Scene;
-use super::script::{Act, Lock, UserAction};
+use super::step::{Act, UserAction};
 use super::tokens::{Form, Harm};
 use super::{search, work};
-use crate::ground::write;
 use crate::trouble::Trouble;
 
 /// What an act came to.
@@ -82,12 +82,7 @@ fn on_worktree(scene: &mut Scene<'_>, action: &UserAction, at: &Path) -> Result<
         }
         Act::RemoveAdmin | Act::DamageIndex | Act::CutIndex | Act::DamageHead => {
             if let Some(admin) = Scene::admin(at) {
-                match action.act {
-                    Act::RemoveAdmin => drop(std::fs::remove_dir_all(&admin)),
-                    Act::DamageIndex => drop(std::fs::write(admin.join("index"), "garbage")),
-                    Act::CutIndex => cut(&admin.join("index")),
-                    _ => drop(std::fs::write(admin.join("HEAD"), "\0\0\0")),
-                }
+                damage_admin(&admin, &action.act);
                 damage(scene, action);
             }
         }
@@ -154,6 +149,15 @@ fn rename(scene: &mut Scene<'_>, action: &UserAction, at: &Path) -> Result<(), T
 }
 
 /// Leaves the first half of an index, which git reads all the same.
+fn damage_admin(admin: &Path, act: &Act) {
+    match act {
+        Act::RemoveAdmin => drop(std::fs::remove_dir_all(admin)),
+        Act::DamageIndex => drop(std::fs::write(admin.join("index"), "garbage")),
+        Act::CutIndex => cut(&admin.join("index")),
+        _ => drop(std::fs::write(admin.join("HEAD"), "\0\0\0")),
+    }
+}
+
 fn cut(index: &Path) {
     let Ok(mut bytes) = std::fs::read(index) else { return };
     bytes.truncate(bytes.len() / 2);
@@ -188,7 +192,7 @@ fn remove(scene: &mut Scene<'_>, at: &Path, act: &Act) -> Harm {
     Harm::Below(target)
 }
 
-fn rename_back(scene: &mut Scene<'_>, key: (usize, usize)) -> Result<Effect, Trouble> {
+pub(super) fn rename_back(scene: &mut Scene<'_>, key: (usize, usize)) -> Result<Effect, Trouble> {
     let effect = Effect { harm: Harm::Nothing, foreign: false };
     let Some(env) = scene.envs.get(&key) else { return Ok(effect) };
     let (Some(from), to) = (env.renamed.clone(), env.path.clone()) else { return Ok(effect) };
@@ -333,78 +337,4 @@ fn users_own(scene: &mut Scene<'_>, act: &Act) -> Result<(), Trouble> {
     let Some(at) = own.filter(|at| at.is_dir()) else { return Ok(()) };
     let form = if *act == Act::StashInMain { Form::Stashed } else { Form::Committed };
     work::work(scene, &at, form).map(drop)
-}
-
-fn leave_lock(scene: &mut Scene<'_>, action: &UserAction, lock: Lock) -> Result<(), Trouble> {
-    let key = (action.data, action.name);
-    let common = scene.common();
-    let admin = scene.worktree(key).and_then(|at| Scene::admin(&at));
-    let path = match lock {
-        Lock::Index => admin.map(|admin| admin.join("index.lock")),
-        Lock::Head => admin.map(|admin| admin.join("HEAD.lock")),
-        Lock::PackedRefs if scene.world.reftable => Some(common.join("reftable/tables.list.lock")),
-        Lock::PackedRefs => Some(common.join("packed-refs.lock")),
-        Lock::Branch => scene.branch_of(key).map(|name| common.join(format!("{name}.lock"))),
-        Lock::Config => Some(common.join("config.lock")),
-        Lock::MainIndex => Some(common.join("index.lock")),
-        Lock::Shallow => Some(common.join("shallow.lock")),
-        Lock::Stash => Some(common.join("refs/stash.lock")),
-    };
-    let Some(path) = path.filter(|path| !path.exists()) else { return Ok(()) };
-    // Somebody's who is long gone.
-    if path.parent().is_some_and(Path::is_dir) {
-        write(&path, "")?;
-        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
-        let file = std::fs::File::options().write(true).open(&path);
-        drop(file.and_then(|file| file.set_modified(long_ago)));
-        scene.planted.insert(path);
-    }
-    Ok(())
-}
-
-/// The user takes away the locks that they left.
-pub(crate) fn remove_locks(scene: &mut Scene<'_>) {
-    for path in std::mem::take(&mut scene.planted) {
-        drop(std::fs::remove_file(path));
-    }
-}
-
-/// What is renamed when the repository goes away.
-fn top(scene: &Scene<'_>) -> PathBuf {
-    match &scene.built.main {
-        Some(main) if scene.built.common.starts_with(main) => main.clone(),
-        _ => scene.built.common.clone(),
-    }
-}
-
-fn away(scene: &mut Scene<'_>) {
-    let from = top(scene);
-    let to = scene.place.path("away");
-    // Locks that were planted would have another name then.
-    if scene.away.is_none() && scene.planted.is_empty() && std::fs::rename(&from, &to).is_ok() {
-        scene.away = Some((from, to));
-    }
-}
-
-/// The user brings the repository back.
-pub(crate) fn back(scene: &mut Scene<'_>) {
-    if let Some((from, to)) = scene.away.take() {
-        drop(std::fs::rename(to, from));
-    }
-}
-
-/// The user takes back what stands in the way: locks, a repository elsewhere, a filter that is
-/// gone.
-pub(crate) fn mend(scene: &mut Scene<'_>) -> Result<(), Trouble> {
-    remove_locks(scene);
-    back(scene);
-    for key in scene.envs.keys().copied().collect::<Vec<_>>() {
-        rename_back(scene, key)?;
-    }
-    let common = scene.common();
-    for name in ["filter.locked.clean", "filter.locked.smudge"] {
-        drop(scene.place.git(&common, &["config", name, "cat"])?);
-    }
-    scene.filter_broken = false;
-    Ok(())
 }

@@ -2,7 +2,7 @@
 //! that users left there, then without; after that nothing of ours is left in the repository, and
 //! every token is where it is promised to be.
 
-use super::acts;
+use super::obstacles;
 use super::run::{rest, settle, start};
 use super::scene::Scene;
 use super::tokens::Harm;
@@ -26,7 +26,7 @@ pub(crate) fn end(scene: &mut Scene<'_>) -> Result<(), Trouble> {
         rest(scene, data)?;
     }
     settle(scene, &Harm::Nothing, "the removals at the end", false)?;
-    acts::mend(scene)?;
+    obstacles::mend(scene)?;
     for (data, id) in stubborn {
         let (gone, printed) = remove(scene, data, &id)?;
         if !gone {

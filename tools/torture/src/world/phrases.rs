@@ -3,7 +3,7 @@
 //! data, drawn from the seed like single steps; it plays nothing.
 
 use super::draw::World;
-use super::script::{Act, Call, Step, UserAction, Verb};
+use super::step::{Act, Call, Step, UserAction, Verb};
 use super::tokens::Form;
 use crate::random::Random;
 

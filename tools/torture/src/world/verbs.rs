@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::invariants;
 use super::place::Answer;
 use super::scene::{Env, Key, Scene};
-use super::script::{Call, Verb};
 use super::search;
+use super::step::{Call, Verb};
 use super::tokens::{Form, Harm, Token};
 use crate::trouble::Trouble;
 
@@ -156,20 +156,8 @@ pub(crate) fn after(
     scene.used(&format!("world: {verb}"), answer.ok());
     let key = (call.data, call.name);
     let id = scene.id(key);
-    if let Some((text, path, content)) = before.token.clone()
-        && let Some(worktree) = before.worktree.clone()
-        && answer.ok()
-    {
-        let (accepted, form) = (vec![content], Form::Committed);
-        scene.ledger.add(Token {
-            text,
-            accepted,
-            worktree,
-            path,
-            form,
-            unsaved: false,
-            released: None,
-        });
+    if answer.ok() {
+        committed(scene, before);
     }
     if matches!(call.verb, Verb::Commit) || answer.ok() && matches!(call.verb, Verb::Remove { .. })
     {
@@ -339,6 +327,22 @@ fn restored(
         scene.found("truth", format!("restore said 0, and {why}"));
     }
     Ok(())
+}
+
+/// What an agent committed through the program is owed.
+fn committed(scene: &mut Scene<'_>, before: &Before) {
+    let (Some((text, path, content)), Some(worktree)) = (&before.token, &before.worktree) else {
+        return;
+    };
+    scene.ledger.add(Token {
+        text: text.clone(),
+        accepted: vec![content.clone()],
+        worktree: worktree.clone(),
+        path: path.clone(),
+        form: Form::Committed,
+        unsaved: false,
+        released: None,
+    });
 }
 
 /// After the daemon came to rest: a rescue that has not everything says so.

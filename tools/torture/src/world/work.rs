@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::draw::Conversion;
+use super::inner_work::inner;
 use super::scene::Scene;
 use super::tokens::{Form, Harm, Token};
 use crate::trouble::Trouble;
@@ -14,29 +15,29 @@ use crate::trouble::Trouble;
 pub(crate) const COMMIT: [&str; 6] =
     ["-c", "commit.gpgSign=false", "-c", "core.hooksPath=/dev/null", "commit", "-q"];
 
-struct Hand<'a, 'b> {
-    scene: &'a mut Scene<'b>,
-    at: PathBuf,
-    form: Form,
+pub(super) struct Hand<'a, 'b> {
+    pub(super) scene: &'a mut Scene<'b>,
+    pub(super) at: PathBuf,
+    pub(super) form: Form,
 }
 
 impl Hand<'_, '_> {
-    fn git(&self, args: &[&str]) -> Result<bool, Trouble> {
+    pub(super) fn git(&self, args: &[&str]) -> Result<bool, Trouble> {
         self.scene.place.git(&self.at, args).map(|done| done.ok())
     }
 
-    fn git_in(&self, below: &Path, args: &[&str]) -> Result<bool, Trouble> {
+    pub(super) fn git_in(&self, below: &Path, args: &[&str]) -> Result<bool, Trouble> {
         self.scene.place.git(below, args).map(|done| done.ok())
     }
 
-    fn commit(&self, below: &Path, path: &str) -> Result<bool, Trouble> {
+    pub(super) fn commit(&self, below: &Path, path: &str) -> Result<bool, Trouble> {
         let added = self.git_in(below, &["add", "--sparse", "-f", "--", path])?;
         let mut args = COMMIT.to_vec();
         args.extend(["-m", "work", "--", path]);
         Ok(added && self.git_in(below, &args)?)
     }
 
-    fn token(&mut self, path: &Path, text: &str, accepted: Vec<Vec<u8>>) {
+    pub(super) fn token(&mut self, path: &Path, text: &str, accepted: Vec<Vec<u8>>) {
         let (worktree, path) = (self.at.clone(), path.to_owned());
         let (text, form) = (text.to_owned(), self.form);
         self.scene.ledger.add(Token {
@@ -51,7 +52,7 @@ impl Hand<'_, '_> {
     }
 
     /// Writes a file with a token of its own; false when that does not work.
-    fn write(&mut self, path: &Path) -> bool {
+    pub(super) fn write(&mut self, path: &Path) -> bool {
         let text = self.scene.ledger.text();
         let content = format!("{text} of {:?}\n", self.form).into_bytes();
         self.write_as(path, &text, &content, vec![content.clone()])
@@ -360,70 +361,6 @@ fn odd_file(hand: &mut Hand<'_, '_>, name: &str) -> Result<(), Trouble> {
                 hand.git(&["add", "-A", "--", name])?;
             }
         }
-    }
-    Ok(())
-}
-
-/// Repositories inside the worktree.
-fn inner(hand: &mut Hand<'_, '_>, name: &str) -> Result<(), Trouble> {
-    let at = hand.at.clone();
-    let folder = match hand.form {
-        Form::InnerRebuildable => PathBuf::from(format!("node_modules/{name}.d")),
-        Form::Submodule => PathBuf::from("sub"),
-        _ => PathBuf::from(format!("{name}.d")),
-    };
-    let place = at.join(&folder);
-    if !at.is_dir() {
-        return Ok(());
-    }
-    drop(std::fs::create_dir_all(&place));
-    if hand.form == Form::InnerBare {
-        return bare(hand, &folder);
-    }
-    if hand.form == Form::Submodule {
-        if !hand.scene.world.submodule {
-            return Ok(());
-        }
-        hand.git(&["submodule", "--quiet", "update", "--init"])?;
-        if !place.join(".git").exists() {
-            return Ok(());
-        }
-    } else {
-        hand.git_in(&place, &["init", "-q"])?;
-    }
-    if hand.form == Form::InnerBranch {
-        let mut args = COMMIT.to_vec();
-        args.extend(["--allow-empty", "-m", "base"]);
-        hand.git_in(&place, &args)?;
-        hand.git_in(&place, &["switch", "-q", "-c", "other"])?;
-    }
-    hand.write(&folder.join(name));
-    if hand.form != Form::InnerFile {
-        hand.commit(&place, name)?;
-    }
-    if hand.form == Form::InnerBranch {
-        hand.git_in(&place, &["switch", "-q", "-"])?;
-    }
-    Ok(())
-}
-
-/// A bare repository whose only commit has the token.
-fn bare(hand: &mut Hand<'_, '_>, folder: &Path) -> Result<(), Trouble> {
-    let at = hand.at.clone();
-    let place = at.join(folder);
-    let text = hand.scene.ledger.text();
-    let content = format!("{text}\n").into_bytes();
-    let git = |args: &[&str], input: Vec<u8>| -> Result<String, Trouble> {
-        let out = hand.scene.place.pipe_git(&place, args, input)?;
-        Ok(String::from_utf8_lossy(&out).trim().to_owned())
-    };
-    git(&["init", "-q", "--bare"], Vec::new())?;
-    let blob = git(&["hash-object", "-w", "--stdin"], content.clone())?;
-    let tree = git(&["mktree"], format!("100644 blob {blob}\tf\n").into_bytes())?;
-    let commit = git(&["commit-tree", "-m", "bare", &tree], Vec::new())?;
-    git(&["update-ref", "refs/heads/main", &commit], Vec::new())?;
-    if !commit.is_empty() {
-        hand.token(&folder.join("f"), &text, vec![content]);
     }
     Ok(())
 }
