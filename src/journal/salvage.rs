@@ -24,7 +24,7 @@ const TABLE_KEY_BYTES: usize = 16 + 4 + 12 + 16;
 
 /// Location of one intact record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub struct RecordLocation {
     /// Position in the log.
     pub seq: u64,
     /// Checksum of the record.
@@ -40,7 +40,7 @@ pub struct Salvage {
     path: PathBuf,
     file: File,
     /// The chosen records by position, one for each.
-    pub records: Vec<Found>,
+    pub records: Vec<RecordLocation>,
     /// Missing positions from 1 on: first and last of each gap.
     pub lost: Vec<(u64, u64)>,
     /// Seqs of records that do not continue the record before them, although that one is there.
@@ -91,7 +91,11 @@ impl Salvage {
     ///
     /// # Errors
     /// [`Error::Io`], and [`Error::Damaged`] when the file has changed since the scan.
-    pub fn read<'a>(&self, found: &Found, buffer: &'a mut Vec<u8>) -> Result<Envelope<'a>, Error> {
+    pub fn read<'a>(
+        &self,
+        found: &RecordLocation,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Envelope<'a>, Error> {
         let io = |source| Error::Io { what: "read", path: self.path.clone(), source };
         buffer.resize(found.length as usize, 0);
         self.file.read_exact_at(buffer, found.offset).map_err(io)?;
@@ -102,7 +106,7 @@ impl Salvage {
 
 #[derive(Default)]
 struct Scan {
-    found: Vec<Found>,
+    found: Vec<RecordLocation>,
     damaged: u64,
     /// Identities and heads found in the file. Old pages can hold earlier heads.
     identities: Vec<([u8; 16], Option<Head>)>,
@@ -165,7 +169,7 @@ impl Scan {
             // Not the stated length: it may be damaged, and intact records may lie within it.
             return 1;
         };
-        self.found.push(Found {
+        self.found.push(RecordLocation {
             seq: sealed.seq,
             crc: sealed.crc,
             previous: sealed.previous,
@@ -200,8 +204,8 @@ fn fill(file: &File, at: u64, out: &mut [u8]) -> io::Result<usize> {
 
 /// Chooses one record for each position: from the end backwards, the one that the next one
 /// continues. A commit that was not completed can leave other records.
-fn choose(found: &[Found]) -> Vec<Found> {
-    let mut chosen: Vec<Found> = Vec::new();
+fn choose(found: &[RecordLocation]) -> Vec<RecordLocation> {
+    let mut chosen: Vec<RecordLocation> = Vec::new();
     let mut end = found.len();
     while let Some(last) = end.checked_sub(1).and_then(|n| found.get(n)) {
         let start = found[..end].partition_point(|f| f.seq < last.seq);
@@ -210,7 +214,7 @@ fn choose(found: &[Found]) -> Vec<Found> {
         let linked = next.and_then(|next| same.iter().rfind(|f| f.crc == next.previous));
         // Otherwise a record that continues one that is there.
         let before = &found[..start];
-        let goes_on = |f: &&Found| {
+        let goes_on = |f: &&RecordLocation| {
             let from = before.partition_point(|b| b.seq + 1 < f.seq);
             before[from..].iter().any(|b| b.crc == f.previous)
         };
@@ -222,7 +226,7 @@ fn choose(found: &[Found]) -> Vec<Found> {
     chosen
 }
 
-fn gaps(records: &[Found], head: Option<Head>) -> (Vec<(u64, u64)>, Vec<u64>) {
+fn gaps(records: &[RecordLocation], head: Option<Head>) -> (Vec<(u64, u64)>, Vec<u64>) {
     let (mut lost, mut unchained) = (Vec::new(), Vec::new());
     let mut before = Head::default();
     for record in records {
@@ -243,8 +247,8 @@ fn gaps(records: &[Found], head: Option<Head>) -> (Vec<(u64, u64)>, Vec<u64>) {
 mod tests {
     use super::*;
 
-    fn found(seq: u64, crc: u32, previous: u32, offset: u64) -> Found {
-        Found { seq, crc, previous, offset, length: 48 }
+    fn found(seq: u64, crc: u32, previous: u32, offset: u64) -> RecordLocation {
+        RecordLocation { seq, crc, previous, offset, length: 48 }
     }
 
     #[test]

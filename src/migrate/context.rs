@@ -33,7 +33,7 @@ pub struct Progress {
 ///
 /// All of it ends with the process. The next process takes the locks again and checks the database.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct HeldLocks {
     /// Lock on the application's own lock file; `None` before it is taken or where there is none.
     pub(super) owner: Option<app_lock::Owner>,
     /// The old database, locked against writers.
@@ -73,7 +73,7 @@ pub struct MigrationRunner {
     pub(super) files: Files,
     pub(super) network: Box<dyn Network + Send + Sync>,
     pub(super) keychain: Box<dyn Keychain + Send + Sync>,
-    pub(super) held: Mutex<BTreeMap<MigrationId, Held>>,
+    pub(super) held: Mutex<BTreeMap<MigrationId, HeldLocks>>,
     pub(super) seen: Mutex<BTreeMap<MigrationId, Progress>>,
 }
 

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::context::{EffectLock, Held, MigrationRunner, Progress, Task};
+use crate::context::{EffectLock, HeldLocks, MigrationRunner, Progress, Task};
 use crate::file_names::Names;
 use crate::files::{self, Files};
 use crate::recipe::{Keychain, Network, OnConflict, Recipe, Work};
@@ -192,7 +192,11 @@ impl MigrationRunner {
         Err(Fault::new(Code::DatabaseInUse, message, hint).transient())
     }
 
-    pub(super) fn with_held<T>(&self, id: &MigrationId, change: impl FnOnce(&mut Held) -> T) -> T {
+    pub(super) fn with_held<T>(
+        &self,
+        id: &MigrationId,
+        change: impl FnOnce(&mut HeldLocks) -> T,
+    ) -> T {
         let mut held = lock_unpoisoned(&self.held);
         change(held.entry(id.clone()).or_default())
     }

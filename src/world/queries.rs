@@ -17,7 +17,7 @@ use crate::world::git::locks::{self, ExistingLock};
 use crate::world::git::marker::{self, Marker};
 use crate::world::git::{discover, refs, registration};
 use crate::world::process::cancel::Cancel;
-use crate::world::process::scope::{Found, Scope};
+use crate::world::process::scope::{Scope, ScopeProcesses};
 use crate::world::process::table;
 use crate::world::status::query;
 use crate::world::status::types::Status;
@@ -133,7 +133,7 @@ impl World {
 
     /// Returns the processes that belong to an environment, and those that merely use it.
     #[must_use]
-    pub fn processes(&self, env: &Environment, requester: u32) -> Found {
+    pub fn processes(&self, env: &Environment, requester: u32) -> ScopeProcesses {
         Scope { requester, ..Scope::of(env, &self.cgroups) }.scan()
     }
 
@@ -237,11 +237,12 @@ impl World {
         };
         let head = text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
         let branch = text(&["symbolic-ref", "--quiet", "--short", "HEAD"])?;
-        let identity = marker::identity(&top)?.unwrap_or_default();
+        let gone = || paths::fault("find", &top, &std::io::ErrorKind::NotFound.into());
+        let found = marker::identity(&top)?.ok_or_else(gone)?;
         let worktree = Worktree {
             admin_dir: paths::to_host(Path::new(&admin)),
-            device: identity.0,
-            inode: identity.1,
+            device: found.device,
+            inode: found.inode,
             checkout: CheckoutMethod::Adopted,
             ..Worktree::default()
         };

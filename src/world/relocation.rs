@@ -209,7 +209,7 @@ impl World {
             return Ok(());
         };
         let recorded = env.worktree.as_ref().map_or(0, |w| w.inode);
-        if !marker::is_worktree_of(&target, self.log_id(), env.life(), found.1, recorded) {
+        if !marker::is_worktree_of(&target, self.log_id(), env.life(), found.inode, recorded) {
             return Ok(());
         }
         let pointer = target.join(".git");

@@ -40,7 +40,7 @@ pub(crate) enum Act {
     },
     Finish {
         who: usize,
-        how: How,
+        how: EffectEnd,
     },
     Repeat {
         who: usize,
@@ -115,7 +115,7 @@ pub(crate) enum Act {
 
 /// The end of an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
+pub(crate) enum EffectEnd {
     Well,
     Transient,
     Permanent,
@@ -129,10 +129,10 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
     let key = proptest::option::weighted(0.2, 0..3_u8);
     let life = 1..4_u32;
     let how = prop_oneof![
-        8 => Just(How::Well),
-        2 => Just(How::Transient),
-        1 => Just(How::Permanent),
-        1 => Just(How::WrongOutcome),
+        8 => Just(EffectEnd::Well),
+        2 => Just(EffectEnd::Transient),
+        1 => Just(EffectEnd::Permanent),
+        1 => Just(EffectEnd::WrongOutcome),
     ];
     prop_oneof![
         3 => (who.clone(), any::<bool>(), key.clone())

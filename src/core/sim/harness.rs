@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::event::{PurgeReason, Retention};
 use crate::invariants::Audit;
-use crate::sim::actions::How;
+use crate::sim::actions::EffectEnd;
 use crate::sim::disk::{Traces, is_lacking, settlement, small_step};
 use crate::{
     Code, Command, EffectId, Ended, EnvironmentId, EnvironmentOutcome, Event, Fault, Ground, Note,
@@ -36,14 +36,14 @@ pub struct Harness {
     pub(crate) made: u32,
     pub(crate) released: BTreeSet<u32>,
     pub(crate) over: BTreeSet<(EnvironmentId, u32)>,
-    pub(crate) broken: Broken,
+    pub(crate) broken: DisabledGuard,
     pub(crate) ghosts: Vec<(Subject, InFlight)>,
     pub(crate) audit: Audit,
 }
 
 /// The guard that is taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Broken {
+pub(crate) enum DisabledGuard {
     Nothing,
     /// A settlement counts for the effect that is owed now, not for the effect it names.
     Fence,
@@ -70,7 +70,7 @@ impl Harness {
             made: 0,
             released: BTreeSet::new(),
             over: BTreeSet::new(),
-            broken: Broken::Nothing,
+            broken: DisabledGuard::Nothing,
             ghosts: Vec::new(),
             audit: Audit::default(),
         };
@@ -178,14 +178,14 @@ impl Harness {
         }
     }
 
-    pub(crate) fn finish(&mut self, subject: &Subject, how: How) {
+    pub(crate) fn finish(&mut self, subject: &Subject, how: EffectEnd) {
         let waits = self.awaits_clean(subject);
         let stale = self.would_move_changed_tree(subject);
-        if how == How::Well && !stale {
+        if how == EffectEnd::Well && !stale {
             self.work(subject, 4);
         }
         let Some(mut running) = self.running.remove(subject) else { return };
-        if self.broken == Broken::Fence
+        if self.broken == DisabledGuard::Fence
             && let Some(now_owed) = self.state.owed_to(subject)
             && let Some(effect) = self.state.effect(&now_owed)
         {
@@ -195,21 +195,25 @@ impl Harness {
         let fault = Fault::new(Code::Io, "made up", "none");
         let (entered, id) = (running.id.entered, running.id);
         let settled = match (how, subject) {
-            (How::Well, _) if waits => Settlement::failed(id, fault.transient()),
-            (How::Well, Subject::Environment(who)) if stale => {
+            (EffectEnd::Well, _) if waits => Settlement::failed(id, fault.transient()),
+            (EffectEnd::Well, Subject::Environment(who)) if stale => {
                 let result = Ok(EnvironmentOutcome::Outdated);
                 Settlement::Environment(who.clone(), Ended { entered, result })
             }
-            (How::Well, _) => settlement(&self.state, &self.disk, &id, running.step),
-            (How::WrongOutcome, Subject::Environment(who)) if running.step == Step::Inspect => {
+            (EffectEnd::Well, _) => settlement(&self.state, &self.disk, &id, running.step),
+            (EffectEnd::WrongOutcome, Subject::Environment(who))
+                if running.step == Step::Inspect =>
+            {
                 let result = Ok(EnvironmentOutcome::RolledBack(RolledBackTo::default()));
                 Settlement::Environment(who.clone(), Ended { entered, result })
             }
-            (How::Transient | How::WrongOutcome, _) => Settlement::failed(id, fault.transient()),
-            (How::Permanent, _) => Settlement::failed(id, fault),
+            (EffectEnd::Transient | EffectEnd::WrongOutcome, _) => {
+                Settlement::failed(id, fault.transient())
+            }
+            (EffectEnd::Permanent, _) => Settlement::failed(id, fault),
         };
         let accepted = self.command(Command::Settle(settled.clone()));
-        let is_wrong = how == How::WrongOutcome && settled.fault().is_none();
+        let is_wrong = how == EffectEnd::WrongOutcome && settled.fault().is_none();
         if accepted && is_wrong {
             let last = format!("{:?}", self.log.last());
             assert!(last.contains("Defect"), "the outcome of another step is a failure: {last}");
@@ -247,7 +251,7 @@ impl Harness {
             }
         }
         let lost = std::mem::take(&mut self.running);
-        if self.broken == Broken::Children {
+        if self.broken == DisabledGuard::Children {
             self.ghosts.extend(lost);
         }
         let folded = fold(&self.log);
@@ -261,7 +265,7 @@ impl Harness {
         self.start_owed();
         let running: Vec<_> = self.running.keys().cloned().collect();
         for who in &running {
-            self.finish(who, How::Well);
+            self.finish(who, EffectEnd::Well);
         }
     }
 

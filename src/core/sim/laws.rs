@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::sim::actions::{Act, How, act, name};
-use crate::sim::harness::{Broken, Harness, fold};
+use crate::sim::actions::{Act, EffectEnd, act, name};
+use crate::sim::harness::{DisabledGuard, Harness, fold};
 use crate::snapshot::{self, Frozen as _};
 use crate::{Command, Phase, Seq, Step, Subject};
 
 const HISTORIES: u32 = 10_000;
 
-fn run(acts: &[Act], broken: Broken) -> Harness {
+fn run(acts: &[Act], broken: DisabledGuard) -> Harness {
     let mut bench = Harness::new();
     bench.broken = broken;
     for act in acts {
@@ -34,7 +34,7 @@ proptest! {
 
     #[test]
     fn crashing_histories_settle_without_loss(acts in prop::collection::vec(act(), 1..60)) {
-        let mut bench = run(&acts, Broken::Nothing);
+        let mut bench = run(&acts, DisabledGuard::Nothing);
         prop_assert_eq!(&fold(&bench.log), &bench.state);
         bench.crash(2);
         bench.drain();
@@ -47,7 +47,7 @@ proptest! {
         acts in prop::collection::vec(act(), 1..60),
         at in any::<prop::sample::Index>(),
     ) {
-        let bench = run(&acts, Broken::Nothing);
+        let bench = run(&acts, DisabledGuard::Nothing);
         let cut = at.index(bench.log.len() + 1);
         let folded = fold(&bench.log[..cut]);
         let stored = serde_json::to_vec(&snapshot::current::State::freeze(&folded));
@@ -66,7 +66,7 @@ proptest! {
 #[test]
 fn removed_guards_are_detected() {
     use proptest::test_runner::{Config, TestError, TestRunner};
-    for broken in [Broken::Fence, Broken::Children] {
+    for broken in [DisabledGuard::Fence, DisabledGuard::Children] {
         let config = Config { failure_persistence: None, cases: HISTORIES, ..Config::default() };
         let result = TestRunner::new(config).run(&prop::collection::vec(act(), 1..60), |acts| {
             let lawful = std::panic::catch_unwind(|| {
@@ -131,8 +131,10 @@ fn orderly_restart_counts_no_interruption() {
 
 #[test]
 fn record_seqs_are_consecutive() {
-    let bench =
-        run(&[Act::Provision { who: 0, keep: true, key: None }, Act::Start], Broken::Nothing);
+    let bench = run(
+        &[Act::Provision { who: 0, keep: true, key: None }, Act::Start],
+        DisabledGuard::Nothing,
+    );
     for (n, record) in bench.log.iter().enumerate() {
         assert_eq!(record.seq, Seq(n as u64 + 1));
     }
@@ -141,7 +143,8 @@ fn record_seqs_are_consecutive() {
 #[test]
 fn failed_restore_returns_directory_to_trash() {
     let force = Act::Destroy { who: 0, force: true, key: None };
-    let mut bench = run(&[Act::Provision { who: 0, keep: false, key: None }], Broken::Nothing);
+    let mut bench =
+        run(&[Act::Provision { who: 0, keep: false, key: None }], DisabledGuard::Nothing);
     bench.drain();
     for act in [Act::Dirty { who: 0 }, force] {
         bench.act(&act);
@@ -152,7 +155,7 @@ fn failed_restore_returns_directory_to_trash() {
     bench.work(&Subject::Environment(name(0)), 1);
     assert!(bench.disk[&name(0)].directory, "it is on its way");
     bench.act(&Act::Cancel { who: 0 });
-    bench.finish(&Subject::Environment(name(0)), How::Permanent);
+    bench.finish(&Subject::Environment(name(0)), EffectEnd::Permanent);
     bench.drain_but_keep_the_trash();
     assert_eq!(bench.disk[&name(0)].trash[&1].len(), 1, "back in the trash");
     bench.act(&Act::Restore { who: 0, life: Some(1) });

@@ -88,7 +88,7 @@ impl Disk {
 }
 
 #[derive(Debug, Clone)]
-enum How {
+enum StepEnd {
     Well,
     Transient(u8),
     Permanent(u8),
@@ -97,14 +97,14 @@ enum How {
     Stale,
 }
 
-fn how() -> impl Strategy<Value = How> {
+fn how() -> impl Strategy<Value = StepEnd> {
     prop_oneof![
-        6 => Just(How::Well),
-        1 => (0..3_u8).prop_map(How::Transient),
-        1 => (0..3_u8).prop_map(How::Permanent),
-        1 => Just(How::Wrong),
-        2 => (0..4_u8).prop_map(How::Crash),
-        1 => Just(How::Stale),
+        6 => Just(StepEnd::Well),
+        1 => (0..3_u8).prop_map(StepEnd::Transient),
+        1 => (0..3_u8).prop_map(StepEnd::Permanent),
+        1 => Just(StepEnd::Wrong),
+        2 => (0..4_u8).prop_map(StepEnd::Crash),
+        1 => Just(StepEnd::Stale),
     ]
 }
 
@@ -169,19 +169,19 @@ impl Harness {
         self.state.migration(&id()).cloned().expect("known")
     }
 
-    fn step(&mut self, how: &How) {
+    fn step(&mut self, how: &StepEnd) {
         let migration = self.migration();
         let Some(owed) = migration.owed.clone() else { return };
         self.now = self.now.max(owed.not_before);
         let fault = Fault::new(Code::Io, "made up", "none");
         let (done, result) = match how {
-            How::Well => (4, Some(Ok(self.disk.outcome(owed.step)))),
-            How::Transient(n) => (*n, Some(Err(fault.transient()))),
-            How::Permanent(n) => (*n, Some(Err(fault))),
-            How::Wrong if owed.step == Step::Flip => (0, Some(Ok(Outcome::SecretsWritten(1)))),
-            How::Wrong => (0, Some(Ok(Outcome::Flipped("/backup".into())))),
-            How::Crash(n) => (*n, None),
-            How::Stale => (0, None),
+            StepEnd::Well => (4, Some(Ok(self.disk.outcome(owed.step)))),
+            StepEnd::Transient(n) => (*n, Some(Err(fault.transient()))),
+            StepEnd::Permanent(n) => (*n, Some(Err(fault))),
+            StepEnd::Wrong if owed.step == Step::Flip => (0, Some(Ok(Outcome::SecretsWritten(1)))),
+            StepEnd::Wrong => (0, Some(Ok(Outcome::Flipped("/backup".into())))),
+            StepEnd::Crash(n) => (*n, None),
+            StepEnd::Stale => (0, None),
         };
         // A rollback first checks whether the new database is installed, and then keeps it.
         let too_late = owed.step == Step::DropStaging && self.disk.database == 2;
@@ -190,17 +190,17 @@ impl Harness {
                 self.disk.act(owed.step, small);
             }
         }
-        if matches!(how, How::Crash(_)) {
+        if matches!(how, StepEnd::Crash(_)) {
             self.now = self.now.after(Duration::from_secs(60));
             self.boot();
         }
-        if let (How::Stale, Some(entered)) = (how, self.last) {
+        if let (StepEnd::Stale, Some(entered)) = (how, self.last) {
             let late = Err(Fault::new(Code::Io, "late", "none"));
             assert!(!self.settle(entered, late), "absorbed");
         }
         let Some(result) = result else { return };
         let accepted = self.settle(owed.entered, result);
-        if accepted && matches!(how, How::Wrong) {
+        if accepted && matches!(how, StepEnd::Wrong) {
             let last = format!("{:?}", self.log.last());
             assert!(last.contains("Defect"), "the outcome of another step is a failure: {last}");
         }
@@ -255,7 +255,7 @@ proptest! {
         }
         // Once nothing fails any more the migration ends in a bounded number of steps.
         for _ in 0..20 {
-            bench.step(&How::Well);
+            bench.step(&StepEnd::Well);
         }
         bench.check_end();
         let undo = undo && bench.migration().has_migrated();
@@ -263,12 +263,12 @@ proptest! {
         let asked = bench.command(Command::UndoMigration { migration, actor: Actor::default() });
         prop_assert_eq!(asked, bench.migration().phase == MigrationPhase::Undoing);
         if undo {
-            for how in hows.iter().filter(|how| matches!(how, How::Crash(_) | How::Well)) {
+            for how in hows.iter().filter(|how| matches!(how, StepEnd::Crash(_) | StepEnd::Well)) {
                 bench.step(how);
             }
         }
         for _ in 0..20 {
-            bench.step(&How::Well);
+            bench.step(&StepEnd::Well);
         }
         bench.check_end();
     }
@@ -278,10 +278,10 @@ proptest! {
         let mut bench = Harness::new();
         bench.request(false);
         for _ in 0..step + usize::from(installed) {
-            bench.step(&How::Well);
+            bench.step(&StepEnd::Well);
         }
         for _ in 0..40 {
-            bench.step(&How::Transient(0));
+            bench.step(&StepEnd::Transient(0));
         }
         prop_assert!(bench.migration().is_over());
     }

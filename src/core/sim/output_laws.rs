@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::{Actor, Retention};
 use crate::model::cleaned_output::{CleanedOutput, OutputPhase};
-use crate::sim::actions::{Act, How, name};
+use crate::sim::actions::{Act, EffectEnd, name};
 use crate::sim::harness::Harness;
 use crate::{
     Code, Command, Ended, Event, Fault, Ground, OutputOutcome, Phase, Settlement, Step, Subject,
@@ -176,7 +176,7 @@ fn clean_interrupted_by_destroy_leaves_nothing() {
             "the output of the interrupted clean is purged"
         );
         bench.start_owed();
-        bench.finish(&Subject::Environment(name(0)), How::Well);
+        bench.finish(&Subject::Environment(name(0)), EffectEnd::Well);
         bench.drain();
         bench.disk_agrees();
         assert_eq!(bench.state.outputs().count(), 0);

@@ -91,8 +91,13 @@ fn adopt(id: &EnvironmentId, at: &Path) -> Command {
         name: "project".to_owned(),
         object_format: "sha1".to_owned(),
     };
-    let (device, inode) = marker::identity(at).expect("looked").expect("there");
-    let worktree = Worktree { admin_dir: git, device, inode, ..Worktree::default() };
+    let found = marker::identity(at).expect("looked").expect("there");
+    let worktree = Worktree {
+        admin_dir: git,
+        device: found.device,
+        inode: found.inode,
+        ..Worktree::default()
+    };
     let plan = Plan { repository, path: paths::to_host(at), ..Plan::default() };
     let (environment, head, actor) = (id.clone(), "h".to_owned(), Actor::default());
     let nonce = crate::core::Nonce::parse(&"0".repeat(32)).expect("a nonce");

@@ -17,6 +17,7 @@ use crate::core::{Code, Environment, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::effects::worktree_settings::{copy_sparse_patterns, copy_worktree_config};
+use crate::world::fs::file_id::FileId;
 use crate::world::fs::names::Names;
 use crate::world::fs::{paths, removal};
 use crate::world::git;
@@ -112,7 +113,7 @@ fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done,
     Ok(done?)
 }
 
-fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> EnvironmentOutcome {
+fn added(task: &Task<'_>, admin: &Admin, identity: FileId, done: Done) -> EnvironmentOutcome {
     let plan = &task.env().plan;
     let source = paths::from_host(&plan.repository.source);
     let target = paths::from_host(&plan.path);
@@ -120,8 +121,8 @@ fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> En
         |dir: &Path, name: &str| !name.is_empty() && dir.join(name).symlink_metadata().is_ok();
     EnvironmentOutcome::Added(Worktree {
         admin_dir: paths::to_host(&admin.published),
-        device: identity.0,
-        inode: identity.1,
+        device: identity.device,
+        inode: identity.inode,
         checkout: if done.by_us { CheckoutMethod::Parallel } else { CheckoutMethod::Git },
         checkout_reason: done.reason,
         files: done.files,
@@ -177,7 +178,7 @@ fn supported(env: &Environment, extensions: &Extensions) -> Result<Hash, Fault> 
 
 /// Creates the directory, or takes over the one that an interrupted attempt
 /// created, and empties it.
-fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fault> {
+fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<FileId, Fault> {
     let parent = target.parent().unwrap_or(target);
     std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
     match std::fs::create_dir(target) {
@@ -208,13 +209,13 @@ fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fa
 }
 
 /// Returns the identity of the worktree if an interrupted attempt has published it already.
-fn published(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<Option<(u64, u64)>, Fault> {
+fn published(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<Option<FileId>, Fault> {
     let Some(marker) = Marker::read(&admin.published)? else { return Ok(None) };
     if !marker.is_of(task.log_id(), task.env().life()) {
         return Ok(None);
     }
     let found = marker::identity(target)?;
-    if found.map(|(_, inode)| inode) != Some(marker.inode) {
+    if found.map(|found| found.inode) != Some(marker.inode) {
         // The marker is ours, but its directory no longer exists: the registration is built again.
         registration::remove(&task.owner(), admin)?;
         return Ok(None);

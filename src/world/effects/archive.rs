@@ -15,6 +15,7 @@ use crate::world::effects::archive_context::Task;
 use crate::world::effects::context::World;
 use crate::world::effects::{late_writes, raw_folders, raw_list, rescuer};
 use crate::world::fs;
+use crate::world::fs::file_id::FileId;
 use crate::world::fs::names::Names;
 use crate::world::fs::{disk_usage, paths, remove_tree};
 use crate::world::git::command::{self, Git};
@@ -170,7 +171,7 @@ impl Task<'_> {
 
     /// Proves that the path is in the trash, by its real path, and is the
     /// very directory moved there.
-    fn prove(&self, path: &Path, found: (u64, u64)) -> Result<(), Fault> {
+    fn prove(&self, path: &Path, found: FileId) -> Result<(), Fault> {
         let refuse = |why: &str| {
             let message =
                 format!("{} is not the directory that was moved to the trash", path.display());
@@ -188,7 +189,7 @@ impl Task<'_> {
             return refuse("its real path is not in the trash");
         }
         let (log, life) = (&self.world.log_id, self.archive.life());
-        let is_it = |inode| marker::is_worktree_of(path, log, life, found.1, inode);
+        let is_it = |inode| marker::is_worktree_of(path, log, life, found.inode, inode);
         match &self.archive.worktree {
             Some(w) if !is_it(w.inode) => refuse("another directory is at its path"),
             _ => Ok(()),

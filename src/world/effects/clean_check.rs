@@ -14,7 +14,7 @@ use std::path::Path;
 use crate::world::effects::context::Task;
 use crate::world::fs::paths;
 use crate::world::git::index::format::{Entry, Hash};
-use crate::world::git::index::racy::{Judge, Wanted};
+use crate::world::git::index::racy::{IndexedFile, Judge};
 use crate::world::git::index::read;
 use crate::world::git::marker::{self, Marker};
 use crate::world::git::refs;
@@ -73,7 +73,7 @@ fn head(admin: &Path, common: &Path) -> Option<String> {
 }
 
 /// The tracked files under one name of a folder.
-struct Known {
+struct TrackedName {
     name: Vec<u8>,
     files: Range<usize>,
     is_folder: bool,
@@ -114,7 +114,7 @@ impl Walk<'_> {
             let known = &known[at];
             if !known.is_folder {
                 let file = &self.files[known.files.start];
-                let wanted = Wanted { mode: file.mode, stat: file.stat, oid: &file.oid };
+                let wanted = IndexedFile { mode: file.mode, stat: file.stat, oid: &file.oid };
                 return self.judge.proves(&entry.path(), &wanted);
             }
             let below = [prefix, name.as_bytes(), b"/"].concat();
@@ -129,7 +129,7 @@ impl Walk<'_> {
     }
 
     /// Returns the tracked names of a folder, sorted.
-    fn known(&self, prefix: &[u8], mut files: Range<usize>) -> Vec<Known> {
+    fn known(&self, prefix: &[u8], mut files: Range<usize>) -> Vec<TrackedName> {
         let mut known = Vec::new();
         while let Some(file) = self.files[files.clone()].first() {
             let rest = &file.path[prefix.len()..];
@@ -141,7 +141,11 @@ impl Walk<'_> {
             });
             let inside = files.start..files.start + count;
             files.start += count;
-            known.push(Known { name: name.to_vec(), files: inside, is_folder: slash.is_some() });
+            known.push(TrackedName {
+                name: name.to_vec(),
+                files: inside,
+                is_folder: slash.is_some(),
+            });
         }
         known.sort_by(|a, b| a.name.cmp(&b.name));
         known

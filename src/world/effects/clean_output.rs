@@ -15,7 +15,7 @@ use crate::world::effects::archive::Throttle;
 use crate::world::effects::context::World;
 use crate::world::fs::{paths, removal, remove_tree};
 use crate::world::git::marker;
-use crate::world::git::nested::{self, Found, Limits};
+use crate::world::git::nested::{self, Limits, NestedRepositories};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::{Scope, Ties};
 
@@ -91,7 +91,7 @@ fn prove(folder: &Path) -> Result<(), Fault> {
 }
 
 /// Returns why a directory is no mere tool output, from a search for repositories in it.
-pub(in crate::world) fn repository(found: &Found, root: &Path) -> Option<String> {
+pub(in crate::world) fn repository(found: &NestedRepositories, root: &Path) -> Option<String> {
     let shown = |path: &Path| match path.strip_prefix(root) {
         Ok(inside) if !inside.as_os_str().is_empty() => format!(" ({})", inside.display()),
         _ => String::new(),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Subject};
 use crate::world::fs::data_dir::Layout;
+use crate::world::fs::file_id::FileId;
 use crate::world::git::registration::Owner;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::cgroup::Cgroups;
@@ -194,9 +195,8 @@ impl World {
 
 /// Returns whether an open file still is the file of this name.
 fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
     let (open, there) = (file.metadata(), path.metadata());
-    open.is_ok_and(|a| there.is_ok_and(|b| (a.dev(), a.ino()) == (b.dev(), b.ino())))
+    open.is_ok_and(|a| there.is_ok_and(|b| FileId::of(&a) == FileId::of(&b)))
 }
 
 /// Opens a lock file, creating it if needed.

@@ -152,7 +152,7 @@ fn in_trash_already(task: &Task<'_>, target: &Path) -> Option<Inspection> {
     let folder = task.layout().trash_of(env.life());
     let place = Path::new(folder.file_name()?).join(target.file_name()?);
     let mut places = task.layout().trashes().into_iter().map(|trash| trash.join(&place));
-    let is_it = |place: PathBuf| matches!(marker::identity(&place), Ok(Some((_, inode))) if inode == made.inode);
+    let is_it = |place: PathBuf| matches!(marker::identity(&place), Ok(Some(found)) if found.inode == made.inode);
     let fingerprint = teardown.fingerprint.clone()?;
     places.any(is_it).then(|| Inspection {
         unsaved: teardown.unsaved.clone(),

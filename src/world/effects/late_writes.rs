@@ -143,7 +143,8 @@ fn is_late(
         let now = rescuer.git_head(&found.commit)?;
         return Ok(!saved.only_commits || now.is_some_and(|now| now != head));
     };
-    let (then, now) = (Held::by(rescuer, before)?, Held::by(rescuer, &found.commit)?);
+    let (then, now) =
+        (RescueContent::by(rescuer, before)?, RescueContent::by(rescuer, &found.commit)?);
     let trees = now.trees.iter().any(|tree| !then.trees.contains(tree));
     let copies = !raw_list::same(known.and_then(raw).as_ref(), raw(found).as_ref());
     let nested = known.map(|known| known.nested.as_slice()).unwrap_or_default();
@@ -151,12 +152,12 @@ fn is_late(
 }
 
 /// The content of a rescue: the commit that HEAD was at, and the trees of all its parts.
-struct Held {
+struct RescueContent {
     head: Option<String>,
     trees: Vec<String>,
 }
 
-impl Held {
+impl RescueContent {
     fn by(rescuer: &Rescuer<'_>, commit: &str) -> Result<Self, Fault> {
         let git = rescuer.repository();
         let listed = git.line(["rev-list", "--parents", "--max-count=1", commit])?;

@@ -13,6 +13,7 @@ use crate::core::{Code, Environment, EnvironmentOutcome, Fault, Life, RolledBack
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::effects::{add_worktree, archive, raw_folders, repair_admin};
+use crate::world::fs::file_id::FileId;
 use crate::world::fs::names::Names;
 use crate::world::fs::{paths, removal};
 use crate::world::git::command::Git;
@@ -85,7 +86,7 @@ pub(in crate::world) fn restore(task: &Task<'_>) -> Result<EnvironmentOutcome, F
 impl Restore<'_> {
     /// Returns the identity of the directory, in the trash or already moved
     /// back by an earlier attempt.
-    fn identity(&self) -> Result<(u64, u64), Fault> {
+    fn identity(&self) -> Result<FileId, Fault> {
         let (there, back) = (marker::identity(&self.trash)?, marker::identity(&self.target)?);
         match (there, back) {
             (Some(_), Some(_)) => {
@@ -107,10 +108,10 @@ impl Restore<'_> {
         }
     }
 
-    fn is_published(&self, identity: (u64, u64)) -> Result<bool, Fault> {
+    fn is_published(&self, identity: FileId) -> Result<bool, Fault> {
         let marker = Marker::read(&self.new.published)?;
         Ok(marker.is_some_and(|m| {
-            m.is_of(self.task.log_id(), self.task.env().life()) && m.inode == identity.1
+            m.is_of(self.task.log_id(), self.task.env().life()) && m.inode == identity.inode
         }))
     }
 
@@ -228,7 +229,7 @@ impl Restore<'_> {
     }
 
     /// Renames the directory back, and points it to the future registration.
-    fn bring_back(&self, identity: (u64, u64)) -> Result<(), Fault> {
+    fn bring_back(&self, identity: FileId) -> Result<(), Fault> {
         // The commit that was checked out first is unchanged by the restore.
         let before = Marker::read(&self.new.staged).ok().flatten();
         let (commit, tree) = before.map(|m| (m.commit, m.tree)).unwrap_or_default();
@@ -268,7 +269,7 @@ impl Restore<'_> {
         paths::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))
     }
 
-    fn finish(&self, identity: (u64, u64)) -> Result<EnvironmentOutcome, Fault> {
+    fn finish(&self, identity: FileId) -> Result<EnvironmentOutcome, Fault> {
         let env = self.task.env();
         if let Some(folder) = self.trash.parent() {
             paths::remove_dir_if_empty(folder).map_err(paths::failed("remove", folder))?;
@@ -293,8 +294,8 @@ impl Restore<'_> {
         let branch = if branch.is_empty() { &env.plan.branch } else { branch }.to_owned();
         let worktree = Worktree {
             admin_dir: paths::to_host(&self.new.published),
-            device: identity.0,
-            inode: identity.1,
+            device: identity.device,
+            inode: identity.inode,
             checkout: CheckoutMethod::Restored,
             checkout_reason: format!("from the trash of incarnation {}", self.from.incarnation),
             // It may have gone to the trash before its index was refreshed.

@@ -5,6 +5,7 @@ pub(crate) mod beneath;
 pub mod data_dir;
 pub(crate) mod disk_usage;
 pub mod error;
+pub mod file_id;
 pub(crate) mod names;
 pub(crate) mod removal;
 pub(crate) mod remove_tree;

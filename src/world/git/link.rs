@@ -2,18 +2,18 @@
 //!
 //! It does not when `.git` was removed, or when another repository was created in its place.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::world::fs::file_id::FileId;
 use crate::world::fs::paths;
 
 /// Bound on the bytes that are read of a `.git` file.
 const POINTER_BYTES_MAX: u64 = 64 * 1024;
 
-/// Returns device and inode of the git directory `admin` if `worktree` leads there; `None` also
+/// Returns which directory `admin` is if `worktree` leads there; `None` also
 /// when `admin` contains no repository.
-pub(in crate::world) fn repository(worktree: &Path, admin: &Path) -> Option<(u64, u64)> {
-    let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+pub(in crate::world) fn repository(worktree: &Path, admin: &Path) -> Option<FileId> {
+    let identity = |path: &Path| path.metadata().ok().map(|found| FileId::of(&found));
     let link = worktree.join(".git");
     let found = link.metadata().ok()?;
     let leads_to = if found.is_dir() { link } else { target(worktree, &link)? };

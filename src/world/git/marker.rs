@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{Code, Environment, Fault, HostPath, Life, Nonce};
 use crate::failpoint::guard;
+use crate::world::fs::file_id::FileId;
 use crate::world::fs::names::Names;
 use crate::world::fs::paths;
 
@@ -48,15 +49,15 @@ pub struct Marker {
 }
 
 impl Marker {
-    /// Creates the marker for an environment whose worktree has this device and inode.
+    /// Creates the marker for an environment whose worktree is this directory.
     #[must_use]
-    pub fn new(log: &str, env: &Environment, (device, inode): (u64, u64)) -> Self {
+    pub fn new(log: &str, env: &Environment, worktree: FileId) -> Self {
         Self {
             log: log.to_owned(),
             environment: env.id.to_string(),
             incarnation: env.incarnation,
-            device,
-            inode,
+            device: worktree.device,
+            inode: worktree.inode,
             commit: String::new(),
             tree: String::new(),
             nonce: env.nonce.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -138,13 +139,13 @@ fn malformed(path: &Path) -> Fault {
     Fault::new(Code::NotOurs, message, "inspect it; groundskeeper does not change it")
 }
 
-/// Returns device and inode of a directory; `None` when nothing has this name.
+/// Returns which directory is at a path; `None` when nothing has this name.
 ///
 /// # Errors
 /// When something else has this name, or the system cannot inspect it.
-pub fn identity(path: &Path) -> Result<Option<(u64, u64)>, Fault> {
+pub fn identity(path: &Path) -> Result<Option<FileId>, Fault> {
     match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => Ok(Some((found.dev(), found.ino()))),
+        Ok(found) if found.is_dir() => Ok(Some(FileId::of(&found))),
         Ok(_) => {
             let message = format!("{} is no longer a directory", path.display());
             let hint = "move it away; groundskeeper removes only what it created";
@@ -236,10 +237,10 @@ fn is_orphaned(log: &str, env: &Environment) -> bool {
 /// Reports whether the registration of a worktree is missing from its repository (pruned, or the
 /// repository was replaced) while the directory is known to be the one that was made.
 #[must_use]
-pub fn is_forgotten(log: &str, env: &Environment, path: &Path, found: (u64, u64)) -> bool {
+pub fn is_forgotten(log: &str, env: &Environment, path: &Path, found: FileId) -> bool {
     let admin = Admin::of(log, env).published;
     let gone = matches!(admin.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
-    let is_it = |inode| is_worktree_of(path, log, env.life(), found.1, inode);
+    let is_it = |inode| is_worktree_of(path, log, env.life(), found.inode, inode);
     gone && env.worktree.as_ref().is_some_and(|made| is_it(made.inode))
 }
 
@@ -261,7 +262,7 @@ pub struct Proof<'a> {
 pub fn prove(
     managed_root: &Path,
     path: &Path,
-    found: (u64, u64),
+    found: FileId,
     marker: Option<&Marker>,
     log: &str,
     env: &Environment,
@@ -278,7 +279,7 @@ impl Proof<'_> {
     pub fn admits(
         &self,
         path: &Path,
-        found: (u64, u64),
+        found: FileId,
         marker: Option<&Marker>,
         before: Option<Life<'_>>,
     ) -> Result<(), Fault> {
@@ -301,7 +302,7 @@ impl Proof<'_> {
         let (log, env) = (self.log, self.env);
         let Some(marker) = marker else {
             let recorded = env.worktree.as_ref().map(|w| w.inode);
-            let is_it = |inode| is_worktree_of(path, log, env.life(), found.1, inode);
+            let is_it = |inode| is_worktree_of(path, log, env.life(), found.inode, inode);
             if is_orphaned(log, env) && recorded.is_some_and(is_it) {
                 return Ok(());
             }
@@ -321,7 +322,7 @@ impl Proof<'_> {
     fn is_the_directory(
         &self,
         path: &Path,
-        found: (u64, u64),
+        found: FileId,
         marker: &Marker,
         before: Option<Life<'_>>,
     ) -> Result<(), &'static str> {
@@ -337,9 +338,9 @@ impl Proof<'_> {
         }
         // Some file systems get another device number at each mount; then the device
         // of our root counts.
-        let current = identity(self.root).ok().flatten().map(|(device, _)| device);
+        let current = identity(self.root).ok().flatten().map(|root| root.device);
         let same = |device: u64, inode: u64| {
-            inode == found.1 && (device == found.0 || Some(found.0) == current)
+            inode == found.inode && (device == found.device || Some(found.device) == current)
         };
         if !same(marker.device, marker.inode) {
             return Err("another directory is at its path");

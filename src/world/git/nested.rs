@@ -49,7 +49,7 @@ impl Limits {
 
 /// Result of a search, each list sorted. Paths begin with the root's path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::world) struct Found {
+pub(in crate::world) struct NestedRepositories {
     /// Directories that are repositories; at most [`Limits::repositories`].
     pub(in crate::world) repositories: Vec<PathBuf>,
     /// Directories that could not be read, with the reason: they may contain repositories.
@@ -69,7 +69,7 @@ pub(in crate::world) fn find(
     root: &Path,
     limits: Limits,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<Found, Fault> {
+) -> Result<NestedRepositories, Fault> {
     search(root, limits, each, true)
 }
 
@@ -81,7 +81,7 @@ pub(in crate::world) fn below(
     root: &Path,
     limits: Limits,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<Found, Fault> {
+) -> Result<NestedRepositories, Fault> {
     search(root, limits, each, false)
 }
 
@@ -90,8 +90,8 @@ fn search(
     limits: Limits,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
     with_root: bool,
-) -> Result<Found, Fault> {
-    let mut found = Found::default();
+) -> Result<NestedRepositories, Fault> {
+    let mut found = NestedRepositories::default();
     let top = match open_top(root) {
         Ok(top) => top,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(found),
@@ -102,7 +102,7 @@ fn search(
     };
     let (todo, buffer) = (Vec::new(), Vec::new());
     let mut walk = Walk { root, limits, each, entries: 0, found, todo, buffer };
-    walk.todo.push(Place { base: Rc::new(top), below: PathBuf::new(), path: PathBuf::new() });
+    walk.todo.push(PendingDir { base: Rc::new(top), below: PathBuf::new(), path: PathBuf::new() });
     while let Some(place) = walk.todo.pop() {
         if walk.found.repositories.len() >= limits.repositories {
             break;
@@ -123,7 +123,7 @@ fn search(
 }
 
 /// A directory that is still to be read.
-struct Place {
+struct PendingDir {
     /// Open directory on the way to it: a path from the root may be too long for one call.
     base: Rc<OwnedFd>,
     /// Path from `base`.
@@ -137,8 +137,8 @@ struct Walk<'a> {
     limits: Limits,
     each: &'a mut dyn FnMut(u64) -> Result<(), Fault>,
     entries: u64,
-    found: Found,
-    todo: Vec<Place>,
+    found: NestedRepositories,
+    todo: Vec<PendingDir>,
     /// Reused for the listings of all directories.
     buffer: Vec<u8>,
 }
@@ -154,7 +154,7 @@ struct Names {
 
 /// Returns the base for the subdirectories of an open directory, and its path from there. Keeps the
 /// path of one call short.
-fn base_for(place: &Place, open: &OwnedFd) -> Result<(Rc<OwnedFd>, PathBuf), Errno> {
+fn base_for(place: &PendingDir, open: &OwnedFd) -> Result<(Rc<OwnedFd>, PathBuf), Errno> {
     if place.below.components().count() < LEVELS_AT_ONCE {
         return Ok((Rc::clone(&place.base), place.below.clone()));
     }
@@ -163,7 +163,7 @@ fn base_for(place: &Place, open: &OwnedFd) -> Result<(Rc<OwnedFd>, PathBuf), Err
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, place: &Place, counts: bool) -> Result<(), Fault> {
+    fn directory(&mut self, place: &PendingDir, counts: bool) -> Result<(), Fault> {
         (self.each)(self.entries)?;
         let before = self.todo.len();
         let path = place.path.as_path();
@@ -191,7 +191,7 @@ impl Walk<'_> {
     }
 
     /// Reads a directory and queues its subdirectories.
-    fn read(&mut self, place: &Place) -> Result<Names, Stop> {
+    fn read(&mut self, place: &PendingDir) -> Result<Names, Stop> {
         let mut names = Names::default();
         let depth = place.path.components().count();
         let (mut too_deep, mut files) = (false, false);
@@ -233,7 +233,7 @@ impl Walk<'_> {
                 files = true;
             } else if depth < self.limits.depth {
                 let (base, path) = (Rc::clone(&base), place.path.join(name));
-                self.todo.push(Place { base, below: inside, path });
+                self.todo.push(PendingDir { base, below: inside, path });
             } else {
                 too_deep = true;
             }
@@ -250,7 +250,7 @@ impl Walk<'_> {
         Ok(names)
     }
 
-    fn disguised(&mut self, place: &Place, name: &[u8]) {
+    fn disguised(&mut self, place: &PendingDir, name: &[u8]) {
         let path = self.whole(&place.path).join(OsStr::from_bytes(name));
         self.found.disguised.push(path);
     }
@@ -363,7 +363,7 @@ mod tests {
         let found = find(root.path(), few, &mut |_| Ok(())).expect("searched");
         assert!(!found.unknown.is_empty(), "more entries than the limit: {found:?}");
         let missing = find(&root.path().join("missing"), Limits::ALL, &mut |_| Ok(()));
-        assert_eq!(missing.expect("searched"), Found::default(), "nothing is there");
+        assert_eq!(missing.expect("searched"), NestedRepositories::default(), "nothing is there");
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub enum Ties {
 
 /// Result of a search.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Found {
+pub struct ScopeProcesses {
     /// Processes that belong to the environment.
     pub inside: Vec<ProcessSeen>,
     /// Processes that are tied to it, but are left alone.
@@ -142,7 +142,7 @@ impl<'a> Scope<'a> {
 
     /// Scans all processes once.
     #[must_use]
-    pub fn scan(&self) -> Found {
+    pub fn scan(&self) -> ScopeProcesses {
         let all = table::all();
         let me = std::process::id();
         let mut never: BTreeSet<u32> = table::ancestors(&all, me).into_iter().collect();
@@ -150,7 +150,7 @@ impl<'a> Scope<'a> {
         // The command that made the request ends by itself.
         never.extend([1, self.requester]);
         let ties = self.ties(&all, &never);
-        let mut found = Found::default();
+        let mut found = ScopeProcesses::default();
         for (pid, tie) in ties {
             let Some(process) = all.get(&pid) else { continue };
             let (why, inside) = match tie {

@@ -22,7 +22,7 @@ const NAMED_MAX: usize = 64;
 
 /// A process with an open pidfd: a signal through it cannot reach another process
 /// that reuses the pid.
-struct Held {
+struct OpenProcess {
     seen: ProcessSeen,
     fd: OwnedFd,
 }
@@ -38,7 +38,7 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
         if found.inside.is_empty() {
             break;
         }
-        let held: Vec<Held> = found.inside.iter().filter_map(hold).collect();
+        let held: Vec<OpenProcess> = found.inside.iter().filter_map(hold).collect();
         // A process that was restarted at once already had its grace period in the first round.
         let grace = if round == 0 { grace } else { Duration::from_millis(200) };
         signal(&held, Signal::TERM);
@@ -72,14 +72,15 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
 }
 
 /// Opens a pidfd of exactly the process that was seen; `None` when it has ended.
-fn hold(seen: &ProcessSeen) -> Option<Held> {
+fn hold(seen: &ProcessSeen) -> Option<OpenProcess> {
     let pid = Pid::from_raw(i32::try_from(seen.pid).ok()?)?;
     let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     // Compared after the pidfd is open: from here on the descriptor refers to this process.
-    (table::start_time(seen.pid) == Some(seen.started)).then(|| Held { seen: seen.clone(), fd })
+    (table::start_time(seen.pid) == Some(seen.started))
+        .then(|| OpenProcess { seen: seen.clone(), fd })
 }
 
-fn signal(held: &[Held], signal: Signal) {
+fn signal(held: &[OpenProcess], signal: Signal) {
     for process in held {
         // A process that has ended, or that may not be signalled, is seen by the next scan.
         let _sent = pidfd_send_signal(&process.fd, signal);
@@ -88,11 +89,11 @@ fn signal(held: &[Held], signal: Signal) {
 
 /// Waits until all have ended or the limit has passed; returns those that have not.
 fn wait(
-    mut held: Vec<Held>,
+    mut held: Vec<OpenProcess>,
     limit: Duration,
     cancel: &Cancel,
     ended: &mut BTreeMap<(u32, u64), ProcessSeen>,
-) -> Result<Vec<Held>, Error> {
+) -> Result<Vec<OpenProcess>, Error> {
     let until = Instant::now() + limit;
     while !held.is_empty() {
         let left = until.saturating_duration_since(Instant::now());

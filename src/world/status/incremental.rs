@@ -23,7 +23,7 @@ pub struct Since {
 
 /// Position of a path relative to the index.
 #[derive(Debug, Clone, Copy, Default)]
-struct Known {
+struct IndexPosition {
     /// The path itself is an entry of the index.
     exact: bool,
     /// The index has entries below the path.
@@ -44,9 +44,9 @@ impl Since {
         if !self.before.changes.is_complete() || entries.iter().any(paired) {
             return None;
         }
-        let mut known: BTreeMap<&[u8], Known> = BTreeMap::new();
+        let mut known: BTreeMap<&[u8], IndexPosition> = BTreeMap::new();
         for path in &self.paths {
-            known.extend(prefixes(path).map(|prefix| (prefix, Known::default())));
+            known.extend(prefixes(path).map(|prefix| (prefix, IndexPosition::default())));
         }
         let (mut last_dir, mut unsettled) = (Vec::new(), false);
         read::each(index, hash?, |entry| {

@@ -124,8 +124,13 @@ fn adopted(at: &Path) -> Environment {
         object_format: "sha1".to_owned(),
     };
     let path = paths::to_host(at);
-    let (device, inode) = marker::identity(at).expect("looked").expect("there");
-    let worktree = Worktree { admin_dir: git, device, inode, ..Worktree::default() };
+    let found = marker::identity(at).expect("looked").expect("there");
+    let worktree = Worktree {
+        admin_dir: git,
+        device: found.device,
+        inode: found.inode,
+        ..Worktree::default()
+    };
     let plan = Plan { repository, path, branch: "main".to_owned(), ..Plan::default() };
     let (head, actor, environment) = ("h".to_owned(), Actor::default(), id.clone());
     let mut state = State::default();

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::rules::{IGNORE, Rules, kind_of_admin};
+use crate::world::fs::file_id::FileId;
 use crate::world::watch::backend::{Happened, Key, Kinds, Signal, What};
 
 /// Quiet time after which a change is reported.
@@ -39,11 +40,11 @@ pub(super) struct Worktree {
 /// Identity of a worktree's directory, and of its repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
-    pub(super) root: (u64, u64),
+    pub(super) root: FileId,
     /// Device and inode of its `.git`, where that is a directory.
-    pub(super) link: Option<(u64, u64)>,
+    pub(super) link: Option<FileId>,
     /// Device and inode of its repository; `None` while there is none, or another one.
-    pub(super) repository: Option<(u64, u64)>,
+    pub(super) repository: Option<FileId>,
 }
 
 impl Worktree {

@@ -56,7 +56,7 @@ impl Judge {
     /// No program can set a ctime, so an equal ctime proves the file, except for a change within
     /// the same clock tick. Such a file is read. Its bytes are compared as they are stored: where
     /// git converts contents they differ, and nothing is proven.
-    pub(in crate::world) fn proves(&self, path: &Path, entry: &Wanted<'_>) -> bool {
+    pub(in crate::world) fn proves(&self, path: &Path, entry: &IndexedFile<'_>) -> bool {
         let Ok(found) = path.symlink_metadata() else { return false };
         let mode = match entry.mode {
             0o120_000 => found.is_symlink(),
@@ -80,7 +80,7 @@ impl Judge {
 
 /// The recorded state of one file in the index.
 #[derive(Debug)]
-pub(in crate::world) struct Wanted<'a> {
+pub(in crate::world) struct IndexedFile<'a> {
     pub mode: u32,
     pub stat: Stat,
     pub oid: &'a [u8],
@@ -157,7 +157,7 @@ pub(in crate::world) fn settle(
     }
     for (n, entry) in young.iter().enumerate() {
         let path = target.join(paths::from_bytes(&entry.path));
-        let wanted = Wanted { mode: entry.mode, stat: entry.stat, oid: &entry.oid };
+        let wanted = IndexedFile { mode: entry.mode, stat: entry.stat, oid: &entry.oid };
         let stopped = n % 256 == 0 && cancel.is_cancelled();
         if stopped || !(shows(&path, &entry.stat) || judge.proves(&path, &wanted)) {
             return Ok(Settled::Unproven);
@@ -360,7 +360,7 @@ mod tests {
         let judge = |written| Judge::at(written, Hash::Sha1);
         let oid = |bytes: &[u8]| Hash::Sha1.of_blob(bytes);
         let proves = |written, oid: &[u8]| {
-            judge(written).proves(&file, &Wanted { mode: 0o100_644, stat, oid })
+            judge(written).proves(&file, &IndexedFile { mode: 0o100_644, stat, oid })
         };
         let (second, nanos) = stat.ctime;
         // The stat is equal in all cases, as after an edit within the same tick.
@@ -370,7 +370,7 @@ mod tests {
             proves((second + 1, nanos), &oid(b"b")),
             "an index of a later second is proof enough"
         );
-        let wanted = Wanted { mode: 0o100_755, stat, oid: &oid(b"a") };
+        let wanted = IndexedFile { mode: 0o100_755, stat, oid: &oid(b"a") };
         assert!(!judge((second + 1, 0)).proves(&file, &wanted), "another mode");
     }
 }
