@@ -27,7 +27,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Returns the wire form of a fault. The status is 0; [`super::problem::Refusal`] sets it.
+    /// Returns the wire form of a fault. The status is 0; the HTTP layer sets it.
     #[must_use]
     pub fn of(fault: &Fault) -> Self {
         Self {

@@ -85,7 +85,7 @@ fn stamp_of(path: &Path) -> Option<Stamp> {
 /// Finds the repository that `path` lies in by asking git.
 ///
 /// # Errors
-/// [`Code::PathNotFound`], [`Code::NotGitRepo`], [`Code::UnsupportedRepository`], or
+/// `Code::PathNotFound`, `Code::NotGitRepo`, `Code::UnsupportedRepository`, or
 /// the error of git.
 pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Error> {
     let real = path.canonicalize().map_err(fs::Error::about("find", path))?;

@@ -1,5 +1,5 @@
-//! What happens to a data directory while its daemon is down: a restart, a log that is saved and put
-//! back, a directory that is moved or copied. Everything is looked at after the next start.
+//! What happens to a data directory while its daemon is down: a restart, a log that is saved and
+//! put back, a directory that is moved or copied. Everything is looked at after the next start.
 
 use super::run::{rest, settle, start, unchanged};
 use super::scene::Scene;

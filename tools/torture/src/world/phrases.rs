@@ -86,23 +86,23 @@ fn damaged(spot: Spot, random: &mut Random) -> Vec<Step> {
     steps
 }
 
-/// A log from before a life is put back, and a life of the same name begins and ends.
+/// A log from before a life is put back, and a life of the same name begins and ends. What only the
+/// index or HEAD of the first one holds, git prunes when its registration is gone.
 fn forgotten(spot: Spot, random: &mut Random) -> Vec<Step> {
     let (data, mut steps) = (spot.data, Vec::new());
     if random.one_in(2) {
         steps.extend([spot.make(), spot.remove(true, "delete")]);
     }
-    steps.extend([Step::SaveLog(data), spot.make(), spot.work(Form::Untracked)]);
-    if random.one_in(2) {
-        steps.push(spot.work(Form::Committed));
-    }
+    let forms = [Form::StagedOnly, Form::StagedOnly, Form::Detached, Form::Untracked];
+    let form = random.pick(&forms).copied().unwrap_or(Form::StagedOnly);
+    steps.extend([Step::SaveLog(data), spot.make(), spot.work(form)]);
     steps.push(Step::PutLogBack(data));
     if random.one_in(2) {
         // A creation that fails takes back what it made: nothing of that other life.
         let nowhere = Verb::New { base: Some("nowhere"), branch: None };
         steps.extend([spot.verb(nowhere), spot.empty()]);
     }
-    steps.extend([spot.make(), spot.verb(Verb::Sweep)]);
+    steps.extend([spot.make(), spot.verb(Verb::Sweep), spot.act(Act::GcHard)]);
     steps.push(if random.one_in(2) { spot.remove(true, "delete") } else { Step::Restart(data) });
     steps
 }
