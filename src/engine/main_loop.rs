@@ -272,9 +272,6 @@ impl Engine {
             fault::call("append").map_err(unwritten)?;
             self.journal.append(&batch.records, &self.state)?;
             point("engine.committed");
-            for (record, line) in batch.records.iter().zip(&batch.lines) {
-                line.write(record);
-            }
             if let Some(mark) = &self.high_water {
                 mark.note(self.state.seq());
             }
@@ -294,6 +291,10 @@ impl Engine {
         if self.stopping.is_none() {
             // Last: an effect must not act on a decision that is not durable.
             self.driver.start_owed(&self.state, self.now());
+        }
+        // After all of it: nobody waits for a log that is slow to be written.
+        for (record, line) in batch.records.iter().zip(&batch.lines) {
+            line.write(record);
         }
         Ok(())
     }

@@ -6,7 +6,6 @@ use super::files::with_suffix;
 use super::{secrets, sqlite};
 use crate::app_lock;
 use crate::context::Task;
-use crate::secrets::Kept;
 use crate::sqlite::ExclusiveDatabase;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
@@ -16,7 +15,6 @@ use groundskeeper_system::paths;
 /// the old secrets back. An undo that was interrupted by a kill continues.
 pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let names = &task.names;
-    let secrets = secrets::kept(task);
     let returned = !names.backup.exists() && names.undone.exists() && names.database.exists();
     // Once the old database is in its place the undo must finish, so its errors are transient then.
     let owner = app_lock::acquire(task.recipe, &names.database, false);
@@ -27,11 +25,16 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
                 return Err(refused(&format!("{} does not exist", path.display())));
             }
         }
+        // This does not change while another program has the database open.
+        if secrets::kept(task).keychain {
+            return Err(refused("the migration replaced secrets in the system's keychain"));
+        }
         // Compared under the lock: a write that ended while this waited for the lock is seen.
-        let check = || refuse_if_changed(task, &secrets);
+        let check = || refuse_if_changed(task);
         put_back(task, sqlite::hold_exclusively(&names.database, check)?)?;
     }
     point("undo.returned");
+    let secrets = secrets::kept(task);
     if let (Some(old), Some(path)) = (&secrets.old, &names.secrets) {
         let bytes = std::fs::read(old).map_err(paths::failed("read", old))?;
         let temporary = with_suffix(path, ".tmp");
@@ -67,14 +70,11 @@ fn put_back(task: &Task<'_>, database_lock: ExclusiveDatabase) -> Result<(), Fau
 
 /// Refuses when the new database or a secret was written to since the installation: an undo would
 /// lose that.
-fn refuse_if_changed(task: &Task<'_>, secrets: &Kept) -> Result<(), Fault> {
+fn refuse_if_changed(task: &Task<'_>) -> Result<(), Fault> {
     if task.migration.installed != sqlite::fingerprint(&task.names.database) {
         return Err(refused("the new database was written to after its installation"));
     }
-    if secrets.keychain {
-        return Err(refused("the migration replaced secrets in the system's keychain"));
-    }
-    if secrets.changed {
+    if secrets::kept(task).changed {
         return Err(refused("the secrets file was changed after the migration"));
     }
     Ok(())

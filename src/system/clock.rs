@@ -1,5 +1,5 @@
-//! The wall clock. No other file reads it, so that there is one answer to what happens when the
-//! clock is set, stands before 1970, or is simulated.
+//! The wall clock. No other file reads it, but for the ages that people are shown, so that there is
+//! one answer to what happens when the clock is set, stands before 1970, or is simulated.
 //!
 //! Intervals are never measured with it; `std::time::Instant` serves for those.
 

@@ -196,3 +196,18 @@ fn restore_repairs_damaged_head() {
     assert_eq!(harness.git(&path, &["status", "--porcelain"]), "?? work", "{restored:#}");
     assert_eq!(harness.git(&path, &["symbolic-ref", "HEAD"]), "refs/heads/gk/demo");
 }
+
+/// HEAD can be read there, and no commit is checked out: all files are work.
+#[test]
+fn unborn_head_is_rescued() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let path = harness.new_env("demo", &repo, &[]);
+    harness.write(&path.join("mine"), "mine\n");
+    harness.git(&path, &["add", "mine"]);
+    harness.git(&path, &["commit", "-q", "-m", "mine"]);
+    harness.git(&path, &["checkout", "-q", "--orphan", "fresh"]);
+    let removed = harness.ok(&["rm", "demo", "--force"]);
+    let rescue = removed["rescue"][0].as_str().expect("a rescue");
+    assert_eq!(harness.git(&repo, &["show", &format!("{rescue}:README")]), "hello");
+}

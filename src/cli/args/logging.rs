@@ -24,7 +24,8 @@ impl std::str::FromStr for LogFormat {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "text" => Ok(Self::Text),
+            // An empty variable counts as one that is not set.
+            "text" | "" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             _ => Err("must be text or json".to_owned()),
         }

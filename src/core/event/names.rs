@@ -125,6 +125,13 @@ stored_names! {
     }
 }
 
+impl PurgeReason {
+    /// Returns the reason, or none for an empty name, which the state stores in place of none.
+    pub(crate) fn given(self) -> Option<Self> {
+        (!self.as_str().is_empty()).then_some(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

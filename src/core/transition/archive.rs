@@ -117,7 +117,7 @@ impl ArchivedIncarnation {
     }
 
     fn purge_decided(&mut self, at: At, e: &PurgeDecided) {
-        self.purge = Some(e.reason.clone());
+        self.purge = e.reason.clone().given();
         self.fault = None;
         let look = self.is_unmeasured() && !self.is_to_be_lost();
         let step = if look { Step::Measure } else { Step::Purge };

@@ -41,7 +41,7 @@ impl CleanedOutput {
     }
 
     fn start_purge(&mut self, at: At, reason: PurgeReason) {
-        self.purge = Some(reason);
+        self.purge = reason.given();
         self.fault = None;
         self.phase = OutputPhase::Kept;
         match &mut self.owed {

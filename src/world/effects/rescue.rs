@@ -27,7 +27,6 @@ impl<'a> Rescuer<'a> {
         let teardown = env.teardown.as_ref();
         let head = teardown.and_then(|t| t.head.clone()).unwrap_or_default();
         let start = env.start().map(str::to_owned).unwrap_or_default();
-        let branch = format!("refs/heads/{}", env.plan.branch);
         let base = env.base.as_ref().map(|b| b.commit.clone()).unwrap_or_default();
         Self {
             log: task.log_id(),
@@ -38,7 +37,7 @@ impl<'a> Rescuer<'a> {
             cancel: task.cancel,
             admin: Admin::of(task.log_id(), env).published,
             target: paths::from_host(&env.plan.path),
-            fallback: vec![head, branch, start, base],
+            fallback: vec![head, start, base],
             before: teardown.and_then(|t| t.rescue.clone()),
         }
     }

@@ -159,12 +159,28 @@ impl<'a> Rescuer<'a> {
         let git = self.repository();
         let branch = heads.branch.as_ref().map(|name| format!("refs/heads/{name}"));
         let named = branch.into_iter().chain(heads.detached.clone());
-        for name in named.chain(self.fallback.iter().cloned()).filter(|name| !name.is_empty()) {
+        let (recorded, start) = self.fallback.split_at(self.fallback.len().min(1));
+        // A HEAD that cannot be read is assumed to be on the environment's branch, unless the user
+        // has moved that branch elsewhere since. One that names a branch without a commit can be
+        // read: nothing of any other commit is checked out then.
+        let assumed = match (&heads.branch, &heads.detached, start.first()) {
+            (None, None, Some(start)) => self.branch_since(&git, start)?,
+            _ => None,
+        };
+        let names = named.chain(recorded.iter().cloned()).chain(assumed);
+        for name in names.chain(start.iter().cloned()).filter(|name| !name.is_empty()) {
             if let Some(commit) = commit_of(&git, &format!("{name}^{{commit}}"))? {
                 return Ok(Some(commit));
             }
         }
         Ok(None)
+    }
+
+    /// Returns the environment's branch if it contains the commit `start`.
+    fn branch_since(&self, git: &Git<'_>, start: &str) -> Result<Option<String>, Fault> {
+        let branch = format!("refs/heads/{}", self.plan.branch);
+        let known = git.run(["merge-base", "--is-ancestor", start, &branch])?;
+        Ok(known.status.success().then_some(branch))
     }
 }
 

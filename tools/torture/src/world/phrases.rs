@@ -93,7 +93,7 @@ fn forgotten(spot: Spot, random: &mut Random) -> Vec<Step> {
     if random.one_in(2) {
         steps.extend([spot.make(), spot.remove(true, "delete")]);
     }
-    let forms = [Form::StagedOnly, Form::StagedOnly, Form::Detached, Form::Untracked];
+    let forms = [Form::StagedOnly, Form::Detached, Form::Committed, Form::Untracked];
     let form = random.pick(&forms).copied().unwrap_or(Form::StagedOnly);
     steps.extend([Step::SaveLog(data), spot.make(), spot.work(form)]);
     steps.push(Step::PutLogBack(data));

@@ -302,11 +302,10 @@ fn hidden_by_filter(hand: &mut Hand<'_, '_>, number: u64) -> Result<(), Trouble>
 /// A file that is ignored and was added all the same, with an edit.
 fn tracked_ignored(hand: &mut Hand<'_, '_>, name: &str) -> Result<(), Trouble> {
     let (at, name) = (hand.at.clone(), format!("{name}.env"));
-    if !hand.git(&["rev-parse", "--verify", "--quiet", "HEAD"])? {
-        // Where git does not work the file is no more than ignored.
+    drop(std::fs::write(at.join(&name), "not yet\n"));
+    if !hand.git(&["add", "--sparse", "-f", "--", &name])? {
+        // What git could not add is no more than ignored.
         hand.form = Form::Ignored;
-        hand.write(Path::new(&name));
-        return Ok(());
     }
     if hand.write(Path::new(&name)) && hand.commit(&at, &name)? {
         hand.form = Form::Edited;
