@@ -151,8 +151,8 @@ pub enum Command {
         request: RequestId,
         /// Its exit code; none when it did not exit by itself.
         code: Option<i32>,
-        /// Why it has no exit code; empty when it has one.
-        why: String,
+        /// Why it has no exit code, if it has none.
+        why: Option<String>,
     },
     /// Carry a database to its next generation.
     Migrate {

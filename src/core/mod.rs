@@ -47,6 +47,7 @@
 pub mod command;
 mod decision;
 pub mod effect;
+pub mod empty_is_none;
 pub mod event;
 pub mod fault;
 mod hex;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::core::empty_is_none::non_empty;
 use crate::core::event::{Actor, ProcessStarted};
 use crate::core::model::run::{Run, RunEnd};
 use crate::core::{Code, Command, EnvironmentId, Fault, LeaseId, RequestId};
@@ -103,7 +104,7 @@ async fn run_and_record(
         .unwrap_or_else(|fault| RunView { why: fault.to_string(), ..RunView::default() });
     drop(slot);
     view.request = request.to_string();
-    let (code, why) = (view.code, view.why.clone());
+    let (code, why) = (view.code, non_empty(view.why.clone()));
     app.handle.submit(Command::EndRun { request, code, why }).await?;
     Ok(view)
 }
@@ -151,7 +152,7 @@ fn earlier_result(app: &App, request: &RequestId) -> Result<RunView, Fault> {
     if let Some(Run { ended: Some(RunEnd { code, why }), .. }) =
         app.handle.view(|state| state.run(request).cloned())
     {
-        return Ok(RunView::earlier_result(request, code, &why));
+        return Ok(RunView::earlier_result(request, code, why.as_deref()));
     }
     let message = "the command of this request is still running";
     Err(Fault::new(Code::LimitReached, message, "retry when it has ended").transient())

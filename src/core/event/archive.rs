@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::empty_is_none;
 use crate::event::common::Actor;
 use crate::event::names::PurgeReason;
 use crate::event::teardown::Rescue;
@@ -115,6 +116,7 @@ pub struct RescueDropped {
     pub environment: EnvironmentId,
     /// The ended incarnation.
     pub incarnation: u32,
-    /// Why the ref is still there, when it could not be removed; usually empty.
-    pub leftover: String,
+    /// Why the ref is still there, if it could not be removed.
+    #[serde(with = "empty_is_none")]
+    pub leftover: Option<String>,
 }

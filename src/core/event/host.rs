@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::empty_is_none;
 use crate::event::common::Actor;
 use crate::id::{EnvironmentId, HostPath, LeaseId, RequestId, Seq, Time};
 
@@ -172,8 +173,9 @@ pub struct SweepFinished {
     pub found: u64,
     /// Number of findings that were settled.
     pub settled: u64,
-    /// Why it stopped before the end; empty when it did not.
-    pub held: String,
+    /// Why it stopped before the end, if it did.
+    #[serde(with = "empty_is_none")]
+    pub held: Option<String>,
 }
 
 /// One thing that no record explains.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::empty_is_none;
 use crate::event::common::Actor;
 use crate::id::{EnvironmentId, RequestId};
 
@@ -70,7 +71,8 @@ pub struct RunFinished {
     pub request: RequestId,
     /// Its exit code; none when it did not exit by itself.
     pub code: Option<i32>,
-    /// Why there is no exit code: `timeout`, `signal 9`, `interrupted`, `destroyed`, a failed
-    /// start; empty when there is one.
-    pub why: String,
+    /// Why there is no exit code, if there is none: `timeout`, `signal 9`, `interrupted`,
+    /// `destroyed`, a failed start.
+    #[serde(with = "empty_is_none")]
+    pub why: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::empty_is_none;
 use crate::event::common::{Actor, Plan};
 use crate::event::names::CheckoutMethod;
 use crate::event::teardown::Rescue;
@@ -41,16 +42,19 @@ pub struct BaseResolved {
 pub struct Base {
     /// The commit, in hex.
     pub commit: String,
-    /// The full ref it was read from; empty when the request named a commit.
-    pub reference: String,
-    /// The upstream of that ref; empty when it has none.
-    pub upstream: String,
+    /// The full ref it was read from; none where the request named a commit.
+    #[serde(with = "empty_is_none")]
+    pub reference: Option<String>,
+    /// The upstream of that ref, if it has one.
+    #[serde(with = "empty_is_none")]
+    pub upstream: Option<String>,
     /// Commits of the upstream that the base lacks.
     pub behind: u64,
     /// Commits of the base that the upstream lacks.
     pub ahead: u64,
-    /// Result of the optional fetch: empty when none was requested, `done`, or why it failed.
-    pub fetch: String,
+    /// Result of the fetch, if one was requested: `done`, or why it failed.
+    #[serde(with = "empty_is_none")]
+    pub fetch: Option<String>,
 }
 
 /// Kind 12: the worktree exists, is registered, locked, marked as managed and checked out.
@@ -73,8 +77,9 @@ pub struct Worktree {
     pub inode: u64,
     /// How its files were put in place.
     pub checkout: CheckoutMethod,
-    /// Why git's own checkout was used; empty for `parallel`.
-    pub checkout_reason: String,
+    /// Why git's own checkout was used; none for `parallel`.
+    #[serde(with = "empty_is_none")]
+    pub checkout_reason: Option<String>,
     /// Number of tracked files written.
     pub files: u64,
     /// Whether index entries are as young as the index, so that every status re-reads the files

@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
+use crate::empty_is_none;
 use crate::event::{Base, Plan, ProcessSeen, PurgeReason, Rescue, RestoreFrom, Size, Worktree};
 use crate::fault::Fault;
 use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Subject, Time};
 use crate::model::step::{ArchiveStep, Owed};
-use crate::model::text::or_empty;
 use crate::policy::LINEAGE_MAX;
 
 /// The archive of one ended incarnation.
@@ -26,7 +26,7 @@ pub struct ArchivedIncarnation {
     /// Size of that directory; none until it was measured in the trash.
     pub size: Option<Size>,
     /// The commit at HEAD, if there was one.
-    #[serde(serialize_with = "or_empty")]
+    #[serde(serialize_with = "empty_is_none::serialize")]
     pub head: Option<String>,
     /// The base it started from.
     pub base: Option<Base>,
@@ -46,7 +46,7 @@ pub struct ArchivedIncarnation {
     /// The step that is owed to it.
     pub owed: Option<Owed<ArchiveStep>>,
     /// Reason of the decided unlink; none while it is kept.
-    #[serde(serialize_with = "or_empty")]
+    #[serde(serialize_with = "empty_is_none::serialize")]
     pub purge: Option<PurgeReason>,
     /// Why the last attempt at the owed step failed.
     pub fault: Option<Fault>,
@@ -57,7 +57,7 @@ pub struct ArchivedIncarnation {
     /// Whether its repository could not be read, so that it is unknown which content is saved.
     pub unseen: bool,
     /// The branch that was checked out at the end, if it is known.
-    #[serde(serialize_with = "or_empty")]
+    #[serde(serialize_with = "empty_is_none::serialize")]
     pub on_branch: Option<String>,
 }
 

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
+use crate::empty_is_none;
 use crate::event::{PurgeReason, Size};
 use crate::fault::Fault;
 use crate::id::{EffectId, EnvironmentId, HostPath, Seq, Subject, Time};
 use crate::model::step::{OutputStep, Owed};
-use crate::model::text::or_empty;
 
 /// Position of the output of one clean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -46,7 +46,7 @@ pub struct CleanedOutput {
     /// Its size, as the clean reported it.
     pub size: Option<Size>,
     /// Reason of the decided unlink; none while it is kept.
-    #[serde(serialize_with = "or_empty")]
+    #[serde(serialize_with = "empty_is_none::serialize")]
     pub purge: Option<PurgeReason>,
     /// The step that is owed to it; only an unlink.
     pub owed: Option<Owed<OutputStep>>,

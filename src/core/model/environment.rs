@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::empty_is_none;
 use crate::event::{
     Base, CleanUndone, Cleaned, Included, Plan, ProcessSeen, Rescue, RestoreFrom, SetupReport,
     TeardownOptions, Worktree,
@@ -13,7 +14,6 @@ use crate::fault::Fault;
 use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Seq, Subject, Time};
 use crate::model::process::ProcessId;
 use crate::model::step::{EnvironmentStep as Step, Owed};
-use crate::model::text::or_empty;
 
 /// Phase of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -140,10 +140,10 @@ pub struct Teardown {
     /// When the last inspection became owed; it may miss anything written since.
     pub looked_at: Time,
     /// Hash of the tree that the consent covers; none before the first inspection.
-    #[serde(serialize_with = "or_empty")]
+    #[serde(serialize_with = "empty_is_none::serialize")]
     pub fingerprint: Option<String>,
     /// The commit at HEAD, if there is one.
-    #[serde(serialize_with = "or_empty")]
+    #[serde(serialize_with = "empty_is_none::serialize")]
     pub head: Option<String>,
     /// Whether there is work for a rescue to save.
     pub rescue_wanted: bool,
@@ -179,7 +179,7 @@ pub struct Teardown {
     /// Whether its repository could not be read.
     pub unseen: bool,
     /// The branch that was checked out, if there was one.
-    #[serde(serialize_with = "or_empty")]
+    #[serde(serialize_with = "empty_is_none::serialize")]
     pub on_branch: Option<String>,
 }
 

@@ -10,4 +10,3 @@ pub mod process;
 pub mod run;
 pub mod step;
 pub mod sweep;
-mod text;

@@ -20,20 +20,20 @@ pub struct Run {
 pub struct RunEnd {
     /// Its exit code; none when it did not exit by itself.
     pub code: Option<i32>,
-    /// Why there is no exit code; empty when there is one.
-    pub why: String,
+    /// Why there is no exit code, if there is none.
+    pub why: Option<String>,
 }
 
 impl RunEnd {
     /// Returns the end of a command whose environment was destroyed.
     pub(crate) fn destroyed() -> Self {
-        Self { code: None, why: "destroyed".to_owned() }
+        Self { code: None, why: Some("destroyed".to_owned()) }
     }
 }
 
-// In JSON it is a pair, as it was before it had names.
+// In JSON it is a pair, as it was before it had names, and no reason is an empty text.
 impl Serialize for RunEnd {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        (self.code, &self.why).serialize(s)
+        (self.code, self.why.as_deref().unwrap_or_default()).serialize(s)
     }
 }

@@ -171,7 +171,7 @@ impl Harness {
             },
             Act::EndRun { key } => {
                 let request = request(Some(key)).expect("a key");
-                Command::EndRun { request, code: Some(0), why: String::new() }
+                Command::EndRun { request, code: Some(0), why: None }
             }
             _ => Command::Sweep(SweepRequested { apply: true, limit: 1, actor }),
         };

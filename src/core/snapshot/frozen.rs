@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::empty_is_none::non_empty;
 use crate::id::{Seq, Time};
 
 /// A frozen form of a live type. Both directions together change nothing.
@@ -88,7 +89,7 @@ impl<'a, A: Frozen<'a>, B: Frozen<'a>> Frozen<'a> for (A, B) {
     }
 }
 
-/// A text that is empty for none.
+/// A text or path that is empty for none.
 pub(super) struct OrEmpty<'a, T: Clone>(Option<Cow<'a, T>>);
 
 impl<'a, T: Clone + 'a> Frozen<'a> for OrEmpty<'a, T> {
@@ -103,16 +104,21 @@ impl<'a, T: Clone + 'a> Frozen<'a> for OrEmpty<'a, T> {
     }
 }
 
-impl<T: Clone + AsRef<str>> Serialize for OrEmpty<'_, T> {
+impl<T: Clone + Default + Serialize> Serialize for OrEmpty<'_, T> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(self.0.as_deref().map_or("", AsRef::as_ref))
+        match &self.0 {
+            Some(value) => value.serialize(s),
+            None => T::default().serialize(s),
+        }
     }
 }
 
-impl<'de, T: Clone + for<'t> From<&'t str>> Deserialize<'de> for OrEmpty<'_, T> {
+impl<'de, T> Deserialize<'de> for OrEmpty<'_, T>
+where
+    T: Clone + Default + PartialEq + Deserialize<'de>,
+{
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        Ok(Self((!text.is_empty()).then(|| Cow::Owned(T::from(&text)))))
+        T::deserialize(d).map(|value| Self(non_empty(value).map(Cow::Owned)))
     }
 }
 

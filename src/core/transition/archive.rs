@@ -171,8 +171,7 @@ impl ArchivedIncarnation {
                 vec![LateWorkRescued { environment, incarnation, rescue }.into()]
             }
             Outcome::RescueDropped => {
-                let leftover = String::new();
-                vec![RescueDropped { environment, incarnation, leftover }.into()]
+                vec![RescueDropped { environment, incarnation, leftover: None }.into()]
             }
         }
     }
@@ -201,6 +200,7 @@ impl ArchivedIncarnation {
                 vec![TrashPurged { environment, incarnation, entries: 0, leftovers }.into()]
             }
             Step::DropRescue => {
+                let leftover = Some(leftover);
                 vec![RescueDropped { environment, incarnation, leftover }.into()]
             }
             // Its content is unknown, so it stays.
@@ -362,7 +362,7 @@ mod tests {
     fn rescue_drop_keeps_inspection_owed() {
         let mut archive = in_the_trash();
         archive.looked_at = Some(Time(1));
-        let (environment, incarnation, leftover) = (archive.id.clone(), 1, String::new());
+        let (environment, incarnation, leftover) = (archive.id.clone(), 1, None);
         let dropped = RescueDropped { environment, incarnation, leftover }.into();
         folds(&mut archive, At { seq: Seq(2), time: Time(2) }, &dropped);
         assert_eq!(archive.looked_at, Some(Time(1)));

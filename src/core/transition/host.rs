@@ -38,7 +38,7 @@ impl State {
         // A run is a child of the daemon that started it, so its result can no longer arrive.
         let cut_short = self.runs.iter().filter(|(_, run)| run.ended.is_none());
         events.extend(cut_short.flat_map(|(request, _)| {
-            self.decide_end_run(request.clone(), None, "interrupted".to_owned())
+            self.decide_end_run(request.clone(), None, Some("interrupted".to_owned()))
         }));
         if *self.retention() != retention {
             events.push(RetentionChanged { retention }.into());

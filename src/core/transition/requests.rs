@@ -80,7 +80,7 @@ impl State {
         &self,
         request: RequestId,
         code: Option<i32>,
-        why: String,
+        why: Option<String>,
     ) -> Vec<Event> {
         let run = self.run(&request).filter(|run| run.ended.is_none());
         let environment = run.map(|run| run.environment.clone());

@@ -209,5 +209,5 @@ pub(crate) fn give_up(now: Time, env: &Environment, step: Step, fault: Fault) ->
 
 /// Returns the event of a sweep that ended without a result.
 pub(crate) fn held(why: String) -> Event {
-    SweepFinished { held: why, ..SweepFinished::default() }.into()
+    SweepFinished { held: Some(why), ..SweepFinished::default() }.into()
 }

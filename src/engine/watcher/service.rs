@@ -133,13 +133,16 @@ fn dependents(context: &WatchContext, common: &Path, refs: Option<&[String]>) ->
     let depends = |env: &&Environment| {
         let status = context.world.status_cache().unchanged(&env.id, env.incarnation);
         let (Some(refs), Some(status)) = (refs, status) else { return true };
-        let base = env.base.as_ref().map_or("", |b| b.reference.as_str());
+        let base = env.base.as_ref().and_then(|b| b.reference.as_deref());
         let upstream = status.changes.upstream.as_deref().unwrap_or_default();
         let branch = status.changes.branch.as_deref().unwrap_or_default();
         refs.iter().any(|name| {
             let short = name.strip_prefix("refs/heads/").unwrap_or_default();
             let remote = name.strip_prefix("refs/remotes/").unwrap_or_default();
-            name == base || short == branch || short == upstream || remote == upstream
+            Some(name.as_str()) == base
+                || short == branch
+                || short == upstream
+                || remote == upstream
         })
     };
     context.handle.view(|state| {

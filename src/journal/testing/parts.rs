@@ -46,7 +46,7 @@ pub(crate) fn worktree() -> Worktree {
         device: 64_769,
         inode: 1_234_567,
         checkout: CheckoutMethod::Git,
-        checkout_reason: "attribute filter".into(),
+        checkout_reason: Some("attribute filter".into()),
         files: 60,
         racy: true,
         has_include: true,

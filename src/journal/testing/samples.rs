@@ -56,11 +56,11 @@ fn daemon_and_provision() -> Vec<Event> {
             environment: environment.clone(),
             base: Base {
                 commit: "9fceb02d0ae598e95dc970b74767f19372d61af8".into(),
-                reference: "refs/heads/main".into(),
-                upstream: "refs/remotes/origin/main".into(),
+                reference: Some("refs/heads/main".into()),
+                upstream: Some("refs/remotes/origin/main".into()),
                 behind: 3,
                 ahead: 1,
-                fetch: "done".into(),
+                fetch: Some("done".into()),
             },
         }
         .into(),
@@ -153,7 +153,7 @@ fn archives() -> Vec<Event> {
         .into(),
         TrashLookFailed { environment: environment.clone(), incarnation, fault: fault() }.into(),
         RescueDropRequested { environment: environment.clone(), incarnation, actor }.into(),
-        RescueDropped { environment, incarnation, leftover: "locked".into() }.into(),
+        RescueDropped { environment, incarnation, leftover: Some("locked".into()) }.into(),
     ]
 }
 
@@ -269,7 +269,7 @@ fn live_sets_and_runs() -> Vec<Event> {
             actor,
         }
         .into(),
-        RunFinished { environment, request, code: Some(3), why: "timeout".into() }.into(),
+        RunFinished { environment, request, code: Some(3), why: Some("timeout".into()) }.into(),
     ]
 }
 
@@ -312,7 +312,7 @@ fn processes_and_sweep() -> Vec<Event> {
             }],
             found: 3,
             settled: 1,
-            held: "more than 20".into(),
+            held: Some("more than 20".into()),
         }
         .into(),
     ]

@@ -160,7 +160,9 @@ impl Host {
             return Ok(None);
         }
         match self.state().run(&request).and_then(|run| run.ended.clone()) {
-            Some(RunEnd { code, why }) => Ok(Some((200, json!({ "code": code, "why": why })))),
+            Some(RunEnd { code, why }) => {
+                Ok(Some((200, json!({ "code": code, "why": why.unwrap_or_default() }))))
+            }
             None => Err(Fault::new(Code::LimitReached, "it is being carried out", "ask again")),
         }
     }

@@ -149,9 +149,9 @@ impl EnvironmentView {
             path: e.plan.path.to_string(),
             branch: e.plan.branch.clone(),
             base: e.base.as_ref().map(|b| b.commit.clone()),
-            base_ref: e.base.as_ref().map(|b| b.reference.clone()).filter(|r| !r.is_empty()),
+            base_ref: e.base.as_ref().and_then(|b| b.reference.clone()),
             behind: e.base.as_ref().map_or(0, |b| b.behind),
-            fetch: e.base.as_ref().map(|b| b.fetch.clone()).filter(|f| !f.is_empty()),
+            fetch: e.base.as_ref().and_then(|b| b.fetch.clone()),
             repo: e.plan.repository.common_dir.to_string(),
             leases: leases.map(|(id, lease)| LeaseView::of(id, lease)).collect(),
             created_at: rfc3339(e.created_at),
@@ -162,7 +162,7 @@ impl EnvironmentView {
             refusal: e.refusal.as_ref().map(Problem::of),
             checkout: e.worktree.as_ref().map(|w| CheckoutView {
                 by: w.checkout.to_string(),
-                reason: w.checkout_reason.clone(),
+                reason: w.checkout_reason.clone().unwrap_or_default(),
                 files: w.files,
             }),
             included: e.included.as_ref().map(|i| IncludedView {

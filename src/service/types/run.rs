@@ -37,8 +37,12 @@ pub struct RunView {
 }
 
 impl RunView {
-    pub(crate) fn earlier_result(request: &RequestId, code: Option<i32>, why: &str) -> Self {
-        let (request, why) = (request.to_string(), why.to_owned());
+    pub(crate) fn earlier_result(
+        request: &RequestId,
+        code: Option<i32>,
+        why: Option<&str>,
+    ) -> Self {
+        let (request, why) = (request.to_string(), why.unwrap_or_default().to_owned());
         Self { request, code, why, ..Self::default() }
     }
 }

@@ -68,7 +68,7 @@ impl SweepView {
             findings: findings.collect(),
             found: s.found,
             settled: s.settled,
-            held: s.held.clone(),
+            held: s.held.clone().unwrap_or_default(),
         }
     }
 }

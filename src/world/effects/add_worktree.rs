@@ -44,7 +44,7 @@ pub(in crate::world) fn add(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault
         // Published means complete: an earlier daemon finished the work and was killed
         // before it could record that.
         let files = checkout::entry_count(&admin.published.join("index")).unwrap_or(0).into();
-        let reason = "finished by an earlier daemon".to_owned();
+        let reason = Some("finished by an earlier daemon".to_owned());
         return Ok(added(task, &admin, identity, Done { by_us: false, reason, files }));
     }
     let extensions = Extensions::read(task, &common)?;

@@ -36,7 +36,7 @@ fn targets(git: &Git<'_>, task: &Task<'_>) -> Result<Vec<String>, Fault> {
     let own = format!("refs/heads/{}", env.plan.branch);
     let mut names: Vec<String> = Vec::new();
     if let Some(base) = &env.base {
-        names.extend([base.reference.clone(), base.upstream.clone()]);
+        names.extend(base.reference.iter().chain(&base.upstream).cloned());
     }
     for symbolic in ["refs/remotes/origin/HEAD", "HEAD"] {
         let found = git.run(["symbolic-ref", "--quiet", symbolic])?;

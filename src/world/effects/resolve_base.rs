@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::core::empty_is_none::non_empty;
 use crate::core::event::Base;
 use crate::core::{Code, EnvironmentOutcome, Fault};
 use crate::world::effects::context::Task;
@@ -50,13 +51,13 @@ pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<EnvironmentOutcome, F
 
     let wanted = if plan.reuse_branch { Some(plan.branch.as_str()) } else { plan.base.as_deref() };
     let mut reference = finder.reference(wanted)?;
-    let mut fetch = String::new();
+    let mut fetch = None;
     if plan.fetch {
         let limit = Duration::from_millis(plan.fetch_limit_ms);
         let is_tracking = reference.name.starts_with("refs/remotes/");
         let tracking = if is_tracking { &reference.name } else { &reference.upstream }.clone();
         let names = Names::of(task.log_id(), task.env().life());
-        fetch = match fetch::fetch(&git, &common, names, &tracking, limit) {
+        fetch = Some(match fetch::fetch(&git, &common, names, &tracking, limit) {
             Ok(fetched) => {
                 // Refs that were read before the fetch may be stale now.
                 finder.refs.clear();
@@ -68,14 +69,14 @@ pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<EnvironmentOutcome, F
             }
             Err(git::Error::Process(error @ process::Error::Cancelled)) => return Err(error.into()),
             Err(error) => format!("not done: {}", Fault::from(error)),
-        };
+        });
     }
     let commit = finder.commit(wanted, &reference)?;
     let (ahead, behind) = finder.distance(&commit, &reference.upstream)?;
     Ok(EnvironmentOutcome::Resolved(Base {
         commit,
-        reference: reference.name,
-        upstream: reference.upstream,
+        reference: non_empty(reference.name),
+        upstream: non_empty(reference.upstream),
         behind,
         ahead,
         fetch,

@@ -297,7 +297,10 @@ impl Restore<'_> {
             device: identity.device,
             inode: identity.inode,
             checkout: CheckoutMethod::Restored,
-            checkout_reason: format!("from the trash of incarnation {}", self.from.incarnation),
+            checkout_reason: Some(format!(
+                "from the trash of incarnation {}",
+                self.from.incarnation
+            )),
             // It may have gone to the trash before its index was refreshed.
             racy: true,
             ..Worktree::default()

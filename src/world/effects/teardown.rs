@@ -153,7 +153,7 @@ fn branch(task: &Task<'_>) -> Result<BranchOutcome, Fault> {
     }
     // Held until the branch is deleted: another removal must not count on this branch meanwhile.
     let _alone = lock_unpoisoned(&task.world.branches);
-    let base = env.base.as_ref().map_or("", |b| b.reference.as_str());
+    let base = env.base.as_ref().and_then(|b| b.reference.as_deref()).unwrap_or_default();
     let own = if refs::is_held(&common, &tip, base, &reference) {
         0
     } else {

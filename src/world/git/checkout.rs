@@ -50,7 +50,8 @@ pub(in crate::world) struct Checkout<'a> {
 /// Result of a checkout: by which method the files were written, and how many.
 pub(in crate::world) struct Done {
     pub(in crate::world) by_us: bool,
-    pub(in crate::world) reason: String,
+    /// Why git wrote the files, if it did.
+    pub(in crate::world) reason: Option<String>,
     pub(in crate::world) files: u64,
 }
 
@@ -65,7 +66,7 @@ impl Checkout<'_> {
     pub(in crate::world) fn run(&self) -> Result<Done, Error> {
         let reason = match self.parallel() {
             Ok(files) => {
-                return Ok(Done { by_us: true, reason: String::new(), files });
+                return Ok(Done { by_us: true, reason: None, files });
             }
             Err(CheckoutError::NeedsGit(reason)) => reason,
             Err(CheckoutError::Failed(error)) if error.is_refusal() => {
@@ -80,7 +81,7 @@ impl Checkout<'_> {
 
     pub(in crate::world) fn done_by_git(&self, reason: String) -> Done {
         let files = entry_count(&self.admin_dir.join("index")).unwrap_or(0);
-        Done { by_us: false, reason, files: files.into() }
+        Done { by_us: false, reason: Some(reason), files: files.into() }
     }
 
     /// Reports whether the main worktree has so few files that git's own checkout is as fast.

@@ -155,11 +155,11 @@ fn distance(env: &Environment, git: &Git<'_>, changes: &Changes) -> (Option<u64>
         return (None, None);
     };
     let common = paths::borrowed(&env.plan.repository.common_dir);
-    let tip = refs::tip(common, &base.reference);
-    if changes.head == base.commit && tip.as_deref() == Some(base.commit.as_str()) {
+    let named = base.reference.as_deref().and_then(|r| Some((r, refs::tip(common, r)?)));
+    if changes.head == base.commit && named.as_ref().is_some_and(|(_, tip)| *tip == base.commit) {
         return (Some(0), Some(0));
     }
-    let other = if tip.is_some() { &base.reference } else { &base.commit };
+    let other = named.as_ref().map_or(base.commit.as_str(), |(reference, _)| reference);
     let range = format!("{other}...{}", changes.head);
     // A missing base is no failure of the status.
     let line = git.line(["rev-list", "--count", "--left-right", &range]).unwrap_or_default();

@@ -39,8 +39,11 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
         ..Plan::default()
     };
     let id = || environment.clone();
-    let base =
-        Base { commit: "0".repeat(40), reference: "refs/heads/main".into(), ..Base::default() };
+    let base = Base {
+        commit: "0".repeat(40),
+        reference: Some("refs/heads/main".into()),
+        ..Base::default()
+    };
     let mut events: Vec<Event> = vec![
         ProvisionRequested {
             environment: id(),

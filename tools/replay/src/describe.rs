@@ -55,7 +55,7 @@ fn daemon(event: &Event) -> Option<String> {
         Event::RepositoryMoved(e) => format!("{} moved to {}", e.from, e.to),
         Event::SweepRequested(e) => format!("requested by {}, apply {}", actor(&e.actor), e.apply),
         Event::SweepFinished(e) => {
-            let held = if e.held.is_empty() { String::new() } else { format!("; {}", e.held) };
+            let held = e.held.as_ref().map_or_else(String::new, |why| format!("; {why}"));
             format!("{} found, {} settled{held}", e.found, e.settled)
         }
         Event::RepositoryTrusted(e) => format!("{} by {}", e.repository, actor(&e.actor)),
@@ -126,7 +126,7 @@ fn base(base: &Base) -> String {
     } else {
         String::new()
     };
-    format!("{} of {}{behind}", short(&base.commit), base.reference)
+    format!("{} of {}{behind}", short(&base.commit), base.reference.as_deref().unwrap_or_default())
 }
 
 fn left(leftovers: &[String]) -> String {
@@ -228,10 +228,10 @@ fn archive(event: &Event) -> Option<String> {
         Event::TrashLookFailed(e) => {
             format!("incarnation {} is kept, it could not be inspected: {}", e.incarnation, e.fault)
         }
-        Event::RescueDropped(e) if e.leftover.is_empty() => {
-            format!("incarnation {}: its rescue ref was deleted", e.incarnation)
+        Event::RescueDropped(e) => {
+            let end = e.leftover.as_deref().unwrap_or("its rescue ref was deleted");
+            format!("incarnation {}: {end}", e.incarnation)
         }
-        Event::RescueDropped(e) => format!("incarnation {}: {}", e.incarnation, e.leftover),
         _ => return None,
     })
 }
@@ -305,7 +305,7 @@ fn others(event: &Event) -> Option<String> {
         Event::RunRequested(e) => format!("{} for {} by {}", e.name, e.request, actor(&e.actor)),
         Event::RunFinished(e) => match e.code {
             Some(code) => format!("{} ended with {code}", e.request),
-            None => format!("{}: {}", e.request, e.why),
+            None => format!("{}: {}", e.request, e.why.as_deref().unwrap_or_default()),
         },
         Event::Opaque(e) if e.kind == crate::salvage::LOST_KIND => {
             "placeholder: this record was lost".to_owned()

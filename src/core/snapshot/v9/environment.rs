@@ -116,18 +116,18 @@ frozen_structs! {
     }
     pub(in crate::snapshot) struct Base<'a> of event::Base {
         commit: Text<'a>,
-        reference: Text<'a>,
-        upstream: Text<'a>,
+        reference: OrEmpty<'a, String>,
+        upstream: OrEmpty<'a, String>,
         behind: u64,
         ahead: u64,
-        fetch: Text<'a>,
+        fetch: OrEmpty<'a, String>,
     }
     pub(in crate::snapshot) struct Worktree<'a> of event::Worktree {
         admin_dir: Path<'a>,
         device: u64,
         inode: u64,
         checkout: Cow<'a, event::CheckoutMethod>,
-        checkout_reason: Text<'a>,
+        checkout_reason: OrEmpty<'a, String>,
         files: u64,
         racy: bool,
         has_include: bool,

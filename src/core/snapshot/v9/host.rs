@@ -9,7 +9,7 @@ use crate::model::live_set::Live as LiveLive;
 use crate::model::run::{Run as LiveRun, RunEnd as LiveRunEnd};
 use crate::model::step::HostStep;
 use crate::model::sweep::Sweep as LiveSweep;
-use crate::snapshot::frozen::frozen_structs;
+use crate::snapshot::frozen::{OrEmpty, frozen_structs};
 use crate::snapshot::v9::common::{Actor, Path, Text};
 use crate::snapshot::v9::step::Owed;
 
@@ -31,7 +31,7 @@ frozen_structs! {
     }
     pub(in crate::snapshot) struct RunEnd<'a> of LiveRunEnd {
         code: Option<i32>,
-        why: Text<'a>,
+        why: OrEmpty<'a, String>,
     }
     pub(in crate::snapshot) struct Retention of event::Retention {
         trash_seconds: u64,
@@ -48,7 +48,7 @@ frozen_structs! {
         findings: Vec<Finding<'a>>,
         found: u64,
         settled: u64,
-        held: Text<'a>,
+        held: OrEmpty<'a, String>,
     }
     pub(in crate::snapshot) struct Finding<'a> of event::Finding {
         kind: Text<'a>,

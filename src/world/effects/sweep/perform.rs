@@ -34,12 +34,13 @@ impl Task<'_> {
         let share = ours > SHARE_FREE && ours * 100 > known * SHARE_MAX;
         let held = apply && (ours > limit || share && limit == crate::core::policy::SWEEP_LIMIT);
         if held && ours > limit {
-            finished.held = format!("{ours} findings would be settled, and the limit is {limit}");
+            finished.held =
+                Some(format!("{ours} findings would be settled, and the limit is {limit}"));
         } else if held {
-            finished.held = format!(
+            finished.held = Some(format!(
                 "{ours} findings would be settled, more than {SHARE_MAX} % of all {known} \
                  environments and archives"
-            );
+            ));
         }
         for (mut finding, settle) in found {
             self.cancel.check()?;

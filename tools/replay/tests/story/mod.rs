@@ -143,7 +143,7 @@ pub(crate) fn made(name: &str, incarnation: u32) -> Vec<Event> {
     let environment = || env(name);
     let base = Base {
         commit: "9fceb02d0ae598e95dc970b74767f19372d61af8".into(),
-        reference: "refs/heads/main".into(),
+        reference: Some("refs/heads/main".into()),
         ..Base::default()
     };
     vec![
