@@ -304,8 +304,8 @@ pub struct BranchOutcome {
 pub struct RolledBackTo {
     /// The directory's place in the trash.
     pub trash: Option<HostPath>,
-    /// The commit at HEAD; empty when there is none.
-    pub head: String,
+    /// The commit at HEAD, if there is one.
+    pub head: Option<String>,
     /// The rescue of the work in it.
     pub rescue: Option<Rescue>,
     /// What could not be rolled back, and why.
@@ -341,10 +341,10 @@ pub struct Returned {
 pub struct Inspection {
     /// Work that a removal would take away; empty means none.
     pub unsaved: Vec<String>,
-    /// SHA-256 over everything inspected, in hex.
-    pub fingerprint: String,
-    /// The commit at HEAD; empty when there is none.
-    pub head: String,
+    /// SHA-256 over everything inspected, in hex; none where the tree could not be inspected.
+    pub fingerprint: Option<String>,
+    /// The commit at HEAD, if there is one.
+    pub head: Option<String>,
     /// Whether there is work for a rescue to save.
     pub rescue: bool,
     /// Whether the worktree has the teardown hook of the options.
@@ -353,8 +353,8 @@ pub struct Inspection {
     pub quiet: bool,
     /// Seconds since 1970 of the last change that the inspection saw.
     pub last_change: u64,
-    /// The branch that is checked out; empty when there is none.
-    pub branch: String,
+    /// The branch that is checked out, if there is one.
+    pub branch: Option<String>,
     /// Content that is removed with it and is not work, but is worth reporting.
     pub noted: Vec<String>,
     /// Whether the repository could not be read, so that it is unknown which content is saved.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::envelope::Envelope;
 use crate::error::Damage;
 use crate::payload::read;
+use groundskeeper_core::empty_is_none::non_empty;
 use groundskeeper_core::event::{self, Actor, Plan, TeardownOptions, TeardownReason, Worktree};
 use groundskeeper_core::policy::{BranchPolicy, CLEAN_RETENTION};
 use groundskeeper_core::{EnvironmentId, Event, Fault, HostPath, Nonce, RequestId};
@@ -105,7 +106,7 @@ pub(super) struct RolledBackV2 {
 impl From<RolledBackV2> for Event {
     fn from(old: RolledBackV2) -> Self {
         let RolledBackV2 { environment, leftovers, trash } = old;
-        let (head, rescue) = (String::new(), None);
+        let (head, rescue) = (None, None);
         event::RolledBack { environment, leftovers, trash, head, rescue }.into()
     }
 }
@@ -181,6 +182,7 @@ impl From<RestoreRequestedV1> for Event {
         let RestoreRequestedV1 { environment, incarnation, from, plan, actor, request } = old;
         let RestoreFromV1 { incarnation: life, trash, head, rescue } = from;
         let (nonce, saved) = (None, None);
+        let (head, rescue) = (non_empty(head), non_empty(rescue));
         let from = event::RestoreFrom { incarnation: life, trash, head, rescue, nonce, saved };
         let nonce = None;
         event::RestoreRequested { environment, incarnation, from, plan, actor, request, nonce }
@@ -220,6 +222,7 @@ pub(super) struct RescueV1 {
 impl From<RescueV1> for event::Rescue {
     fn from(old: RescueV1) -> Self {
         let RescueV1 { reference, commit, holds, lacks } = old;
+        let (reference, commit) = (non_empty(reference), non_empty(commit));
         Self { reference, commit, holds, lacks, raw: None, nested: Vec::new() }
     }
 }
@@ -287,15 +290,15 @@ impl From<TeardownInspectedV1> for Event {
         event::TeardownInspected {
             environment,
             unsaved,
-            fingerprint: String::new(),
-            head: String::new(),
+            fingerprint: None,
+            head: None,
             // Version 1 did not check for work; a rescue that finds none reports so.
             rescue: true,
             has_hook: false,
             quiet: false,
             noted: Vec::new(),
             unseen: false,
-            branch: String::new(),
+            branch: None,
         }
         .into()
     }
@@ -317,12 +320,12 @@ impl From<TeardownInspectedV2> for Event {
     fn from(old: TeardownInspectedV2) -> Self {
         let TeardownInspectedV2 { environment, unsaved, fingerprint, head, rescue, .. } = old;
         let TeardownInspectedV2 { has_hook, quiet, .. } = old;
-        let (noted, unseen, branch) = (Vec::new(), false, String::new());
+        let (noted, unseen, branch) = (Vec::new(), false, None);
         event::TeardownInspected {
             environment,
             unsaved,
-            fingerprint,
-            head,
+            fingerprint: non_empty(fingerprint),
+            head: non_empty(head),
             rescue,
             has_hook,
             quiet,

@@ -74,7 +74,7 @@ pub(crate) async fn evidence(
         format!("groundskeeper rm {id} --force")
     };
     let last_change = rfc3339(Time(seen.last_change.saturating_mul(1_000_000_000)));
-    let (unsaved, head) = (seen.unsaved, seen.head);
+    let (unsaved, head) = (seen.unsaved, seen.head.unwrap_or_default());
     Ok(EvidenceView { id, safe, unsaved, in_use, head, last_change, hint })
 }
 

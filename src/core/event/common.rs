@@ -25,11 +25,6 @@ impl Actor {
     }
 }
 
-/// Returns a text that an event stores as empty where there is none.
-pub(crate) fn given(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
 /// A git repository, as found when a request named it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Repository {

@@ -184,8 +184,9 @@ pub struct RolledBack {
     pub leftovers: Vec<String>,
     /// The directory's place in the trash, when it may hold work (since version 2).
     pub trash: Option<HostPath>,
-    /// The commit at HEAD; empty when unknown (since version 3).
-    pub head: String,
+    /// The commit at HEAD, if it is known (since version 3).
+    #[serde(with = "empty_is_none")]
+    pub head: Option<String>,
     /// The rescue of the work in it (since version 3).
     pub rescue: Option<Rescue>,
 }
@@ -240,10 +241,12 @@ pub struct RestoreFrom {
     pub incarnation: u32,
     /// Its directory in the trash; none when only the rescue ref is left.
     pub trash: Option<HostPath>,
-    /// The commit at HEAD, in hex.
-    pub head: String,
-    /// The commit that holds its working tree; empty when there was nothing to rescue.
-    pub rescue: String,
+    /// The commit at HEAD, in hex; none where there was none.
+    #[serde(with = "empty_is_none")]
+    pub head: Option<String>,
+    /// The commit that holds its working tree; none where there was nothing to rescue.
+    #[serde(with = "empty_is_none")]
+    pub rescue: Option<String>,
     /// Nonce of the ended incarnation (since version 2 of kind 22).
     pub nonce: Option<Nonce>,
     /// Everything that was saved of it (since version 2 of kind 22).

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::empty_is_none;
 use crate::event::common::Actor;
 use crate::event::names::TeardownReason;
 use crate::fault::Fault;
@@ -58,11 +59,13 @@ pub struct TeardownInspected {
     pub environment: EnvironmentId,
     /// Work that goes to the trash by consent; empty when nothing would be lost.
     pub unsaved: Vec<String>,
-    /// SHA-256 over everything inspected, in hex: the consent covers exactly this (since version 2,
-    /// as all that follows).
-    pub fingerprint: String,
-    /// The commit at HEAD; empty when there is none.
-    pub head: String,
+    /// SHA-256 over everything inspected, in hex: the consent covers exactly this. None where the
+    /// tree could not be inspected (since version 2, as all that follows).
+    #[serde(with = "empty_is_none")]
+    pub fingerprint: Option<String>,
+    /// The commit at HEAD, if there is one.
+    #[serde(with = "empty_is_none")]
+    pub head: Option<String>,
     /// Whether there is work for a rescue to save.
     pub rescue: bool,
     /// Whether the worktree has the teardown hook of the options.
@@ -74,8 +77,9 @@ pub struct TeardownInspected {
     pub noted: Vec<String>,
     /// Whether its repository could not be read, so that it is unknown which content is saved.
     pub unseen: bool,
-    /// The branch that is checked out; empty when there is none.
-    pub branch: String,
+    /// The branch that is checked out, if there is one.
+    #[serde(with = "empty_is_none")]
+    pub branch: Option<String>,
 }
 
 /// Kind 33: the directory was moved out of its place.
@@ -189,10 +193,12 @@ pub struct WorkRescued {
 /// A ref that holds work of a worktree that no branch holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rescue {
-    /// Full name of the ref.
-    pub reference: String,
+    /// Full name of the ref; none where raw copies are all that was saved.
+    #[serde(with = "empty_is_none")]
+    pub reference: Option<String>,
     /// The commit it is at: the working tree, with HEAD and the index as parents.
-    pub commit: String,
+    #[serde(with = "empty_is_none")]
+    pub commit: Option<String>,
     /// What it holds, in words.
     pub holds: Vec<String>,
     /// What it could not hold and is in the trash only, in words.
@@ -223,13 +229,16 @@ pub struct RawCopies {
 pub struct NestedRescue {
     /// Its path, relative to the worktree.
     pub path: HostPath,
-    /// The ref in the outer repository that holds its commits and files; empty when they could not
+    /// The ref in the outer repository that holds its commits and files; none where they could not
     /// be transferred, and are among the raw copies alone.
-    pub reference: String,
+    #[serde(with = "empty_is_none")]
+    pub reference: Option<String>,
     /// The commit that the ref is at.
-    pub commit: String,
-    /// The commit at its HEAD; empty when there was none.
-    pub head: String,
+    #[serde(with = "empty_is_none")]
+    pub commit: Option<String>,
+    /// The commit at its HEAD, if there was one.
+    #[serde(with = "empty_is_none")]
+    pub head: Option<String>,
 }
 
 /// Kind 64: the tree differs from the one the consent covers; it is inspected again.

@@ -54,14 +54,14 @@ fn inspected() -> Event {
     TeardownInspected {
         environment: demo(),
         unsaved: vec!["untracked: a".into()],
-        fingerprint: "f".into(),
-        head: "h".into(),
+        fingerprint: Some("f".into()),
+        head: Some("h".into()),
         rescue: true,
         has_hook: false,
         quiet: true,
         noted: Vec::new(),
         unseen: false,
-        branch: String::new(),
+        branch: None,
     }
     .into()
 }
@@ -81,7 +81,8 @@ fn ready() -> Vec<Event> {
 
 fn torn_with(options: TeardownOptions) -> Vec<Event> {
     let environment = demo;
-    let rescue = Rescue { reference: "refs/r".into(), commit: "c".into(), ..Rescue::default() };
+    let (reference, commit) = (Some("refs/r".into()), Some("c".into()));
+    let rescue = Rescue { reference, commit, ..Rescue::default() };
     let mut events = ready();
     events.extend::<[Event; 7]>([
         destroy(options),

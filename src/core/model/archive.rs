@@ -75,8 +75,8 @@ impl ArchivedIncarnation {
         RestoreFrom {
             incarnation: self.incarnation,
             trash: self.trash.clone().filter(|_| self.purge.is_none()),
-            head: self.head.clone().unwrap_or_default(),
-            rescue: self.rescue.as_ref().map(|r| r.commit.clone()).unwrap_or_default(),
+            head: self.head.clone(),
+            rescue: self.rescue.as_ref().and_then(|r| r.commit.clone()),
             nonce: self.nonce.clone(),
             saved: self.rescue.clone(),
         }

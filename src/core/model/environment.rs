@@ -209,8 +209,8 @@ impl Environment {
     /// Returns the commit its worktree was made with: its base, or the commit it was restored at.
     #[must_use]
     pub fn start(&self) -> Option<&str> {
-        let restored = self.restore.as_ref().map(|from| from.head.as_str());
-        restored.filter(|head| !head.is_empty()).or(self.base.as_ref().map(|b| b.commit.as_str()))
+        let restored = self.restore.as_ref().and_then(|from| from.head.as_deref());
+        restored.or(self.base.as_ref().map(|b| b.commit.as_str()))
     }
 
     /// Returns whether it may be used, inspected and watched: no provision or teardown runs.

@@ -44,7 +44,7 @@ pub(crate) fn is_lacking(piece: u32) -> bool {
 
 fn rescue_of(work: &BTreeSet<u32>) -> Rescue {
     let lacks = work.iter().filter(|n| is_lacking(**n)).map(|n| format!("work {n}")).collect();
-    Rescue { commit: "r".into(), lacks, ..Rescue::default() }
+    Rescue { commit: Some("r".into()), lacks, ..Rescue::default() }
 }
 
 fn archived(traces: &Traces, life: u32, step: Step) -> ArchiveOutcome {
@@ -183,8 +183,8 @@ fn outcome(
         Of::UndoClean => undone(env, &traces),
         Of::Inspect => Outcome::Inspected(Inspection {
             unsaved: traces.work.iter().map(|w| format!("untracked: {w}")).collect(),
-            fingerprint: format!("{:?}", traces.work),
-            head: "h".into(),
+            fingerprint: Some(format!("{:?}", traces.work)),
+            head: Some("h".into()),
             rescue: !traces.work.is_empty(),
             has_hook: environment.as_str() == "b",
             quiet: environment.as_str() == "a",

@@ -6,7 +6,7 @@
 use crate::effect::ArchiveOutcome as Outcome;
 use crate::event::{
     Actor, ArchiveEvent, Event, LateWorkRescued, PurgeDecided, PurgeReason, RemainsAttemptFailed,
-    RescueDropped, RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured, TrashPurged, given,
+    RescueDropped, RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured, TrashPurged,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, HostPath, Time};
@@ -63,7 +63,7 @@ impl ArchivedIncarnation {
         let mut env = env.clone();
         let teardown = env.teardown.get_or_insert_default();
         teardown.rescue.clone_from(&e.rescue);
-        teardown.head = given(&e.head);
+        teardown.head.clone_from(&e.head);
         // Prevents another inspection, except the first one where the repository could not be read.
         teardown.options.no_rescue = true;
         Self::of(&env, at, e.trash.clone())

@@ -55,7 +55,7 @@ impl State {
             return Err(Fault::new(Code::EnvironmentNotFound, message, hint));
         };
         let from = archive.restore_from();
-        if from.trash.is_none() && from.rescue.is_empty() || archive.restoring.is_some() {
+        if from.trash.is_none() && from.rescue.is_none() || archive.restoring.is_some() {
             return Err(busy(archive));
         }
         Ok(archive)

@@ -246,7 +246,7 @@ impl Environment {
     fn worktree_added(&mut self, at: At, worktree: &Worktree) {
         self.worktree = Some(worktree.clone());
         self.fault = None;
-        if self.restore.as_ref().is_some_and(|r| !r.rescue.is_empty()) {
+        if self.restore.as_ref().is_some_and(|r| r.rescue.is_some()) {
             self.enter(Step::ApplyRescue, at);
         } else {
             self.filled(at);

@@ -192,7 +192,7 @@ fn reconcile_with_processes_keeps_environment() {
         let effect = state.environment(&id("demo")).and_then(Environment::effect_id);
         let seen = Inspection {
             unsaved: vec!["a file".into()],
-            fingerprint: "f".into(),
+            fingerprint: Some("f".into()),
             rescue: true,
             quiet,
             ..Inspection::default()

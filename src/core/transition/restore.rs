@@ -30,7 +30,8 @@ impl State {
         let from = archive.restore_from();
         // Without its directory the worktree is made anew, at the commit of its HEAD.
         if from.trash.is_none() {
-            plan.base = Some(from.head.clone());
+            // Without a commit the base is not found; the default branch must not take its place.
+            plan.base = Some(from.head.clone().unwrap_or_default());
             plan.reuse_branch = reuse_branch;
             plan.branch = branch.unwrap_or(plan.branch);
         }

@@ -72,7 +72,7 @@ fn succeeded(now: Time, env: &Environment, outcome: Outcome, leases: &[String]) 
     match outcome {
         Outcome::Resolved(base) => vec![BaseResolved { environment, base }.into()],
         Outcome::Added(worktree) => {
-            let rescue = env.restore.as_ref().is_some_and(|r| !r.rescue.is_empty());
+            let rescue = env.restore.as_ref().is_some_and(|r| r.rescue.is_some());
             let more = worktree.has_include || worktree.has_setup || rescue;
             ready_unless(more, environment.clone(), WorktreeAdded { environment, worktree })
         }

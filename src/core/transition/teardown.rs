@@ -11,7 +11,7 @@ use crate::effect::BranchOutcome;
 use crate::event::{
     BranchSettled, DestroyEvent, DestroyRequested, DirectoryTrashed, Event, ProcessesEnded,
     RegistrationRemoved, TeardownEvent, TeardownGaveUp, TeardownInspected, TeardownPostponed,
-    Tombstoned, given,
+    Tombstoned,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{HostPath, LeaseId, Time};
@@ -331,12 +331,12 @@ impl Environment {
 impl Teardown {
     fn seen(&mut self, e: &TeardownInspected) -> Step {
         self.unsaved.clone_from(&e.unsaved);
-        self.fingerprint = given(&e.fingerprint);
-        self.head = given(&e.head);
+        self.fingerprint.clone_from(&e.fingerprint);
+        self.head.clone_from(&e.head);
         self.rescue_wanted = e.rescue && !self.options.no_rescue && !e.unseen;
         self.noted.clone_from(&e.noted);
         self.unseen = e.unseen;
-        self.on_branch = given(&e.branch);
+        self.on_branch.clone_from(&e.branch);
         self.has_hook = e.has_hook;
         // The hook may yet start processes.
         self.quiet |= e.quiet && (!e.has_hook || self.hooked);

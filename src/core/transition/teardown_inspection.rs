@@ -75,7 +75,7 @@ impl Environment {
 impl Teardown {
     /// Returns whether the consent covers a different tree than the one inspected now.
     fn consent_is_outdated(&self, seen: &Inspection) -> bool {
-        self.fingerprint.as_ref().is_some_and(|consented| *consented != seen.fingerprint)
+        self.fingerprint.is_some() && self.fingerprint != seen.fingerprint
     }
 }
 

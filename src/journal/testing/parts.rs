@@ -64,8 +64,8 @@ pub(crate) fn nonce() -> Nonce {
 
 pub(crate) fn rescue() -> Rescue {
     Rescue {
-        reference: "refs/groundskeeper/rescue/demo/2".into(),
-        commit: commit(),
+        reference: Some("refs/groundskeeper/rescue/demo/2".into()),
+        commit: Some(commit()),
         holds: vec!["3 untracked files".into()],
         lacks: vec!["nested: a repository of its own".into()],
         raw: Some(RawCopies {
@@ -76,9 +76,9 @@ pub(crate) fn rescue() -> Rescue {
         }),
         nested: vec![NestedRescue {
             path: HostPath(b"vendor/\xffdep".to_vec()),
-            reference: "refs/groundskeeper/rescue/demo/2.nested.1".into(),
-            commit: commit(),
-            head: commit(),
+            reference: Some("refs/groundskeeper/rescue/demo/2.nested.1".into()),
+            commit: Some(commit()),
+            head: Some(commit()),
         }],
     }
 }

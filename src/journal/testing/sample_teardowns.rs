@@ -27,14 +27,14 @@ pub(crate) fn teardown() -> Vec<Event> {
         TeardownInspected {
             environment: environment.clone(),
             unsaved: vec!["a.txt".into()],
-            fingerprint: "ef".repeat(32),
-            head: "0123456789012345678901234567890123456789".into(),
+            fingerprint: Some("ef".repeat(32)),
+            head: Some("0123456789012345678901234567890123456789".into()),
             rescue: true,
             has_hook: true,
             quiet: true,
             noted: vec!["clone without work: dep".into()],
             unseen: true,
-            branch: "side".into(),
+            branch: Some("side".into()),
         }
         .into(),
         DirectoryTrashed { environment: environment.clone(), trash: Some("/trash/demo.1".into()) }

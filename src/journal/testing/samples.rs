@@ -106,7 +106,7 @@ fn ends_of_provision() -> Vec<Event> {
             environment: environment.clone(),
             leftovers: vec!["branch".into()],
             trash: Some("/trash/demo.1".into()),
-            head: commit(),
+            head: Some(commit()),
             rescue: Some(rescue()),
         }
         .into(),
@@ -166,8 +166,8 @@ fn restore_and_adoption() -> Vec<Event> {
             from: RestoreFrom {
                 incarnation: 2,
                 trash: Some("/trash/demo.2/project".into()),
-                head: commit(),
-                rescue: commit(),
+                head: Some(commit()),
+                rescue: Some(commit()),
                 nonce: Some(nonce()),
                 saved: Some(rescue()),
             },

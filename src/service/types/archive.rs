@@ -103,8 +103,8 @@ impl ArchivedIncarnationView {
             entries: r.size.map(|s| s.entries),
             purge: r.purge.as_ref().map(ToString::to_string),
             error: r.fault.as_ref().map(Problem::of),
-            rescue: r.rescue.as_ref().map(|r| r.reference.clone()).filter(|r| !r.is_empty()),
-            commit: r.rescue.as_ref().map(|r| r.commit.clone()).filter(|c| !c.is_empty()),
+            rescue: r.rescue.as_ref().and_then(|r| r.reference.clone()),
+            commit: r.rescue.as_ref().and_then(|r| r.commit.clone()),
             holds: r.rescue.as_ref().map(|r| r.holds.clone()).unwrap_or_default(),
             lacks: r.rescue.as_ref().map(|r| r.lacks.clone()).unwrap_or_default(),
             pinned_bytes: if last.is_empty() { 0 } else { r.size.map_or(0, |s| s.allocated) },
@@ -147,7 +147,6 @@ impl ArchivedIncarnationView {
 
 impl NestedView {
     pub(crate) fn of(nested: &NestedRescue) -> Self {
-        let reference = Some(nested.reference.clone()).filter(|r| !r.is_empty());
-        Self { path: nested.path.to_string(), reference }
+        Self { path: nested.path.to_string(), reference: nested.reference.clone() }
     }
 }

@@ -82,10 +82,9 @@ fn processes(list: &[ProcessSeen]) -> Vec<ProcessView> {
 
 fn refs(teardown: &Teardown) -> Vec<String> {
     let rescue = teardown.rescue.iter();
-    let nested = rescue.clone().flat_map(|r| &r.nested).map(|nested| nested.reference.clone());
-    let own = rescue.map(|r| r.reference.clone());
-    let all = own.chain(nested).chain(teardown.other_refs.iter().cloned());
-    all.filter(|reference| !reference.is_empty()).collect()
+    let nested = rescue.clone().flat_map(|r| &r.nested).filter_map(|n| n.reference.as_ref());
+    let own = rescue.filter_map(|r| r.reference.as_ref());
+    own.chain(nested).chain(&teardown.other_refs).cloned().collect()
 }
 
 /// Returns notes on a removal; one says that an adopted worktree is left in place.

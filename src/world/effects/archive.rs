@@ -138,15 +138,17 @@ impl Task<'_> {
         let common = paths::from_host(&archive.plan.repository.common_dir);
         let there = paths::exists(&common).map_err(paths::failed("inspect", &common))?;
         let git = Git::exact(&common, None, Some(self.lock), self.cancel).within(command::LONG);
-        let holds = |reference: &str, commit: &str| -> Result<bool, Fault> {
+        let holds = |reference: &Option<String>, commit: &Option<String>| -> Result<bool, Fault> {
+            let Some(commit) = commit.as_deref() else { return Ok(true) };
+            let Some(reference) = reference else { return Ok(false) };
             let at = rescuer::commit_of(&git, reference)?;
             Ok(at.as_deref() == Some(commit) && rescuer::is_whole(&git, commit).is_ok())
         };
         let mut saved = there;
         if let Some(rescue) = archive.rescue.as_ref().filter(|_| there) {
-            saved &= rescue.commit.is_empty() || holds(&rescue.reference, &rescue.commit)?;
+            saved &= holds(&rescue.reference, &rescue.commit)?;
             saved &= rescue.raw.as_ref().is_none_or(raw_list::is_whole);
-            for nested in rescue.nested.iter().filter(|n| !n.commit.is_empty()) {
+            for nested in &rescue.nested {
                 saved &= holds(&nested.reference, &nested.commit)?;
             }
         }
@@ -162,10 +164,8 @@ impl Task<'_> {
     fn rests_on_head(&self, git: &Git<'_>) -> Result<bool, Fault> {
         let head = self.archive.head.as_deref();
         let Some(rescue) = &self.archive.rescue else { return Ok(head.is_some()) };
-        if rescue.commit.is_empty() {
-            return Ok(false);
-        }
-        let first = rescuer::commit_of(git, &format!("{}^1", rescue.commit))?;
+        let Some(commit) = &rescue.commit else { return Ok(false) };
+        let first = rescuer::commit_of(git, &format!("{commit}^1"))?;
         Ok(head.is_some() && first.as_deref() == head)
     }
 
@@ -235,7 +235,7 @@ impl Task<'_> {
         // The rescue ref must exist before the ref that held HEAD is deleted.
         self.keep_commits(&common, &self.names().trash())?;
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
-        release_head(&git, &common, self.names(), self.head())
+        release_head(&git, &common, self.names(), self.archive.head.as_deref())
     }
 
     /// Commits that were reachable elsewhere when the branch was deleted may no longer be. A rescue
@@ -281,9 +281,9 @@ impl Task<'_> {
         let common = paths::from_host(&self.archive.plan.repository.common_dir);
         let there = paths::exists(&common).map_err(paths::failed("inspect", &common))?;
         if let Some(rescue) = self.archive.rescue.as_ref().filter(|_| there) {
-            self.drop_ref(&common, &rescue.reference, &rescue.commit)?;
+            self.drop_ref(&common, rescue.reference.as_deref(), rescue.commit.as_deref())?;
             for nested in &rescue.nested {
-                self.drop_ref(&common, &nested.reference, &nested.commit)?;
+                self.drop_ref(&common, nested.reference.as_deref(), nested.commit.as_deref())?;
             }
         }
         point("rescue.dropped");
@@ -293,12 +293,17 @@ impl Task<'_> {
 
     /// Deletes a ref at the commit that was recorded for it. If the name is unique to this
     /// incarnation, it is deleted even at another commit, which a later inspection put there.
-    fn drop_ref(&self, common: &Path, reference: &str, commit: &str) -> Result<(), Fault> {
+    fn drop_ref(
+        &self,
+        common: &Path,
+        reference: Option<&str>,
+        commit: Option<&str>,
+    ) -> Result<(), Fault> {
+        let Some(reference) = reference else { return Ok(()) };
         let git = Git::exact(common, None, Some(self.lock), self.cancel);
-        let found = if reference.is_empty() { None } else { rescuer::commit_of(&git, reference)? };
-        let Some(at) = found else { return Ok(()) };
+        let Some(at) = rescuer::commit_of(&git, reference)? else { return Ok(()) };
         let own = self.archive.nonce.is_some() && reference.starts_with(&self.names().rescue());
-        if at != commit && !own {
+        if commit != Some(at.as_str()) && !own {
             let message = format!("{reference} does not point to the rescued commit");
             let hint = format!(
                 "inspect it with `git show {reference}`; `git update-ref -d {reference}` deletes it"
@@ -315,11 +320,11 @@ pub(in crate::world) fn release_head(
     git: &Git<'_>,
     common: &Path,
     names: Names<'_>,
-    head: &str,
+    head: Option<&str>,
 ) -> Result<(), Fault> {
     for reference in std::iter::once(names.trash()).chain(names.earlier_trash()) {
         let at = refs::tip(common, &reference);
-        if let Some(at) = at.filter(|at| *at == head || reference == names.trash()) {
+        if let Some(at) = at.filter(|at| Some(at.as_str()) == head || reference == names.trash()) {
             Change::of(git, common, &reference).delete(Some(&at))?;
         }
     }

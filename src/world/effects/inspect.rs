@@ -95,9 +95,9 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Inspection, Fault> {
 /// Returns the commit that HEAD names, read without the index; where HEAD is damaged, the tip of
 /// the environment's branch. A restore begins there: at the base, a file that only later commits
 /// track would be one that git ignores, and the next removal would not save it.
-fn head_of_files(task: &Task<'_>, admin: &Path) -> String {
+fn head_of_files(task: &Task<'_>, admin: &Path) -> Option<String> {
     let head = Rescuer::of(task).head(&Heads::read(admin));
-    head.ok().flatten().unwrap_or_default()
+    head.ok().flatten()
 }
 
 /// Inspects an environment whose directory is not at its path. If it is gone, the teardown goes on;
@@ -153,11 +153,11 @@ fn in_trash_already(task: &Task<'_>, target: &Path) -> Option<Inspection> {
     let place = Path::new(folder.file_name()?).join(target.file_name()?);
     let mut places = task.layout().trashes().into_iter().map(|trash| trash.join(&place));
     let is_it = |place: PathBuf| matches!(marker::identity(&place), Ok(Some(found)) if found.inode == made.inode);
-    let fingerprint = teardown.fingerprint.clone()?;
-    places.any(is_it).then(|| Inspection {
+    let was_inspected = teardown.fingerprint.is_some();
+    (was_inspected && places.any(is_it)).then(|| Inspection {
         unsaved: teardown.unsaved.clone(),
-        fingerprint,
-        head: teardown.head.clone().unwrap_or_default(),
+        fingerprint: teardown.fingerprint.clone(),
+        head: teardown.head.clone(),
         quiet: false,
         ..Inspection::default()
     })

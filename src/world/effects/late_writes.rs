@@ -46,16 +46,10 @@ pub(in crate::world) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<R
     let rescuer = rescuer(task, trash)?;
     let known = task.archive.rescue.as_ref();
     let own = commit_of(&rescuer.repository(), &rescuer.names().rescue())?;
-    let before = own.or_else(|| known.map(|r| r.commit.clone())).filter(|c| !c.is_empty());
+    let before = own.or_else(|| known.and_then(|r| r.commit.clone()));
     let Some(saved) = rescuer.save()? else { return Ok(None) };
     point("late.looked");
-    let late = is_late(
-        &rescuer,
-        &saved,
-        known,
-        before.as_deref(),
-        task.archive.head.as_deref().unwrap_or_default(),
-    )?;
+    let late = is_late(&rescuer, &saved, known, before.as_deref(), task.archive.head.as_deref())?;
     let found = saved.rescue;
     if late {
         rescuer.refer(&found)?;
@@ -65,10 +59,10 @@ pub(in crate::world) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<R
         // The new copies equal the recorded ones.
         raw_folders::forget(&paths::from_host(&raw.folder), task.cancel)?;
     }
-    let recorded = known.map(|rescue| rescue.commit.as_str());
+    let recorded = known.and_then(|rescue| rescue.commit.as_deref());
     let unheard = before.filter(|before| Some(before.as_str()) != recorded);
     let raw = known.and_then(|rescue| rescue.raw.clone());
-    Ok(unheard.map(|commit| Rescue { commit, raw, ..found }))
+    Ok(unheard.map(|commit| Rescue { commit: Some(commit), raw, ..found }))
 }
 
 /// Rescues everything in the trash anew, because the earlier rescue is lost.
@@ -82,7 +76,7 @@ pub(in crate::world) fn rescue_again(
     let mut rescuer = rescuer(task, trash)?;
     // The earlier commit and nested repositories are lost with their refs: their
     // objects may have been pruned.
-    let forget = |before| Rescue { commit: String::new(), nested: Vec::new(), ..before };
+    let forget = |before| Rescue { commit: None, nested: Vec::new(), ..before };
     rescuer.before = rescuer.before.take().map(forget);
     let Some(SavedWork { rescue: found, .. }) = rescuer.save()? else { return Ok(None) };
     point("late.looked");
@@ -130,21 +124,20 @@ fn is_late(
     saved: &SavedWork,
     known: Option<&Rescue>,
     before: Option<&str>,
-    head: &str,
+    head: Option<&str>,
 ) -> Result<bool, Fault> {
     let raw = |rescue: &Rescue| rescue.raw.clone();
     let found = &saved.rescue;
-    if found.commit.is_empty() {
+    let Some(commit) = &found.commit else {
         return Ok(
             known.is_none_or(|known| !raw_list::same(raw(known).as_ref(), raw(found).as_ref()))
         );
-    }
-    let Some(before) = before else {
-        let now = rescuer.git_head(&found.commit)?;
-        return Ok(!saved.only_commits || now.is_some_and(|now| now != head));
     };
-    let (then, now) =
-        (RescueContent::by(rescuer, before)?, RescueContent::by(rescuer, &found.commit)?);
+    let Some(before) = before else {
+        let now = rescuer.git_head(commit)?;
+        return Ok(!saved.only_commits || now.is_some() && now.as_deref() != head);
+    };
+    let (then, now) = (RescueContent::by(rescuer, before)?, RescueContent::by(rescuer, commit)?);
     let trees = now.trees.iter().any(|tree| !then.trees.contains(tree));
     let copies = !raw_list::same(known.and_then(raw).as_ref(), raw(found).as_ref());
     let nested = known.map(|known| known.nested.as_slice()).unwrap_or_default();

@@ -46,7 +46,8 @@ pub(in crate::world) fn save(
         let nested_rescuer = NestedRescuer { rescuer, inner, dir };
         match nested_rescuer.commits(copies) {
             Ok((reference, commit, head)) => {
-                (saved.reference, saved.commit, saved.head) = (reference, commit, head);
+                (saved.reference, saved.commit) = (Some(reference), Some(commit));
+                saved.head = head;
                 let not = |path: &Path| NOT_COPIED.iter().any(|name| path.starts_with(name));
                 copy_git_dir(inner, dir, copies, &not)?;
                 return Ok(saved);
@@ -141,7 +142,7 @@ struct NestedRescuer<'a> {
 
 impl NestedRescuer<'_> {
     /// Brings commits and files over. Returns the ref, its commit, and the commit of HEAD.
-    fn commits(&self, copies: &mut Copies<'_>) -> Result<(String, String, String), Fault> {
+    fn commits(&self, copies: &mut Copies<'_>) -> Result<(String, String, Option<String>), Fault> {
         let rescuer = self.rescuer;
         // The repository's own settings may name a working tree at a path that has moved.
         let own = Git::exact(self.dir, Some(self.dir), Some(rescuer.lock), rescuer.cancel);
@@ -189,7 +190,7 @@ impl NestedRescuer<'_> {
         point("inner.brought");
         let reference = rescuer.names().nested(paths::to_host(&self.inner.path).as_bytes());
         rescuer.hold(&reference, &commit)?;
-        Ok((reference, commit, head.unwrap_or_default()))
+        Ok((reference, commit, head))
     }
 
     /// Returns the tips to hold: every ref and reflog. For a worktree of the outer repository only
@@ -207,9 +208,9 @@ impl NestedRescuer<'_> {
     /// for it, if it still exists.
     fn before(&self) -> Result<Option<String>, Fault> {
         let path = paths::to_host(&self.inner.path);
-        let known = self.rescuer.before.iter().flat_map(|before| &before.nested);
-        let Some(known) = known.filter(|nested| nested.path == path).map(|n| &n.commit).next()
-        else {
+        let mut known = self.rescuer.before.iter().flat_map(|before| &before.nested);
+        let known = known.find(|nested| nested.path == path);
+        let Some(known) = known.and_then(|nested| nested.commit.as_ref()) else {
             return Ok(None);
         };
         commit_of(&self.rescuer.repository(), &format!("{known}^{{commit}}"))

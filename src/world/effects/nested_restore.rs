@@ -20,7 +20,7 @@ pub(in crate::world) fn put_back(
     saved: &Rescue,
     target: &Path,
 ) -> Result<(), Fault> {
-    for nested in saved.nested.iter().filter(|nested| !nested.commit.is_empty()) {
+    for nested in &saved.nested {
         let path = paths::from_host(&nested.path);
         let place = target.join(&path);
         let put = put_one_back(outer, nested, &place, path.starts_with(".git"));
@@ -63,6 +63,10 @@ fn put_one_back(
     place: &Path,
     elsewhere: bool,
 ) -> Result<(), Fault> {
+    // Without a commit, raw copies are all that there is of it.
+    let (Some(reference), Some(commit)) = (&nested.reference, &nested.commit) else {
+        return Ok(());
+    };
     let inside = place.join(".git");
     let dir = if inside.is_dir() { inside } else { place.to_owned() };
     if elsewhere || !dir.join("HEAD").exists() {
@@ -74,7 +78,7 @@ fn put_one_back(
         std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
     }
     let file = dir.join("gk-bundle");
-    bundle::create(outer, &file, &nested.reference)?;
+    bundle::create(outer, &file, reference)?;
     let git = Git::exact(&dir, Some(place), None, outer.cancel());
     let git = git.within(command::LONG);
     bundle::unbundle(&git, &file)?;
@@ -83,9 +87,9 @@ fn put_one_back(
         return Ok(());
     }
     detach(&git)?;
-    git.output(["read-tree", "--reset", "-u", &nested.commit])?;
-    if !nested.head.is_empty() {
-        git.output(["read-tree", "--reset", &nested.head])?;
+    git.output(["read-tree", "--reset", "-u", commit])?;
+    if let Some(head) = &nested.head {
+        git.output(["read-tree", "--reset", head])?;
         let _refreshed = git.run(["update-index", "-q", "--refresh"])?;
     }
     Ok(())

@@ -16,8 +16,8 @@ use crate::world::git::index::read;
 use crate::world::git::refs;
 
 /// Mends the administrative directory `staged` of the repository `common`. `branch` is checked out
-/// where HEAD cannot be read; `head` is the commit that the worktree was at, empty when there was
-/// none.
+/// where HEAD cannot be read; `head` is the commit that the worktree was at, if there
+/// was one.
 ///
 /// # Errors
 /// When a file cannot be renamed or written, or git cannot run. Each step can be repeated.
@@ -25,14 +25,15 @@ pub(in crate::world) fn repair(
     git: &Git<'_>,
     staged: &Path,
     common: &Path,
-    (branch, head): (&str, &str),
+    (branch, head): (&str, Option<&str>),
     hash: Option<Hash>,
 ) -> Result<(), Fault> {
     head_file(staged, branch)?;
     common_dir(staged, common)?;
     settings(git, staged)?;
     let own = Git::exact(staged, None, None, git.cancel());
-    if head.is_empty() || index_is_whole(&own, staged, hash)? {
+    let Some(head) = head else { return Ok(()) };
+    if index_is_whole(&own, staged, hash)? {
         return Ok(());
     }
     tracing::warn!(index = %staged.display(), "rebuilding a damaged index from {head}");

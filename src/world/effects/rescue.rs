@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::core::event::{Rescue, RestoreFrom};
+use crate::core::event::Rescue;
 use crate::core::{Code, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
@@ -86,8 +86,8 @@ pub(in crate::world) fn apply(task: &Task<'_>) -> Result<EnvironmentOutcome, Fau
     // only be that of a git of ours that was killed.
     let unlock = || removal::remove_ours_file(&admin.join("index.lock"));
     unlock()?;
-    if !from.rescue.is_empty() {
-        apply_commit(&git, &from)?;
+    if let Some(rescue) = &from.rescue {
+        apply_commit(&git, rescue, from.head.as_deref())?;
     }
     point("rescue.applied");
     if let Some(saved) = &from.saved {
@@ -97,19 +97,20 @@ pub(in crate::world) fn apply(task: &Task<'_>) -> Result<EnvironmentOutcome, Fau
     Ok(EnvironmentOutcome::Applied)
 }
 
-fn apply_commit(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
-    git.output(["read-tree", "--reset", "-u", &from.rescue])?;
-    write_all(git, from)?;
+fn apply_commit(git: &Git<'_>, rescue: &str, head: Option<&str>) -> Result<(), Fault> {
+    git.output(["read-tree", "--reset", "-u", rescue])?;
+    if let Some(head) = head {
+        write_all(git, head, rescue)?;
+    }
     // Restores the index: the second parent's tree if that is the index commit, else that of HEAD.
-    let second = format!("{}^2", from.rescue);
+    let second = format!("{rescue}^2");
     let subject = git.run(["log", "-1", "--format=%s", &second])?;
     let is_index = subject.status.success() && subject.stdout.starts_with(b"index of ");
-    let index = if is_index { second } else { from.head.clone() };
-    if index.is_empty() {
+    let Some(index) = Some(second.as_str()).filter(|_| is_index).or(head) else {
         git.output(["read-tree", "--empty"])?;
         return Ok(());
-    }
-    git.output(["read-tree", "--reset", &index])?;
+    };
+    git.output(["read-tree", "--reset", index])?;
     // Otherwise the next status would have to read every file.
     let _refreshed = git.run(["update-index", "-q", "--refresh"])?;
     Ok(())
@@ -117,13 +118,13 @@ fn apply_commit(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
 
 /// Writes the files that a sparse checkout omits. Those that the rescue adds to
 /// HEAD were in the worktree.
-fn write_all(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
+fn write_all(git: &Git<'_>, head: &str, rescue: &str) -> Result<(), Fault> {
     let sparse = git.run(["config", "--type=bool", "--get", "core.sparseCheckout"])?;
-    if sparse.stdout.trim_ascii() != b"true" || from.head.is_empty() {
+    if sparse.stdout.trim_ascii() != b"true" {
         return Ok(());
     }
     let args = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=d"];
-    let listed = git.output(args.into_iter().chain([from.head.as_str(), &from.rescue]))?;
+    let listed = git.output(args.into_iter().chain([head, rescue]))?;
     let paths: Vec<&Path> =
         listed.split(|b| *b == 0).filter(|p| !p.is_empty()).map(paths::from_bytes).collect();
     for some in paths.chunks(ARGUMENTS_MAX) {

@@ -51,13 +51,13 @@ impl Rescuer<'_> {
         }
         self.keep_nested(&mut nested);
         bounded(&mut parts.lacks);
-        let (mut reference, mut commit) = (String::new(), String::new());
+        let (mut reference, mut commit) = (None, None);
         if let Some(tree) = &parts.tree {
             let earlier = self.earlier_commit()?.filter(|c| !parts.parents.contains(c));
             parts.parents.extend(earlier);
             let parents = self.gathered(tree, std::mem::take(&mut parts.parents))?;
             match self.commit(tree, &parents, &self.message(&parts.holds)) {
-                Ok(made) => (reference, commit) = (self.names().rescue(), made),
+                Ok(made) => (reference, commit) = (Some(self.names().rescue()), Some(made)),
                 Err(fault) if fault.code == Code::DiskFull || raw.is_none() => return Err(fault),
                 // With raw copies the rescue is still worth having; it
                 // lists the commits as lacking.
@@ -73,10 +73,10 @@ impl Rescuer<'_> {
     /// that are no longer whole.
     pub(in crate::world) fn keep_nested(&self, nested: &mut Vec<crate::core::event::NestedRescue>) {
         let before = self.before.iter().flat_map(|before| &before.nested);
-        for known in before.filter(|known| !known.commit.is_empty()) {
+        for known in before.filter(|known| known.commit.is_some()) {
             let lost = |now: &&mut crate::core::event::NestedRescue| now.path == known.path;
             match nested.iter_mut().find(lost) {
-                Some(now) if !now.commit.is_empty() => {}
+                Some(now) if now.commit.is_some() => {}
                 Some(now) => known.clone_into(now),
                 None => nested.push(known.clone()),
             }
@@ -86,9 +86,9 @@ impl Rescuer<'_> {
     /// Returns the commit of an earlier rescue of this incarnation: the recorded one, or one that a
     /// daemon made and was killed before recording.
     pub(in crate::world) fn earlier_commit(&self) -> Result<Option<String>, Fault> {
-        let known = self.before.as_ref().map(|rescue| rescue.commit.clone());
+        let known = self.before.as_ref().and_then(|rescue| rescue.commit.clone());
         let own = commit_of(&self.repository(), &self.names().rescue())?;
-        Ok(own.or(known).filter(|commit| !commit.is_empty()))
+        Ok(own.or(known))
     }
 
     /// Bounds the parents of a commit: more than [`PARENTS_MAX`] are held
@@ -126,8 +126,8 @@ impl Rescuer<'_> {
     /// # Errors
     /// Those of git; no ref then names a missing object.
     pub(in crate::world) fn refer(&self, rescue: &Rescue) -> Result<(), Fault> {
-        if !rescue.commit.is_empty() {
-            self.hold(&rescue.reference, &rescue.commit)?;
+        if let (Some(reference), Some(commit)) = (&rescue.reference, &rescue.commit) {
+            self.hold(reference, commit)?;
         }
         point("rescue.referenced");
         Ok(())

@@ -135,7 +135,7 @@ impl Restore<'_> {
         }
         let plan = &self.task.env().plan;
         let hash = Hash::named(&plan.repository.object_format);
-        let (branch, head) = (plan.branch.as_str(), self.from.head.as_str());
+        let (branch, head) = (plan.branch.as_str(), self.from.head.as_deref());
         repair_admin::repair(&self.git(), staged, &self.common, (branch, head), hash)?;
         let put = |name: &str, text: &[u8]| {
             let path = staged.join(name);
@@ -171,12 +171,13 @@ impl Restore<'_> {
         // deletes it.
         let Ok(text) = String::from_utf8(text) else { return Ok(()) };
         let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(()) };
-        if self.from.head.is_empty() || self.make_branch(reference)? {
+        let Some(commit) = &self.from.head else { return Ok(()) };
+        if self.make_branch(reference, commit)? {
             return Ok(());
         }
         let env = self.task.env();
         let other = format!("{reference}-restored-{}", env.incarnation);
-        if !self.make_branch(&other)? {
+        if !self.make_branch(&other, commit)? {
             let message = format!("neither {reference} nor {other} can be checked out");
             return Err(Fault::new(Code::BranchExists, message, "delete or rename one of them"));
         }
@@ -192,20 +193,19 @@ impl Restore<'_> {
     }
 
     /// Returns whether a branch is at HEAD's former commit, or could be created there.
-    fn make_branch(&self, reference: &str) -> Result<bool, Fault> {
+    fn make_branch(&self, reference: &str, commit: &str) -> Result<bool, Fault> {
         if registration::checked_out(&self.common, reference).is_some() {
             return Ok(false);
         }
         let git = self.git();
-        let head = &self.from.head;
         if refs::exists(&self.common, reference) {
             let at = git.run(["rev-parse", "--verify", "--quiet", reference])?;
-            return Ok(at.stdout.trim_ascii_end() == head.as_bytes());
+            return Ok(at.stdout.trim_ascii_end() == commit.as_bytes());
         }
         let attempts = self.task.attempts();
         let change = Change { attempts, ..Change::of(&git, &self.common, reference) };
         let signature = add_worktree::signature(self.task);
-        let made = change.create_branch(head, &signature, "groundskeeper: restored")?;
+        let made = change.create_branch(commit, &signature, "groundskeeper: restored")?;
         Ok(made == Made::Yes)
     }
 
@@ -221,11 +221,13 @@ impl Restore<'_> {
         let change = Change { attempts, ..Change::of(&git, common, reference) };
         change.forget_unmade(&add_worktree::signature(self.task))?;
         let ours = refs::signed_by(common, reference) == Some(add_worktree::signature(self.task));
-        let same = refs::tip(common, reference).as_deref() == Some(self.from.head.as_str());
-        if ours && same && registration::checked_out(common, reference).is_none() {
-            return Ok(change.delete_unless_locked(&self.from.head)?);
+        let tip = refs::tip(common, reference).filter(|tip| Some(tip) == self.from.head.as_ref());
+        match tip {
+            Some(tip) if ours && registration::checked_out(common, reference).is_none() => {
+                Ok(change.delete_unless_locked(&tip)?)
+            }
+            _ => Ok(None),
         }
-        Ok(None)
     }
 
     /// Renames the directory back, and points it to the future registration.
@@ -275,7 +277,7 @@ impl Restore<'_> {
             paths::remove_dir_if_empty(folder).map_err(paths::failed("remove", folder))?;
         }
         let names = Names::of(self.task.log_id(), life_of(env, &self.from));
-        match archive::release_head(&self.git(), &self.common, names, &self.from.head) {
+        match archive::release_head(&self.git(), &self.common, names, self.from.head.as_deref()) {
             // The ref is harmless; a sweep removes it once the lock is gone.
             Err(fault) if fault.code == Code::RepositoryLocked && !fault.transient => {
                 tracing::warn!(%fault, environment = %env.id, "a rescue ref is left behind");

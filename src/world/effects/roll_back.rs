@@ -46,12 +46,12 @@ pub(in crate::world) fn roll_back(task: &Task<'_>) -> Result<EnvironmentOutcome,
 
 /// Returns where HEAD is, and a rescue if commits were made there. Files that a setup wrote are
 /// only kept in the trash for the retention time, like the setup's transcript; commits are work.
-fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(String, Option<Rescue>), Fault> {
+fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(Option<String>, Option<Rescue>), Fault> {
     let env = task.env();
     let common = paths::from_host(&env.plan.repository.common_dir);
     let ours = marker_of(task, admin).is_some_and(|(_, used)| used);
     if !ours || !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
-        return Ok((String::new(), None));
+        return Ok((None, None));
     }
     let rescuer = Rescuer::of(task);
     let heads = Heads::read(&admin.published).with_history_of(&common, &env.plan.branch);
@@ -59,7 +59,6 @@ fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(String, Option<Rescue>), Fa
     let known: BTreeSet<&str> = env.start().into_iter().chain(head.as_deref()).collect();
     let moved = head.as_deref() != env.start();
     let work = moved || !heads.held_here_alone(&rescuer.repository(), &known)?.is_empty();
-    let head = head.unwrap_or_default();
     if !work {
         return Ok((head, None));
     }

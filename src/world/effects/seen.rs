@@ -7,6 +7,7 @@ use std::path::Path;
 use sha2::Digest as _;
 
 use crate::core::Inspection;
+use crate::core::empty_is_none::non_empty;
 use crate::world::effects::nested_work;
 use crate::world::effects::rebuildable::Folders;
 use crate::world::fs::paths;
@@ -180,13 +181,13 @@ impl Seen {
         }
         Inspection {
             unsaved: self.kept,
-            fingerprint: crate::format::hex(&self.sum.finalize()),
-            head: self.head,
+            fingerprint: Some(crate::format::hex(&self.sum.finalize())),
+            head: non_empty(self.head),
             rescue: self.rescue,
             has_hook,
             quiet: false,
             last_change: u64::try_from(self.last_change).unwrap_or(0),
-            branch: self.branch,
+            branch: non_empty(self.branch),
             noted: self.noted,
             unseen: false,
             nested: self.nested,

@@ -98,7 +98,7 @@ fn is_stale(task: &Task<'_>) -> Result<bool, Fault> {
         return Ok(false);
     };
     match inspect::inspect_worktree(task) {
-        Ok(seen) => Ok(Some(&seen.fingerprint) != teardown.fingerprint.as_ref()),
+        Ok(seen) => Ok(seen.fingerprint != teardown.fingerprint),
         // With `--force` the user agreed to lose even what cannot be inspected.
         Err(_) if teardown.force && !task.cancel.is_cancelled() => Ok(false),
         Err(fault) => Err(fault.transient()),
@@ -227,14 +227,16 @@ fn reason_to_delete(
     teardown: &Teardown,
     tip: &str,
 ) -> Result<Option<String>, Fault> {
-    let rescue = teardown.rescue.as_ref().filter(|rescue| !rescue.commit.is_empty());
-    let Some(rescue) = rescue else { return Ok(None) };
-    let held = git.run(["merge-base", "--is-ancestor", tip, &rescue.commit])?;
+    let Some(rescue) = &teardown.rescue else { return Ok(None) };
+    let (Some(reference), Some(commit)) = (&rescue.reference, &rescue.commit) else {
+        return Ok(None);
+    };
+    let held = git.run(["merge-base", "--is-ancestor", tip, commit])?;
     if !held.status.success() {
         return Ok(None);
     }
     if teardown.options.branch == BranchPolicy::Delete {
-        return Ok(Some(format!("its commits are held by {}", rescue.reference)));
+        return Ok(Some(format!("its commits are held by {reference}")));
     }
     integration::by_content(task, tip)
 }

@@ -86,14 +86,14 @@ fn ends(environment: &EnvironmentId, path: HostPath) -> [Event; 6] {
         TeardownInspected {
             environment: id(),
             unsaved: Vec::new(),
-            fingerprint: "ab".repeat(32),
-            head: "0".repeat(40),
+            fingerprint: Some("ab".repeat(32)),
+            head: Some("0".repeat(40)),
             quiet: true,
             rescue: false,
             has_hook: false,
             noted: Vec::new(),
             unseen: false,
-            branch: String::new(),
+            branch: None,
         }
         .into(),
         DirectoryTrashed { environment: id(), trash: Some(path) }.into(),

@@ -4,7 +4,7 @@
 //! They are for reading; scripts take `--json`.
 
 use groundskeeper_core::Event;
-use groundskeeper_core::event::{Actor, Base, NotMoved, ProcessSeen};
+use groundskeeper_core::event::{Actor, Base, NotMoved, ProcessSeen, Rescue};
 use groundskeeper_journal::format::{bytes, rfc3339};
 
 use crate::out::{count, span};
@@ -28,6 +28,10 @@ pub(crate) fn event(event: &Event) -> String {
 
 fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
+}
+
+fn short_or_empty(commit: Option<&str>) -> &str {
+    commit.map_or("", short)
 }
 
 fn daemon(event: &Event) -> Option<String> {
@@ -129,6 +133,11 @@ fn base(base: &Base) -> String {
     format!("{} of {}{behind}", short(&base.commit), base.reference.as_deref().unwrap_or_default())
 }
 
+/// Returns the ref of a rescue; empty where it has none.
+fn rescue_ref(rescue: &Rescue) -> &str {
+    rescue.reference.as_deref().unwrap_or_default()
+}
+
 fn left(leftovers: &[String]) -> String {
     if leftovers.is_empty() {
         String::new()
@@ -147,12 +156,12 @@ fn teardown(event: &Event) -> Option<String> {
         }
         Event::DestroyRefused(e) => format!("{}", e.fault),
         Event::TeardownInspected(e) if e.unsaved.is_empty() => {
-            format!("nothing would be lost, HEAD {}", short(&e.head))
+            format!("nothing would be lost, HEAD {}", short_or_empty(e.head.as_deref()))
         }
         Event::TeardownInspected(e) => {
             format!(
                 "removal accepted with work at risk, HEAD {}: {}",
-                short(&e.head),
+                short_or_empty(e.head.as_deref()),
                 e.unsaved.join("; ")
             )
         }
@@ -171,7 +180,10 @@ fn teardown(event: &Event) -> Option<String> {
         }
         Event::WorkRescued(e) => match &e.rescue {
             None => "there was no work to rescue".to_owned(),
-            Some(r) => format!("{} at {}: {}", r.reference, short(&r.commit), r.holds.join(", ")),
+            Some(r) => {
+                let commit = short_or_empty(r.commit.as_deref());
+                format!("{} at {commit}: {}", rescue_ref(r), r.holds.join(", "))
+            }
         },
         Event::DirectoryTrashed(e) => match &e.trash {
             Some(trash) => format!("moved to {trash}"),
@@ -223,7 +235,7 @@ fn archive(event: &Event) -> Option<String> {
         }
         Event::LateWorkRescued(e) => {
             let (life, holds) = (e.incarnation, e.rescue.holds.join(", "));
-            format!("incarnation {life}: {} holds {holds}", e.rescue.reference)
+            format!("incarnation {life}: {} holds {holds}", rescue_ref(&e.rescue))
         }
         Event::TrashLookFailed(e) => {
             format!("incarnation {} is kept, it could not be inspected: {}", e.incarnation, e.fault)

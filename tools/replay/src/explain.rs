@@ -261,7 +261,9 @@ fn work(history: &History, life: &Life<'_>, out: &mut Out) {
     };
     if let Some(rescue) = &archive.rescue {
         let holds = rescue.holds.join(", ");
-        row("rescue", &format!("{} at {}: {holds}", rescue.reference, rescue.commit));
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let (reference, commit) = (text(&rescue.reference), text(&rescue.commit));
+        row("rescue", &format!("{reference} at {commit}: {holds}"));
         for lack in &rescue.lacks {
             row("", &format!("not in it: {lack}"));
         }

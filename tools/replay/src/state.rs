@@ -69,7 +69,7 @@ fn tables(out: &mut Out, state: &State, all: bool) -> Result<(), Problem> {
         out.line(&format!("and {over} (--all shows them)"));
     }
     let rows = state.archives().map(|r| {
-        let rescue = r.rescue.as_ref().map_or("-", |r| &r.reference);
+        let rescue = r.rescue.as_ref().map_or("-", |r| r.reference.as_deref().unwrap_or_default());
         let size = r.size.map_or_else(|| "-".to_owned(), |s| bytes(s.allocated));
         let trash = r.trash.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         vec![r.id.to_string(), r.incarnation.to_string(), size, safe(&trash), safe(rescue)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::event;
 use crate::fault::{Code, Fault as LiveFault};
 use crate::id::HostPath;
-use crate::snapshot::frozen::frozen_structs;
+use crate::snapshot::frozen::{OrEmpty, frozen_structs};
 
 /// One text.
 pub(in crate::snapshot) type Text<'a> = Cow<'a, str>;
@@ -40,8 +40,8 @@ frozen_structs! {
         why: Text<'a>,
     }
     pub(in crate::snapshot) struct Rescue<'a> of event::Rescue {
-        reference: Text<'a>,
-        commit: Text<'a>,
+        reference: OrEmpty<'a, String>,
+        commit: OrEmpty<'a, String>,
         holds: Texts<'a>,
         lacks: Texts<'a>,
         raw: Option<RawCopies<'a>>,
@@ -55,8 +55,8 @@ frozen_structs! {
     }
     pub(in crate::snapshot) struct NestedRescue<'a> of event::NestedRescue {
         path: Path<'a>,
-        reference: Text<'a>,
-        commit: Text<'a>,
-        head: Text<'a>,
+        reference: OrEmpty<'a, String>,
+        commit: OrEmpty<'a, String>,
+        head: OrEmpty<'a, String>,
     }
 }

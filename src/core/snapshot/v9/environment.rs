@@ -147,8 +147,8 @@ frozen_structs! {
     pub(in crate::snapshot) struct RestoreFrom<'a> of event::RestoreFrom {
         incarnation: u32,
         trash: Option<Path<'a>>,
-        head: Text<'a>,
-        rescue: Text<'a>,
+        head: OrEmpty<'a, String>,
+        rescue: OrEmpty<'a, String>,
         nonce: Option<Cow<'a, Nonce>>,
         saved: Option<Rescue<'a>>,
     }

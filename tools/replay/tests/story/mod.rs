@@ -166,8 +166,8 @@ pub(crate) fn removed(name: &str) -> Vec<Event> {
     let fault = Fault::new(Code::UnsafeToRemove, "it holds work", "commit it")
         .with_evidence(["untracked: secret-notes.txt".to_owned()]);
     let rescue = Rescue {
-        reference: format!("refs/groundskeeper/rescue/{name}/1"),
-        commit: "1234567890123456789012345678901234567890".into(),
+        reference: Some(format!("refs/groundskeeper/rescue/{name}/1")),
+        commit: Some("1234567890123456789012345678901234567890".into()),
         holds: vec!["the working tree".into()],
         lacks: Vec::new(),
         ..Rescue::default()
@@ -180,14 +180,14 @@ pub(crate) fn removed(name: &str) -> Vec<Event> {
         TeardownInspected {
             environment: environment(),
             unsaved: vec!["untracked: secret-notes.txt".into()],
-            fingerprint: "ab".repeat(32),
-            head: "9fceb02d0ae598e95dc970b74767f19372d61af8".into(),
+            fingerprint: Some("ab".repeat(32)),
+            head: Some("9fceb02d0ae598e95dc970b74767f19372d61af8".into()),
             rescue: true,
             has_hook: false,
             quiet: false,
             noted: Vec::new(),
             unseen: false,
-            branch: String::new(),
+            branch: None,
         }
         .into(),
         ProcessesEnded {
@@ -239,7 +239,7 @@ pub(crate) fn story() -> Vec<Record> {
             environment: env("fails"),
             leftovers: Vec::new(),
             trash: None,
-            head: String::new(),
+            head: None,
             rescue: None,
         }
         .into(),
