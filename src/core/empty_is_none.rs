@@ -15,7 +15,6 @@ pub fn non_empty<T: Default + PartialEq>(value: T) -> Option<T> {
 ///
 /// # Errors
 /// Those of the serialiser.
-#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub fn serialize<T, S>(value: &Option<T>, s: S) -> Result<S::Ok, S::Error>
 where
     T: Default + Serialize,

@@ -115,8 +115,8 @@ async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Re
         None => format!("{}{id}", app.config.branch_prefix),
     };
     let repository = discover(app, &wanted.repo).await?;
-    for place in [&repository.source, &repository.common_dir] {
-        if !place.0.is_empty() && app.layout.root().starts_with(paths::from_host(place)) {
+    for place in repository.source.iter().chain([&repository.common_dir]) {
+        if app.layout.root().starts_with(paths::from_host(place)) {
             let message = format!("the data directory lies inside the repository {place}");
             return Err(Fault::new(Code::InvalidConfig, message, "choose a --data-dir outside it"));
         }
@@ -131,7 +131,7 @@ async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Re
         fetch: wanted.fetch,
         fetch_limit_ms: app.config.fetch_limit_seconds.saturating_mul(1_000),
         keep_failed: wanted.keep_failed,
-        setup_path: if wanted.no_setup { String::new() } else { app.config.setup_path.clone() },
+        setup_path: (!wanted.no_setup).then(|| app.config.setup_path.clone()),
         setup_limit_ms: app.config.setup_limit_seconds.saturating_mul(1_000),
     })
 }
@@ -140,10 +140,10 @@ async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Re
 /// and lie where `server_repositories` allows (anywhere if that list is empty).
 async fn for_servers(app: &Arc<App>, repository: &Repository) -> Result<(), Fault> {
     use std::os::unix::fs::MetadataExt as _;
-    let places = [repository.common_dir.clone(), repository.source.clone()];
+    let places = [Some(repository.common_dir.clone()), repository.source.clone()];
     let allowed = app.config.server_repositories.clone();
     blocking(move || {
-        for place in places.iter().filter(|place| !place.0.is_empty()) {
+        for place in places.iter().flatten() {
             let path = paths::from_host(place);
             let found = path.metadata().map_err(paths::failed("inspect", &path))?;
             let inside = allowed.is_empty() || allowed.iter().any(|dir| path.starts_with(dir));
@@ -227,7 +227,7 @@ pub(crate) fn teardown_options(
             invalid(format!("branch {name:?} is not one of keep, delete-if-merged, delete"))
         })?,
     };
-    let hook_path = if query.no_teardown { String::new() } else { config.teardown_path.clone() };
+    let hook_path = (!query.no_teardown).then(|| config.teardown_path.clone());
     Ok(TeardownOptions {
         branch,
         hook_path,

@@ -17,11 +17,13 @@ use crate::world::fs::paths;
 /// If the path is in no repository, or the hook cannot be read.
 pub(crate) async fn show(app: &Arc<App>, repo: &str) -> Result<TrustView, Fault> {
     let repository = discover(app, repo).await?;
-    let source = paths::from_host(&repository.source);
-    let hook = source.join(&app.config.setup_path);
-    let found = !source.as_os_str().is_empty() && hook.symlink_metadata().is_ok();
-    let shown = found.then(|| hook.display().to_string());
-    let hash = if found { Some(blocking(move || hook::hash(&hook)).await?) } else { None };
+    let hook = repository.source.as_ref().map(|s| paths::borrowed(s).join(&app.config.setup_path));
+    let hook = hook.filter(|hook| hook.symlink_metadata().is_ok());
+    let shown = hook.as_ref().map(|hook| hook.display().to_string());
+    let hash = match hook {
+        Some(hook) => Some(blocking(move || hook::hash(&hook)).await?),
+        None => None,
+    };
     let common: HostPath = repository.common_dir;
     let trusted = app.handle.view(|state| state.trusted(&common).to_vec());
     Ok(TrustView { repo: common.to_string(), trusted, hook: shown, hash })

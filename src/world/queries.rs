@@ -208,11 +208,10 @@ impl World {
         cancel: &Cancel,
     ) -> Result<Foreign, Fault> {
         let repository = discover::discover(path, cancel)?;
-        let top = paths::from_host(&repository.source);
-        if top.as_os_str().is_empty() {
+        let Some(top) = repository.source.as_ref().map(paths::from_host) else {
             let message = format!("{} has no working tree", path.display());
             return Err(Fault::new(Code::NotGitRepo, message, "name the path of a worktree"));
-        }
+        };
         let git = Git::at(&top, None, cancel);
         let admin = git.line(["rev-parse", "--absolute-git-dir"])?;
         let marker = Marker::read(Path::new(&admin))?;

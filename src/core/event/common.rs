@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::empty_is_none;
 use crate::event::names::Origin;
 use crate::id::HostPath;
 
@@ -30,8 +31,9 @@ impl Actor {
 pub struct Repository {
     /// Real path of the directory that all its worktrees share; identifies the repository.
     pub common_dir: HostPath,
-    /// The worktree that the request named, from which included files are copied; empty when bare.
-    pub source: HostPath,
+    /// The worktree that the request named, from which included files are copied; none when bare.
+    #[serde(with = "empty_is_none")]
+    pub source: Option<HostPath>,
     /// Last part of the worktree path, which tools show.
     pub name: String,
     /// Hash function of its objects: `sha1` or `sha256`.
@@ -57,8 +59,9 @@ pub struct Plan {
     pub fetch_limit_ms: u64,
     /// Whether a failed setup leaves its worktree for inspection.
     pub keep_failed: bool,
-    /// Path of the setup hook inside the worktree; empty means none is run.
-    pub setup_path: String,
+    /// Path of the setup hook inside the worktree, if one is run.
+    #[serde(with = "empty_is_none")]
+    pub setup_path: Option<String>,
     /// Time limit of the setup hook in milliseconds.
     pub setup_limit_ms: u64,
 }

@@ -29,8 +29,9 @@ pub struct DestroyRequested {
 pub struct TeardownOptions {
     /// Policy for the branch.
     pub branch: BranchPolicy,
-    /// Path of the teardown hook inside the worktree; empty means none is run.
-    pub hook_path: String,
+    /// Path of the teardown hook inside the worktree, if one is run.
+    #[serde(with = "empty_is_none")]
+    pub hook_path: Option<String>,
     /// Time limit of the teardown hook in milliseconds.
     pub hook_limit_ms: u64,
     /// Milliseconds that processes get to end by themselves.

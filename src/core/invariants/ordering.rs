@@ -62,7 +62,7 @@ pub(super) fn check_bounds(state: &State, record: &Record, found: &mut Violation
         }
         Event::DaemonStarted(_) => deaths(state, found),
         Event::ProvisionRequested(e) => {
-            if !e.plan.setup_path.is_empty() && e.plan.setup_limit_ms == 0 {
+            if e.plan.setup_path.is_some() && e.plan.setup_limit_ms == 0 {
                 bad(LIMITS, "a setup hook without a limit".to_owned());
             }
             if e.plan.fetch && e.plan.fetch_limit_ms == 0 {
@@ -70,7 +70,7 @@ pub(super) fn check_bounds(state: &State, record: &Record, found: &mut Violation
             }
         }
         Event::DestroyRequested(e)
-            if !e.options.hook_path.is_empty() && e.options.hook_limit_ms == 0 =>
+            if e.options.hook_path.is_some() && e.options.hook_limit_ms == 0 =>
         {
             bad(LIMITS, "a teardown hook without a limit".to_owned());
         }

@@ -82,8 +82,9 @@ fn repository_moved(repository: &mut crate::event::Repository, e: &RepositoryMov
     }
     repository.common_dir = e.to.clone();
     // The main working tree moves with its `.git`; another worktree stays where it was.
-    if let (Some(from), Some(to)) = (e.from.parent(), e.to.parent()) {
-        follow(&mut repository.source, &from, &to);
+    let source = repository.source.as_mut();
+    if let (Some(from), Some(to), Some(source)) = (e.from.parent(), e.to.parent(), source) {
+        follow(source, &from, &to);
     }
 }
 

@@ -87,7 +87,7 @@ fn adopt(id: &EnvironmentId, at: &Path) -> Command {
     let git = paths::to_host(&at.join(".git"));
     let repository = Repository {
         common_dir: git.clone(),
-        source: paths::to_host(at),
+        source: Some(paths::to_host(at)),
         name: "project".to_owned(),
         object_format: "sha1".to_owned(),
     };

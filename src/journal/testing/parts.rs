@@ -24,7 +24,7 @@ pub(crate) fn plan() -> Plan {
     Plan {
         repository: Repository {
             common_dir: HostPath(b"/home/u/project/.git".to_vec()),
-            source: HostPath(b"/home/u/pro\xffject".to_vec()),
+            source: Some(HostPath(b"/home/u/pro\xffject".to_vec())),
             name: "project".into(),
             object_format: "sha1".into(),
         },
@@ -35,7 +35,7 @@ pub(crate) fn plan() -> Plan {
         fetch: true,
         fetch_limit_ms: 30_000,
         keep_failed: true,
-        setup_path: ".groundskeeper/setup".into(),
+        setup_path: Some(".groundskeeper/setup".into()),
         setup_limit_ms: 900_000,
     }
 }

@@ -86,7 +86,7 @@ pub(crate) fn leases_and_trust() -> Vec<Event> {
 fn options() -> TeardownOptions {
     TeardownOptions {
         branch: BranchPolicy::Delete,
-        hook_path: ".groundskeeper/teardown".into(),
+        hook_path: Some(".groundskeeper/teardown".into()),
         hook_limit_ms: 60_000,
         grace_ms: 2_000,
         end_bystanders: true,

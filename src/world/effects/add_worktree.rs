@@ -55,13 +55,12 @@ pub(in crate::world) fn add(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault
     stage(task, &admin, &marker, &target, &extensions)?;
     point("add.staged");
     let commit = commit_of(task, &common)?;
-    let source = paths::from_host(&env.plan.repository.source);
     let checkout = Checkout {
         git: Git::exact(&admin.staged, Some(&target), Some(task.lock), task.cancel),
         admin_dir: &admin.staged,
         target: &target,
         common_dir: &common,
-        source: &source,
+        source: env.plan.repository.source.as_ref().map(paths::borrowed),
         commit: &commit,
         hash,
         attributes: attribute_source(task, &common)?,
@@ -115,10 +114,9 @@ fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done,
 
 fn added(task: &Task<'_>, admin: &Admin, identity: FileId, done: Done) -> EnvironmentOutcome {
     let plan = &task.env().plan;
-    let source = paths::from_host(&plan.repository.source);
+    let source = plan.repository.source.as_ref().map(paths::borrowed);
     let target = paths::from_host(&plan.path);
-    let has =
-        |dir: &Path, name: &str| !name.is_empty() && dir.join(name).symlink_metadata().is_ok();
+    let has = |name: &String| target.join(name).symlink_metadata().is_ok();
     EnvironmentOutcome::Added(Worktree {
         admin_dir: paths::to_host(&admin.published),
         device: identity.device,
@@ -129,9 +127,8 @@ fn added(task: &Task<'_>, admin: &Admin, identity: FileId, done: Done) -> Enviro
         // The entries are as young as their files, so git would read each file again ("racy git"),
         // whichever program wrote the index.
         racy: true,
-        has_include: !source.as_os_str().is_empty()
-            && crate::world::effects::worktree_include::has_list(&source),
-        has_setup: has(&target, &plan.setup_path),
+        has_include: source.is_some_and(crate::world::effects::worktree_include::has_list),
+        has_setup: plan.setup_path.as_ref().is_some_and(has),
     })
 }
 

@@ -59,9 +59,9 @@ pub(in crate::world) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) 
     if !plain || crate::format::hex(&tree) != marker.tree {
         return None;
     }
-    let source = paths::from_host(&repository.source);
+    let source = repository.source.as_ref().map(paths::borrowed);
     let names = &task.world.rebuildable;
-    let ours = IncludedFiles::new(&source, target, admin);
+    let ours = IncludedFiles::new(source, target, admin);
     let walk = Walk { files: &files, judge: &judge, target, ours: &ours, names };
     let exclude = Ignore::read(&common.join("info/exclude"))?;
     walk.folder(&mut vec![exclude], b"", 0..files.len(), 0).then_some(head)

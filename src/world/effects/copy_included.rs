@@ -43,7 +43,10 @@ const DEPTH_MAX: usize = 256;
 /// Performs [`EnvironmentStep::CopyIncluded`](crate::core::EnvironmentStep::CopyIncluded).
 pub(in crate::world) fn copy(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
-    let source = paths::from_host(&env.plan.repository.source);
+    let Some(source) = env.plan.repository.source.as_ref().map(paths::from_host) else {
+        // A bare repository has no files to copy.
+        return Ok(EnvironmentOutcome::Included(Included::default()));
+    };
     let target = paths::from_host(&env.plan.path);
     let git = Git::at(&source, Some(task.lock), task.cancel);
     let mut copier = Copier {

@@ -62,7 +62,7 @@ pub(in crate::world) fn run(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault
     let env = task.env();
     let hook = Hook {
         name: "setup",
-        path: env.plan.setup_path.clone(),
+        path: env.plan.setup_path.clone().unwrap_or_default(),
         limit: Duration::from_millis(env.plan.setup_limit_ms),
         transcript: task.layout().transcript_of(&env.id, env.incarnation),
         hint: "fix the hook, then repeat the command; --keep-failed keeps the worktree",
@@ -76,7 +76,7 @@ pub(in crate::world) fn run_teardown(task: &Task<'_>) -> Result<EnvironmentOutco
     let options = env.teardown.as_ref().map(|t| t.options.clone()).unwrap_or_default();
     let hook = Hook {
         name: "teardown",
-        path: options.hook_path,
+        path: options.hook_path.unwrap_or_default(),
         limit: Duration::from_millis(options.hook_limit_ms),
         transcript: task.layout().teardown_transcript_of(&env.id, env.incarnation),
         hint: "do the remaining work of the hook manually; the removal continues",
@@ -186,11 +186,8 @@ impl Hook {
         let hash = &content.hash;
         if !task.trusted.contains(hash) {
             let name = &self.path;
-            let place = if plan.repository.source.0.is_empty() {
-                &plan.repository.common_dir
-            } else {
-                &plan.repository.source
-            };
+            let repository = &plan.repository;
+            let place = repository.source.as_ref().unwrap_or(&repository.common_dir);
             let message = format!("the {} hook {name} is not trusted", self.name);
             let hint = format!(
                 "read it, then run `groundskeeper trust --repo {place} --hash {hash}`; or skip it \
@@ -217,6 +214,7 @@ fn command(
     gate: std::os::fd::OwnedFd,
 ) -> Command {
     let env = task.env();
+    let source = env.plan.repository.source.as_ref().map(paths::from_host);
     let mut command = Command::new("/bin/sh");
     git_env::isolate(&mut command);
     command.arg("-c").arg(GATE).arg("groundskeeper-gate").arg(copy);
@@ -227,7 +225,7 @@ fn command(
         .env("GROUNDSKEEPER_PATH", target)
         .env("GROUNDSKEEPER_BRANCH", &env.plan.branch)
         .env("GROUNDSKEEPER_HOOK_DIR", hook.parent().unwrap_or(target))
-        .env("GROUNDSKEEPER_SOURCE", paths::from_host(&env.plan.repository.source));
+        .env("GROUNDSKEEPER_SOURCE", source.unwrap_or_default());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(gate));
     command
 }

@@ -186,8 +186,8 @@ pub(in crate::world) fn inspect_worktree(task: &Task<'_>) -> Result<Inspection, 
     let target = paths::from_host(&env.plan.path);
     let admin = Admin::of(task.log_id(), env).published;
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(command::LONG);
-    let hook = env.teardown.as_ref().map_or("", |t| t.options.hook_path.as_str());
-    let has_hook = !hook.is_empty() && target.join(hook).symlink_metadata().is_ok();
+    let hook = env.teardown.as_ref().and_then(|t| t.options.hook_path.as_ref());
+    let has_hook = hook.is_some_and(|hook| target.join(hook).symlink_metadata().is_ok());
     let wanted = env.teardown.as_ref().is_some_and(|t| !t.quiet) && !has_hook || spares_used(env);
     let mut seen = Seen::default();
     // The three are independent of each other.
@@ -245,7 +245,8 @@ fn by_git(
     }
     // git's stderr is no evidence: traces, ambiguous names, unreadable settings. A directory that
     // cannot be listed is found by the search for nested repositories.
-    let ours = IncludedFiles::new(&paths::from_host(&env.plan.repository.source), target, admin);
+    let source = env.plan.repository.source.as_ref().map(paths::borrowed);
+    let ours = IncludedFiles::new(source, target, admin);
     let entries = status.stdout.split(|b| *b == 0).filter(|e| !e.is_empty());
     let folders = Folders::of(task.world, git, entries.clone())?;
     for entry in entries {

@@ -36,10 +36,9 @@ const FORMAT: &str = "--format=%(refname)%00%(objecttype)%00%(objectname)%00%(*o
 /// Performs [`EnvironmentStep::ResolveBase`](crate::core::EnvironmentStep::ResolveBase).
 pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let plan = &task.env().plan;
-    let source = paths::from_host(&plan.repository.source);
     let common = paths::from_host(&plan.repository.common_dir);
     // A bare repository has no worktree to run git in.
-    let at = if source.as_os_str().is_empty() { &common } else { &source };
+    let at = plan.repository.source.as_ref().map_or(common.as_path(), paths::borrowed);
     let git = Git::at(at, Some(task.lock), task.cancel);
 
     let remotes = slashed_remotes(&common);

@@ -14,7 +14,8 @@ use crate::world::git::command::Git;
 /// those that only make sense there.
 pub(super) fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     let common = paths::from_host(&task.env().plan.repository.common_dir);
-    let source = git_dir_of(&paths::from_host(&task.env().plan.repository.source));
+    let source = task.env().plan.repository.source.as_ref();
+    let source = source.and_then(|source| git_dir_of(paths::borrowed(source)));
     let source = source.unwrap_or_else(|| common.clone());
     let (from, to) = (source.join("config.worktree"), staged.join("config.worktree"));
     let copied = match std::fs::copy(&from, &to) {
@@ -65,13 +66,13 @@ fn one_working_tree(shared: &Path) -> Fault {
 /// Copies the sparse-checkout patterns of the source worktree, as `git worktree add` does: the new
 /// worktree omits the same files.
 pub(super) fn copy_sparse_patterns(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
-    let source = paths::from_host(&task.env().plan.repository.source);
-    let Some(from) = git_dir_of(&source) else { return Ok(()) };
+    let source = task.env().plan.repository.source.as_ref().map(paths::borrowed);
+    let Some(from) = source.and_then(git_dir_of) else { return Ok(()) };
     let patterns = from.join("info/sparse-checkout");
     if !patterns.exists() {
         return Ok(());
     }
-    let git = Git::exact(&from, Some(&source), Some(task.lock), task.cancel);
+    let git = Git::exact(&from, source, Some(task.lock), task.cancel);
     let sparse = git.run(["config", "--type=bool", "--get", "core.sparseCheckout"])?;
     if sparse.stdout.trim_ascii_end() != b"true" {
         return Ok(());
@@ -85,8 +86,8 @@ pub(super) fn copy_sparse_patterns(task: &Task<'_>, staged: &Path) -> Result<(),
 /// Returns the git directory of a working tree, main or linked.
 fn git_dir_of(source: &Path) -> Option<std::path::PathBuf> {
     let pointer = source.join(".git");
-    if source.as_os_str().is_empty() || pointer.is_dir() {
-        return Some(pointer).filter(|pointer| pointer.is_dir());
+    if pointer.is_dir() {
+        return Some(pointer);
     }
     let text = std::fs::read(&pointer).ok()?;
     Some(source.join(paths::from_bytes(text.strip_prefix(b"gitdir: ")?.trim_ascii_end())))

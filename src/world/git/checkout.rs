@@ -39,8 +39,8 @@ pub(in crate::world) struct Checkout<'a> {
     pub(in crate::world) admin_dir: &'a Path,
     pub(in crate::world) target: &'a Path,
     pub(in crate::world) common_dir: &'a Path,
-    /// Worktree that may hold the same files; empty when there is none.
-    pub(in crate::world) source: &'a Path,
+    /// Worktree that may hold the same files, if there is one.
+    pub(in crate::world) source: Option<&'a Path>,
     pub(in crate::world) commit: &'a str,
     pub(in crate::world) hash: Hash,
     /// Tree from which git reads attributes instead of the files (`GIT_ATTR_SOURCE`).

@@ -56,11 +56,11 @@ impl RepositoryCache {
 
 /// Returns all that the answer depends on; `None` for a bare repository, which is not cached.
 fn dependencies(real: &Path, repository: &Repository) -> Option<Dependencies> {
-    let top = paths::from_host(&repository.source);
-    if top.as_os_str().is_empty() || !real.starts_with(&top) {
+    let top = paths::borrowed(repository.source.as_ref()?);
+    if !real.starts_with(top) {
         return None;
     }
-    let below = real.ancestors().take_while(|dir| dir.starts_with(&top)).map(|d| d.join(".git"));
+    let below = real.ancestors().take_while(|dir| dir.starts_with(top)).map(|d| d.join(".git"));
     let config = paths::from_host(&repository.common_dir).join("config");
     Some(
         below
@@ -117,14 +117,14 @@ pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Error> {
     let common_dir = common.canonicalize().map_err(fs::Error::about("find", common))?;
     let source = if inside {
         let top = real.join(paths::from_bytes(up));
-        top.canonicalize().map_err(fs::Error::about("find", &top))?
+        Some(top.canonicalize().map_err(fs::Error::about("find", &top))?)
     } else {
-        PathBuf::new()
+        None
     };
     Ok(Repository {
         name: name_of(&common_dir),
         common_dir: paths::to_host(&common_dir),
-        source: paths::to_host(&source),
+        source: source.as_deref().map(paths::to_host),
         object_format,
     })
 }

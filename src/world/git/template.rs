@@ -20,23 +20,22 @@ const MISSES_MAX: usize = 64;
 /// Reading and hashing a file costs half of what git needs to inflate the object. The hash proves
 /// that it is the object, so nothing needs to be known about that worktree.
 pub(super) struct Template<'a> {
-    source: &'a Path,
+    source: Option<&'a Path>,
     hash: Hash,
     bytes: Vec<u8>,
     missed: usize,
 }
 
 impl<'a> Template<'a> {
-    pub(super) fn new(source: &'a Path, hash: Hash) -> Self {
-        let missed = if source.as_os_str().is_empty() { MISSES_MAX } else { 0 };
-        Self { source, hash, bytes: Vec::new(), missed }
+    pub(super) fn new(source: Option<&'a Path>, hash: Hash) -> Self {
+        Self { source, hash, bytes: Vec::new(), missed: 0 }
     }
 
     pub(super) fn read(&mut self, entry: &Entry) -> Option<&[u8]> {
         if self.missed >= MISSES_MAX {
             return None;
         }
-        let path = self.source.join(paths::from_bytes(&entry.path));
+        let path = self.source?.join(paths::from_bytes(&entry.path));
         let found = self.fill(&path).is_ok() && self.hash.of_blob(&self.bytes) == entry.oid;
         self.missed = if found { self.missed.saturating_sub(1) } else { self.missed + 1 };
         found.then_some(&self.bytes)

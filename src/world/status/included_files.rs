@@ -28,7 +28,7 @@ const COMPARED_BYTES_MAX: u64 = 1 << 30;
 /// Judges for one check which paths are ours.
 #[derive(Debug)]
 pub(in crate::world) struct IncludedFiles {
-    source: PathBuf,
+    source: Option<PathBuf>,
     target: PathBuf,
     admin: PathBuf,
     /// Read on first use; empty when there is no list.
@@ -38,9 +38,9 @@ pub(in crate::world) struct IncludedFiles {
 }
 
 impl IncludedFiles {
-    pub(in crate::world) fn new(source: &Path, target: &Path, admin: &Path) -> Self {
+    pub(in crate::world) fn new(source: Option<&Path>, target: &Path, admin: &Path) -> Self {
         Self {
-            source: source.to_owned(),
+            source: source.map(Path::to_owned),
             target: target.to_owned(),
             admin: admin.to_owned(),
             list: OnceCell::new(),
@@ -124,11 +124,8 @@ impl IncludedFiles {
 
     /// Reports whether the source has the same content at the same path, so that nothing is lost.
     fn is_copy(&self, path: &[u8], place: &Path, size: u64) -> bool {
+        let Some(source) = &self.source else { return false };
         let Some(left) = self.bytes_left.get().checked_sub(size) else { return false };
-        let source = &self.source;
-        if source.as_os_str().is_empty() {
-            return false;
-        }
         self.bytes_left.set(left);
         is_same(&source.join(paths::from_bytes(path)), place).unwrap_or(false)
     }
@@ -197,7 +194,7 @@ mod tests {
 
         fn holds(&self, path: &str) -> bool {
             let ours =
-                IncludedFiles::new(&self.at("source"), &self.at("target"), &self.at("admin"));
+                IncludedFiles::new(Some(&self.at("source")), &self.at("target"), &self.at("admin"));
             ours.holds(path.as_bytes())
         }
     }
@@ -250,7 +247,8 @@ mod tests {
     #[test]
     fn copies_over_bound_are_not_judged() {
         let place = Place::new(&["d/a"]);
-        let ours = IncludedFiles::new(&place.at("source"), &place.at("target"), &place.at("admin"));
+        let ours =
+            IncludedFiles::new(Some(&place.at("source")), &place.at("target"), &place.at("admin"));
         ours.entries_left.set(0);
         assert!(!ours.holds(b"d/"));
         let recorder = Recorder { overflowed: true, ..Recorder::default() };

@@ -119,7 +119,7 @@ fn adopted(at: &Path) -> Environment {
     let git = paths::to_host(&at.join(".git"));
     let repository = Repository {
         common_dir: git.clone(),
-        source: paths::to_host(at),
+        source: Some(paths::to_host(at)),
         name: "project".to_owned(),
         object_format: "sha1".to_owned(),
     };

@@ -30,7 +30,7 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
     let plan = Plan {
         repository: Repository {
             common_dir: "/home/u/src/project/.git".into(),
-            source: "/home/u/src/project".into(),
+            source: Some("/home/u/src/project".into()),
             name: "project".into(),
             object_format: "sha1".into(),
         },

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event;
-use crate::id::{EnvironmentId, Nonce, Seq, Time};
+use crate::id::{EnvironmentId, HostPath, Nonce, Seq, Time};
 use crate::model::environment as live;
 use crate::model::process::ProcessId as LiveProcessId;
 use crate::model::step::EnvironmentStep;
@@ -89,7 +89,7 @@ frozen_structs! {
     }
     pub(in crate::snapshot) struct TeardownOptions<'a> of event::TeardownOptions {
         branch: Cow<'a, BranchPolicy>,
-        hook_path: Text<'a>,
+        hook_path: OrEmpty<'a, String>,
         hook_limit_ms: u64,
         grace_ms: u64,
         end_bystanders: bool,
@@ -105,12 +105,12 @@ frozen_structs! {
         fetch: bool,
         fetch_limit_ms: u64,
         keep_failed: bool,
-        setup_path: Text<'a>,
+        setup_path: OrEmpty<'a, String>,
         setup_limit_ms: u64,
     }
     pub(in crate::snapshot) struct Repository<'a> of event::Repository {
         common_dir: Path<'a>,
-        source: Path<'a>,
+        source: OrEmpty<'a, HostPath>,
         name: Text<'a>,
         object_format: Text<'a>,
     }

@@ -126,7 +126,7 @@ pub(crate) fn provision(name: &str, incarnation: u32) -> Event {
     let plan = Plan {
         repository: Repository {
             common_dir: "/home/alice/project/.git".into(),
-            source: "/home/alice/project".into(),
+            source: Some("/home/alice/project".into()),
             name: "project".into(),
             object_format: "sha1".into(),
         },
