@@ -38,8 +38,7 @@ impl Names {
         let database = paths::from_host(&migration.plan.database);
         let (id, at, label) = (&migration.id, migration.plan.at_ms, recipe.label());
         let beside = |text: String| with_suffix(&database, &text);
-        let secrets = Some(paths::from_host(&migration.plan.secrets));
-        let secrets = secrets.filter(|path| !path.as_os_str().is_empty());
+        let secrets = migration.plan.secrets.as_ref().map(paths::from_host);
         Self {
             copy: beside(format!(".source-{id}")),
             staging: beside(format!(".building-{id}")),

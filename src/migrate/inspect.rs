@@ -34,7 +34,7 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     } else {
         recovery::drop_unreadable(task)?;
     }
-    let backup = taken.backup.as_deref().map(paths::to_host).unwrap_or_default();
+    let backup = taken.backup.as_deref().map(paths::to_host);
     let found = SourceState { old, taken_over: taken.stage, backup, warnings: taken.warnings };
     Ok(MigrationOutcome::SourceInspected(found))
 }

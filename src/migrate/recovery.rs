@@ -21,8 +21,8 @@ use groundskeeper_system::paths;
 #[derive(Debug, Default)]
 pub(super) struct TakenOver {
     /// Phase that the other migration had reached, or `unreadable` or `stranded` where no manifest
-    /// names it; empty when there was no other migration.
-    pub(super) stage: String,
+    /// names it; none where there was no other migration.
+    pub(super) stage: Option<String>,
     /// Backup that the other migration made, if it still exists.
     pub(super) backup: Option<PathBuf>,
     /// Warnings for the user.
@@ -129,7 +129,7 @@ fn moved_with(from: &Path, to: &Path, neighbour: &Path) -> Option<PathBuf> {
 fn settle(task: &Task<'_>, manifest: &Manifest, moved: bool) -> Result<TakenOver, Fault> {
     let stage = manifest.phase.as_str();
     tracing::info!(stage, nonce = %manifest.nonce, "settling an interrupted migration");
-    let mut taken = TakenOver { stage: manifest.phase.as_str().to_owned(), ..TakenOver::default() };
+    let mut taken = TakenOver { stage: Some(stage.to_owned()), ..TakenOver::default() };
     if moved {
         taken.warnings.push(format!(
             "An interrupted migration was taken over from another directory; it is settled in {}.",
@@ -231,7 +231,7 @@ fn stranded(task: &Task<'_>) -> Result<TakenOver, Fault> {
         database.display()
     );
     Ok(TakenOver {
-        stage: "stranded".to_owned(),
+        stage: Some("stranded".to_owned()),
         backup: Some(backup.clone()),
         warnings: vec![warning],
     })
@@ -264,7 +264,7 @@ fn unreadable(task: &Task<'_>, why: &str) -> Result<TakenOver, Fault> {
     if !task.names.database.exists() {
         return Err(refused(task, "its manifest cannot be read").because(why));
     }
-    Ok(TakenOver { stage: "unreadable".to_owned(), ..TakenOver::default() })
+    Ok(TakenOver { stage: Some("unreadable".to_owned()), ..TakenOver::default() })
 }
 
 /// Removes an unreadable manifest. The caller has found that nothing is left to settle.

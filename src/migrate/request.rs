@@ -66,7 +66,7 @@ impl MigrationRequest {
             ..MigrationPlan::default()
         };
         if let Some(auth) = &self.auth {
-            plan.secrets = absolute(auth)?;
+            plan.secrets = Some(absolute(auth)?);
         }
         if plan.tenant.len() > TENANT_BYTES_MAX {
             return Err(bad(format!("the tenant has more than {TENANT_BYTES_MAX} bytes")));
@@ -81,11 +81,11 @@ impl MigrationRequest {
             || folder.is_dir() && recipes.named(&self.recipe).is_err()
         {
             let folder = folder.canonicalize().map_err(paths::failed("find the recipe", folder))?;
-            Folder::open(&folder)?.hash().clone_into(&mut plan.folder_hash);
-            plan.folder = paths::to_host(&folder);
+            plan.folder_hash = Some(Folder::open(&folder)?.hash().to_owned());
+            plan.folder = Some(paths::to_host(&folder));
         } else {
             recipes.named(&self.recipe)?;
-            plan.recipe.clone_from(&self.recipe);
+            plan.recipe = Some(self.recipe.clone());
         }
         Ok(plan)
     }

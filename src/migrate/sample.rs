@@ -189,9 +189,9 @@ impl Harness {
     pub(super) fn request(&mut self, id: &str) -> MigrationId {
         let id = MigrationId::parse(id).expect("a name");
         let plan = MigrationPlan {
-            recipe: "sample".into(),
+            recipe: Some("sample".into()),
             database: paths::to_host(&self.database()),
-            secrets: paths::to_host(&self.auth()),
+            secrets: Some(paths::to_host(&self.auth())),
             at_ms: 1_795_168_144_950,
             on_conflict: "refuse".into(),
             ..MigrationPlan::default()

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::empty_is_none;
 use crate::event::common::Actor;
 use crate::fault::Fault;
 use crate::id::{HostPath, MigrationId, Time};
@@ -11,16 +12,20 @@ use crate::id::{HostPath, MigrationId, Time};
 /// The plan of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MigrationPlan {
-    /// Name of the recipe; empty when the recipe is a folder of SQL files.
-    pub recipe: String,
-    /// That folder; empty when the recipe has a name.
-    pub folder: HostPath,
+    /// Name of the recipe; none where the recipe is a folder of SQL files.
+    #[serde(with = "empty_is_none")]
+    pub recipe: Option<String>,
+    /// That folder; none where the recipe has a name.
+    #[serde(with = "empty_is_none")]
+    pub folder: Option<HostPath>,
     /// SHA-256 over that folder's files, in hex; a changed folder is another recipe.
-    pub folder_hash: String,
+    #[serde(with = "empty_is_none")]
+    pub folder_hash: Option<String>,
     /// Real path of the database.
     pub database: HostPath,
-    /// The file with its secrets, which need not exist; empty when there is none.
-    pub secrets: HostPath,
+    /// The file with its secrets, which need not exist; none where the database needs none.
+    #[serde(with = "empty_is_none")]
+    pub secrets: Option<HostPath>,
     /// Owner of the rows where the old database names none.
     pub tenant: String,
     /// Policy for conflicting rows: `refuse`, `keep-first` or `rename`.
@@ -37,10 +42,12 @@ pub struct SourceState {
     /// Whether there is an old database to migrate.
     pub old: bool,
     /// Phase of an interrupted migration by the application itself, which was settled first:
-    /// `building`, `built`, `canonical-moved`, `committed`, `unreadable`, `stranded`; empty: none.
-    pub taken_over: String,
-    /// The backup that such a migration made; empty when it made none.
-    pub backup: HostPath,
+    /// `building`, `built`, `canonical-moved`, `committed`, `unreadable`, `stranded`.
+    #[serde(with = "empty_is_none")]
+    pub taken_over: Option<String>,
+    /// The backup that such a migration made, if it made one.
+    #[serde(with = "empty_is_none")]
+    pub backup: Option<HostPath>,
     /// Warnings for the user.
     pub warnings: Vec<String>,
 }

@@ -155,7 +155,7 @@ impl Harness {
 
     fn request(&mut self, dry_run: bool) {
         let plan = MigrationPlan {
-            recipe: "t".into(),
+            recipe: Some("t".into()),
             database: HostPath::from("/db"),
             dry_run,
             ..MigrationPlan::default()

@@ -141,8 +141,8 @@ impl Migration {
 
     fn finished(&mut self, at: At, leftovers: &[String]) {
         self.leftovers = leftovers.to_vec();
-        if self.backup.is_none() && !self.found.backup.as_bytes().is_empty() {
-            self.backup = Some(self.found.backup.clone());
+        if self.backup.is_none() {
+            self.backup.clone_from(&self.found.backup);
         }
         self.set_phase(MigrationPhase::Finished, at);
     }

@@ -11,11 +11,11 @@ use groundskeeper_core::{Event, HostPath, MigrationId, Time};
 
 fn plan() -> MigrationPlan {
     MigrationPlan {
-        recipe: "executor".into(),
-        folder: "/home/u/recipe".into(),
-        folder_hash: "ab".repeat(32),
+        recipe: Some("executor".into()),
+        folder: Some("/home/u/recipe".into()),
+        folder_hash: Some("ab".repeat(32)),
         database: HostPath(b"/home/u/.exec\xffutor/data.db".to_vec()),
-        secrets: "/home/u/.local/share/executor/auth.json".into(),
+        secrets: Some("/home/u/.local/share/executor/auth.json".into()),
         tenant: "workspace-1a2b3c4d".into(),
         on_conflict: "rename".into(),
         dry_run: true,
@@ -35,8 +35,8 @@ pub(crate) fn migrations() -> Vec<Event> {
     let warnings = vec!["Skipped binding group".to_owned()];
     let found = SourceState {
         old: true,
-        taken_over: "built".into(),
-        backup: backup.clone(),
+        taken_over: Some("built".into()),
+        backup: Some(backup.clone()),
         warnings: warnings.clone(),
     };
     let copy = SourceCopy {

@@ -31,14 +31,14 @@ impl Recipes {
     /// `invalid_request` when no recipe has that name; `migration_failed` when the folder's content
     /// no longer has the hash that is in the plan.
     pub fn find(&self, plan: &MigrationPlan) -> Result<Arc<dyn Recipe>, Fault> {
-        if plan.folder.as_bytes().is_empty() {
-            return self.named(&plan.recipe);
-        }
-        let folder = Folder::open(paths::borrowed(&plan.folder))?;
-        if folder.hash() == plan.folder_hash {
+        let Some(path) = &plan.folder else {
+            return self.named(plan.recipe.as_deref().unwrap_or_default());
+        };
+        let folder = Folder::open(paths::borrowed(path))?;
+        if Some(folder.hash()) == plan.folder_hash.as_deref() {
             return Ok(Arc::new(folder));
         }
-        let message = format!("the recipe in {} changed after the migration began", plan.folder);
+        let message = format!("the recipe in {path} changed after the migration began");
         let hint = "migrate again, or restore the files of the recipe";
         Err(Fault::new(Code::MigrationFailed, message, hint))
     }
@@ -69,8 +69,9 @@ pub fn kept(plan: &MigrationPlan, kept: &Path) -> Result<Option<Arc<dyn Recipe>>
         return Ok(None);
     }
     match Folder::open(kept) {
-        Ok(folder) if folder.hash() == plan.folder_hash => {
-            Ok(Some(Arc::new(folder.as_from(paths::borrowed(&plan.folder)))))
+        Ok(folder) if Some(folder.hash()) == plan.folder_hash.as_deref() => {
+            let path = plan.folder.as_ref().map_or(kept, paths::borrowed);
+            Ok(Some(Arc::new(folder.as_from(path))))
         }
         // A daemon was killed while it wrote the copy: the files are complete, their content is
         // not.

@@ -117,7 +117,7 @@ impl MigrationView {
             warnings: m.warnings(),
             report: report.unwrap_or_else(|| serde_json::json!({})),
             tables: tables(m),
-            taken_over: m.found.taken_over.clone(),
+            taken_over: m.found.taken_over.clone().unwrap_or_default(),
             leftovers: m.leftovers.clone(),
             error: m.fault.as_ref().map(Problem::of),
             progress: progress.map(|p| ProgressView {
@@ -146,7 +146,8 @@ impl MigrationView {
 }
 
 fn name_of(plan: &MigrationPlan) -> String {
-    if plan.recipe.is_empty() { plan.folder.to_string() } else { plan.recipe.clone() }
+    let folder = plan.folder.as_ref().map(ToString::to_string);
+    plan.recipe.clone().or(folder).unwrap_or_default()
 }
 
 fn tables(m: &Migration) -> Vec<TableView> {

@@ -333,7 +333,7 @@ fn migration(event: &Event) -> Option<String> {
     let id = event.migration()?;
     let rest = match event {
         Event::MigrationRequested(e) => {
-            let how = if e.plan.recipe.is_empty() { "a folder" } else { &e.plan.recipe };
+            let how = e.plan.recipe.as_deref().unwrap_or("a folder");
             let dry = if e.plan.dry_run { ", a dry run" } else { "" };
             format!("{} by {how}{dry}, requested by {}", e.plan.database, actor(&e.actor))
         }

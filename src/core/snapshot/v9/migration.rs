@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use crate::event;
-use crate::id::{MigrationId, Seq, Time};
+use crate::id::{HostPath, MigrationId, Seq, Time};
 use crate::model::migration as live;
 use crate::model::step::MigrationStep;
-use crate::snapshot::frozen::{frozen_enums, frozen_structs};
+use crate::snapshot::frozen::{OrEmpty, frozen_enums, frozen_structs};
 use crate::snapshot::v9::common::{Fault, Path, Text, Texts};
 use crate::snapshot::v9::step::Owed;
 
@@ -37,11 +37,11 @@ frozen_structs! {
         leftovers: Texts<'a>,
     }
     pub(in crate::snapshot) struct MigrationPlan<'a> of event::MigrationPlan {
-        recipe: Text<'a>,
-        folder: Path<'a>,
-        folder_hash: Text<'a>,
+        recipe: OrEmpty<'a, String>,
+        folder: OrEmpty<'a, HostPath>,
+        folder_hash: OrEmpty<'a, String>,
         database: Path<'a>,
-        secrets: Path<'a>,
+        secrets: OrEmpty<'a, HostPath>,
         tenant: Text<'a>,
         on_conflict: Text<'a>,
         dry_run: bool,
@@ -49,8 +49,8 @@ frozen_structs! {
     }
     pub(in crate::snapshot) struct SourceState<'a> of event::SourceState {
         old: bool,
-        taken_over: Text<'a>,
-        backup: Path<'a>,
+        taken_over: OrEmpty<'a, String>,
+        backup: OrEmpty<'a, HostPath>,
         warnings: Texts<'a>,
     }
     pub(in crate::snapshot) struct SourceCopy<'a> of event::SourceCopy {
