@@ -16,9 +16,11 @@ use crate::upcast::{
     RetentionChangedV1, RolledBackV1, RolledBackV2, TeardownInspectedV1, TeardownInspectedV2,
     WorkRescuedV1,
 };
-use groundskeeper_core::event::{EnvironmentReady, Record, Size};
+use groundskeeper_core::event::{
+    EnvironmentReady, MigrationPlan, MigrationRequested, Record, Size,
+};
 use groundskeeper_core::for_each_event;
-use groundskeeper_core::{Event, RequestId, Seq, State, Time};
+use groundskeeper_core::{Event, MigrationId, RequestId, Seq, State, Time};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../schema/events")
@@ -224,6 +226,21 @@ fn envelope<'a>(event: &Event, payload: &'a [u8]) -> Envelope<'a> {
         kind_version: event.kind_version(),
         previous: 0,
         payload,
+    }
+}
+
+/// The bytes are those from before these fields were options.
+#[test]
+fn none_is_stored_as_empty_value() {
+    let plan = MigrationPlan::default();
+    let stored = crate::payload::bytes(&("", "", "", "", "", "", "", false, 0_u64));
+    assert_eq!(crate::payload::bytes(&plan), stored);
+    let migration = MigrationId::parse("43ed30c8").expect("a name");
+    let event = Event::from(MigrationRequested { migration, plan, actor: actor() });
+    let bytes = codec::payload(&event).expect("encoded");
+    match codec::decode(&envelope(&event, &bytes)).expect("decoded") {
+        Decoded::Record(record) => assert_eq!(record.event, event),
+        Decoded::Newer(what) => panic!("{what}"),
     }
 }
 
