@@ -36,8 +36,8 @@ pub(super) fn log_to_stderr(global: &Global, logging: Logging) {
     let level = default[usize::from(global.verbose).min(2)];
     let filter = tracing_subscriber::EnvFilter::try_from_env("GROUNDSKEEPER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    // A line that cannot be written is lost. Reporting that on stderr would end the thread when
-    // nobody reads stderr any more.
+    // A line that cannot be written is lost. Reporting that on stderr would end the thread when the
+    // reader of stderr has gone.
     let builder = tracing_subscriber::fmt().log_internal_errors(false);
     let builder = builder.with_env_filter(filter).with_writer(std::io::stderr);
     match logging.log_format {

@@ -292,7 +292,7 @@ impl Engine {
             // Last: an effect must not act on a decision that is not durable.
             self.driver.start_owed(&self.state, self.now());
         }
-        // After all of it: nobody waits for a log that is slow to be written.
+        // After all of it: no client waits for a log that is slow to be written.
         for (record, line) in batch.records.iter().zip(&batch.lines) {
             line.write(record);
         }
