@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Extension;
@@ -14,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::core::event::{Actor, Origin};
 use crate::core::{Code, Fault};
 use crate::http::auth::{token, with_token};
-use crate::http::unix_socket::{CONNECTIONS_MAX, serve_connection};
+use crate::http::unix_socket::{CONNECTIONS_MAX, accept_failed, serve_connection};
 
 /// Binds a TCP port.
 ///
@@ -38,8 +37,7 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(e) => {
-                tracing::warn!(error = %e, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                accept_failed(&e).await;
                 continue;
             }
         };

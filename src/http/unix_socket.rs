@@ -103,6 +103,14 @@ pub fn bind(address: &Path) -> Result<UnixListener, Fault> {
     Ok(listener)
 }
 
+/// Reports that no connection could be accepted, and pauses. The process is out of file descriptors:
+/// the connection waits in the backlog until some are free. Without the pause the loop that accepts
+/// would use a whole core.
+pub(super) async fn accept_failed(error: &std::io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
 /// Serves until `stop` becomes true, then gives open connections `CLOSE_LIMIT` to end.
 pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -115,10 +123,7 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(e) => {
-                // Out of file descriptors: the connection waits in the backlog until some are
-                // free. Without the pause this loop would use a whole core.
-                tracing::warn!(error = %e, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                accept_failed(&e).await;
                 continue;
             }
         };

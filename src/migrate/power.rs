@@ -284,6 +284,19 @@ mod tests {
     /// compare anything.
     #[test]
     fn undo_sees_write_that_it_waited_for() {
+        let insert = |writer: &rusqlite::Connection, _: &Path| {
+            writer.execute_batch("INSERT INTO stamp VALUES (1); COMMIT").expect("committed");
+        };
+        undone_while(insert, "written to");
+        let secret = |writer: &rusqlite::Connection, auth: &Path| {
+            std::fs::write(auth, "renewed").expect("written");
+            writer.execute_batch("ROLLBACK").expect("rolled back");
+        };
+        undone_while(secret, "secrets file was changed");
+    }
+
+    /// Undoes while the database is held; `change` ends that, and the undo is refused for it.
+    fn undone_while(change: impl Fn(&rusqlite::Connection, &Path) + Send + Sync, why: &str) {
         let mut harness = Harness::new();
         harness.without_keychain();
         let runner = harness.runner(Files::default());
@@ -291,7 +304,8 @@ mod tests {
         harness.run(&runner, &id, &|| false);
         let database = harness.database();
         let writer = rusqlite::Connection::open(&database).expect("opened");
-        writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO stamp VALUES (1)").expect("written");
+        writer.execute_batch("BEGIN IMMEDIATE").expect("held");
+        let auth = harness.auth();
         let already = descriptors_of(&database);
         harness.command(Command::UndoMigration { migration: id.clone(), actor: Actor::default() });
         let is_over = AtomicBool::new(false);
@@ -300,7 +314,7 @@ mod tests {
                 while descriptors_of(&database) == already && !is_over.load(Ordering::Relaxed) {
                     std::thread::yield_now();
                 }
-                writer.execute_batch("COMMIT").expect("committed");
+                change(&writer, &auth);
                 drop(writer);
             });
             harness.run(&runner, &id, &|| false);
@@ -309,7 +323,7 @@ mod tests {
         });
         let migration = harness.migration(&id);
         assert_eq!(migration.phase, MigrationPhase::Finished);
-        assert!(migration.fault.as_ref().is_some_and(|f| f.message.contains("written to")));
+        assert!(migration.fault.as_ref().is_some_and(|f| f.message.contains(why)));
         assert!(harness.is_new());
     }
 

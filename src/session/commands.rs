@@ -60,6 +60,7 @@ impl CommandDispatcher {
                 return Some(refusal(request, &fault));
             }
         };
+        locked(&self.registry).accepted(&command);
         let task = CommandTask {
             registry: Arc::clone(&self.registry),
             app: Arc::clone(app),

@@ -73,6 +73,14 @@ impl CommandRegistry {
         }
     }
 
+    /// Lets a command that passed its checks act on the queue: a cancel removes the provisions that
+    /// wait, and one that has lost its entry never begins. A refused cancel removes none.
+    pub(crate) fn accepted(&mut self, command: &HostCommand) {
+        if command.name == "environment.cancel" {
+            self.queued.remove(&command.environment);
+        }
+    }
+
     /// Unregisters a command that was refused at once. Not cached: a retry may succeed.
     pub(crate) fn refused(&mut self, command: &HostCommand) {
         self.running.remove(&command.request);
@@ -87,20 +95,13 @@ impl CommandRegistry {
         if self.running.len() >= RUNNING_MAX {
             return full(format!("{RUNNING_MAX} commands are in progress"));
         }
-        match command.name.as_str() {
-            "environment.provision" => {
-                let queue = self.queued.entry(command.environment.clone()).or_default();
-                if queue.len() >= QUEUED_MAX {
-                    return full(format!(
-                        "{QUEUED_MAX} provisions of {} are queued",
-                        command.environment
-                    ));
-                }
-                queue.insert(command.request.clone());
+        if command.name == "environment.provision" {
+            let queue = self.queued.entry(command.environment.clone()).or_default();
+            if queue.len() >= QUEUED_MAX {
+                let environment = &command.environment;
+                return full(format!("{QUEUED_MAX} provisions of {environment} are queued"));
             }
-            // A waiting provision that has lost its entry never begins.
-            "environment.cancel" => drop(self.queued.remove(&command.environment)),
-            _ => {}
+            queue.insert(command.request.clone());
         }
         self.running.insert(command.request.clone());
         Ok(())
@@ -170,7 +171,13 @@ mod tests {
             registry.unqueue("demo", "p0") && !registry.unqueue("demo", "p0"),
             "a queued command begins once"
         );
-        registry.begin(&named("c".to_owned(), "environment.cancel")).expect("a cancel is accepted");
+        let refused = named("refused".to_owned(), "environment.cancel");
+        registry.begin(&refused).expect("room");
+        registry.refused(&refused);
+        assert!(registry.unqueue("demo", "p1"), "a refused cancel removes nothing");
+        let cancel = named("c".to_owned(), "environment.cancel");
+        registry.begin(&cancel).expect("a full queue accepts a cancel");
+        registry.accepted(&cancel);
         assert!((1..QUEUED_MAX).all(|n| !registry.unqueue("demo", &format!("p{n}"))));
         assert!(registry.queued.is_empty());
         for n in registry.running.len()..RUNNING_MAX {

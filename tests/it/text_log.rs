@@ -69,3 +69,19 @@ fn text_log_is_quiet_about_success() {
     assert!(lines.iter().any(|line| line.contains("ready")), "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains("demo")), "{lines:?}");
 }
+
+/// A parent may close its end of stderr while the daemon runs, and a variable may be set to nothing.
+#[test]
+fn lost_log_ends_no_thread() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let daemon = harness.command(&["daemon", "-v"]);
+    let mut command = Command::new("bash");
+    command.args(["-c", r#"exec "$0" "$@" 2> >(:)"#]).arg(daemon.get_program());
+    command.args(daemon.get_args());
+    command.env("GROUNDSKEEPER_LOG_FORMAT", "");
+    let daemon = Daemon::of(&harness, command);
+    harness.new_env("demo", &repo, &[]);
+    harness.ok(&["rm", "demo"]);
+    assert!(daemon.terminate().success(), "the daemon ends in order");
+}

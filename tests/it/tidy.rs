@@ -362,14 +362,15 @@ fn one_file_reads_wall_clock() {
 
 #[test]
 fn no_unfinished_code_or_unexplained_exception() {
-    // Spelled in parts, so that the search does not match this file.
+    // Spelled in parts, so that no search for them matches this file.
     let marks = ["todo!", "unimplemented!", &["FIX", "ME"].concat(), &["TO", "DO:"].concat()];
+    let ignored = ["#[", "ignore"].concat();
     for source in all() {
         for line in source.text.lines().filter(|_| !source.name.ends_with("tidy.rs")) {
             for mark in marks {
                 assert!(!line.contains(mark), "{}: {line}", source.name);
             }
-            assert!(!line.contains("#[ignore"), "{}: an ignored test", source.name);
+            assert!(!line.contains(&ignored), "{}: a test that does not run", source.name);
         }
     }
 }

@@ -323,6 +323,16 @@ mod tests {
         }
     }
 
+    /// A snapshot stores no reason as an empty one, and the fold must agree with it.
+    #[test]
+    fn purge_without_reason_is_none() {
+        let mut archive = in_the_trash();
+        archive.size = Some(Size::default());
+        let purge = archive.purge(PurgeReason::default(), None);
+        folds(&mut archive, At { seq: Seq(2), time: Time(2) }, &purge);
+        assert_eq!(archive.purge, None);
+    }
+
     #[test]
     fn repeated_purge_requests_keep_retry_delay() {
         let mut archive = in_the_trash();

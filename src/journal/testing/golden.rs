@@ -213,7 +213,8 @@ fn past_payload_versions_upgrade() {
     }
 }
 
-fn envelope<'a>(event: &Event, payload: &'a [u8]) -> Envelope<'a> {
+/// Returns the frame of a payload, as a log without other records would have it.
+pub(super) fn envelope<'a>(event: &Event, payload: &'a [u8]) -> Envelope<'a> {
     Envelope {
         crc: 0,
         version: envelope::VERSION,

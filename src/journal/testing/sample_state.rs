@@ -7,7 +7,7 @@ use groundskeeper_core::event::{
 use groundskeeper_core::{Event, LeaseId, MigrationId, Seq, State, Time};
 
 use crate::codec::{self, Decoded};
-use crate::envelope::{self, Envelope};
+use crate::testing::golden;
 use crate::testing::samples::samples;
 
 /// Histories of one environment each, by the kinds of their events.
@@ -161,19 +161,7 @@ fn sample(kind: &str, id: &str) -> Event {
             payload[at..at + 4].copy_from_slice(id.as_bytes());
         }
     }
-    let sealed = Envelope {
-        crc: 0,
-        version: envelope::VERSION,
-        codec: codec::CODEC_BINCODE1,
-        flags: envelope::FLAG_MUST_UNDERSTAND,
-        seq: 1,
-        at: 1,
-        boot: 1,
-        kind: event.kind_number(),
-        kind_version: event.kind_version(),
-        previous: 0,
-        payload: &payload,
-    };
+    let sealed = golden::envelope(&event, &payload);
     match codec::decode(&sealed).expect("decoded") {
         Decoded::Record(record) => record.event,
         Decoded::Newer(what) => panic!("{what}"),

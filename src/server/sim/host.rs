@@ -183,6 +183,7 @@ impl Host {
             Admission::Answered(answer) => self.out.push(FromHost::Answer(answer)),
             Admission::InProgress => {}
             Admission::Started if host_command.name == "environment.cancel" => {
+                self.known.accepted(&host_command);
                 let begun = self.cancel(&host_command);
                 self.end(host_command.request, begun);
             }
