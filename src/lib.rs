@@ -38,20 +38,21 @@
 //! the other modules. `world` never appends. Only `engine` holds both a journal and a world. Each
 //! external crate is named in one module. tokio is absent from `core`, `journal`, `world` and
 //! `migrate`. `core`, `failpoint`, `system`, `journal`, `migrate` and the Executor's recipe are
-//! packages of their own, so that the compiler holds what each of them may name. [`clock`] reads the
-//! wall clock for all of them, but for the ages that people are shown ([`format`](mod@format));
-//! [`sync`] locks what a panic may have left locked. All but the core may use both.
+//! packages of their own, so that the compiler holds what each of them may name. [`clock`] reads
+//! the wall clock for all of them, but for the ages that people are shown
+//! ([`format`](mod@format)); [`sync`] locks what a panic may have left locked. All but the core
+//! may use both.
 //!
 //! # A request, from end to end
 //!
 //! `groundskeeper new demo` connects to the socket (and starts a daemon if none runs). The API
 //! calls `service::environments`, which finds the repository and sends `Command::Provision` into
 //! the engine's mailbox. The engine decides it against the state, commits the event
-//! `ProvisionRequested`, applies and publishes it, and replies. The state now owes `Step::ResolveBase`; the driver starts it on a thread; `world`
-//! asks git and reports the commit; that settlement is a command again, leads to `BaseResolved`,
-//! and the state owes `Step::AddWorktree`. This continues until the state owes nothing. A kill at
-//! any instant loses only the thread: the same effect is owed after the next start, and every
-//! effect converges.
+//! `ProvisionRequested`, applies and publishes it, and replies. The state now owes
+//! `Step::ResolveBase`; the driver starts it on a thread; `world` asks git and reports the commit;
+//! that settlement is a command again, leads to `BaseResolved`, and the state owes
+//! `Step::AddWorktree`. This continues until the state owes nothing. A kill at any instant loses
+//! only the thread: the same effect is owed after the next start, and every effect converges.
 //!
 //! # A removal, from end to end
 //!

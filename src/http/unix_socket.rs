@@ -103,9 +103,9 @@ pub fn bind(address: &Path) -> Result<UnixListener, Fault> {
     Ok(listener)
 }
 
-/// Reports that no connection could be accepted, and pauses. The process is out of file descriptors:
-/// the connection waits in the backlog until some are free. Without the pause the loop that accepts
-/// would use a whole core.
+/// Reports that no connection could be accepted, and pauses. The process is out of file
+/// descriptors: the connection waits in the backlog until some are free. Without the pause the loop
+/// that accepts would use a whole core.
 pub(super) async fn accept_failed(error: &std::io::Error) {
     tracing::warn!(%error, "cannot accept a connection");
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -70,7 +70,8 @@ fn text_log_is_quiet_about_success() {
     assert!(!lines.iter().any(|line| line.contains("demo")), "{lines:?}");
 }
 
-/// A parent may close its end of stderr while the daemon runs, and a variable may be set to nothing.
+/// A parent may close its end of stderr while the daemon runs. A variable that is set to nothing
+/// counts as not set.
 #[test]
 fn lost_log_ends_no_thread() {
     let harness = Harness::new();
