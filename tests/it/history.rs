@@ -167,20 +167,25 @@ fn failed_restore_leaves_no_branch() {
 }
 
 /// If HEAD has no reflog, only the branch's reflog holds an undone commit, and it goes with the
-/// branch.
+/// branch. For a detached HEAD only `ORIG_HEAD` knows it.
 #[test]
-fn branch_reflog_commits_are_rescued() {
-    let harness = Harness::new();
-    let repo = harness.repo("project", 3);
-    harness.git(&repo, &["config", "core.logAllRefUpdates", "false"]);
-    let path = harness.new_env("demo", &repo, &[]);
-    harness.write(&path.join("work"), "work\n");
-    let commit = harness.commit(&path, "work");
-    harness.git(&path, &["reset", "-q", "--hard", "HEAD~1"]);
-    let removed = harness.ok(&["rm", "demo"]);
-    let rescue = removed["rescue"][0].as_str().expect("a ref");
-    harness.git(&repo, &["merge-base", "--is-ancestor", &commit, rescue]);
-    assert_eq!(removed["branch_deleted"], true, "{removed:#}");
+fn undone_commit_without_reflog_is_rescued() {
+    for detached in [false, true] {
+        let harness = Harness::new();
+        let repo = harness.repo("project", 3);
+        harness.git(&repo, &["config", "core.logAllRefUpdates", "false"]);
+        let path = harness.new_env("demo", &repo, &[]);
+        if detached {
+            harness.git(&path, &["checkout", "-q", "--detach"]);
+        }
+        harness.write(&path.join("work"), "work\n");
+        let commit = harness.commit(&path, "work");
+        harness.git(&path, &["reset", "-q", "--hard", "HEAD~1"]);
+        let removed = harness.ok(&["rm", "demo"]);
+        let rescue = removed["rescue"][0].as_str().expect("a ref");
+        harness.git(&repo, &["merge-base", "--is-ancestor", &commit, rescue]);
+        assert_eq!(removed["branch_deleted"], true, "{removed:#}");
+    }
 }
 
 #[test]

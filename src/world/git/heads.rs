@@ -53,6 +53,8 @@ impl Heads {
         }
         heads.branches.extend(heads.branch.clone());
         heads.history(&history(&admin.join("logs/HEAD")));
+        // What the last reset, rebase or merge left. Without a reflog nothing else knows it.
+        heads.private.extend(object_id(first_line(&history(&admin.join("ORIG_HEAD")))));
         for name in ["refs/worktree", "refs/bisect", "refs/rewritten"] {
             heads.refs(&admin.join(name), 0);
             // Earlier values of such a ref are held by its reflog alone.
@@ -162,6 +164,10 @@ fn history(path: &Path) -> String {
         Ok(bytes)
     };
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 /// Returns the object id in `text`, or `None` for anything else and for the null id.

@@ -223,7 +223,11 @@ fn reachable(
         } else if let Some(path) = line.strip_prefix("worktree ") {
             let worktree = Path::new(path);
             if worktree.is_dir() {
-                take(place.git(worktree, &["reflog", "show", "--format=%H", "HEAD", "--"])?.out);
+                // Where HEAD has no history, git shows that of its branch.
+                if place.git(worktree, &["reflog", "exists", "HEAD"])?.ok() {
+                    let args = ["reflog", "show", "--format=%H", "HEAD", "--"];
+                    take(place.git(worktree, &args)?.out);
+                }
                 take(staged(place, worktree, &[])?);
             }
         }
@@ -255,6 +259,8 @@ fn histories_and_indexes(place: &Place, common: &Path, folder: &str) -> Result<S
             text += id;
             text.push('\n');
         }
+        text += &std::fs::read_to_string(admin.join("ORIG_HEAD")).unwrap_or_default();
+        text.push('\n');
         let git_dir = format!("--git-dir={}", admin.display());
         text += &staged(place, common, &[&git_dir])?;
         text.push('\n');
