@@ -118,6 +118,22 @@ mod armed {
         })
     }
 
+    /// Ends the process as a kill from outside does: nothing is cleaned up.
+    #[cfg(unix)]
+    fn die() -> ! {
+        let me = rustix::process::getpid();
+        let _never = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+        // The signal ends all threads soon; until then this one must not pass the point.
+        loop {
+            std::thread::park();
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn die() -> ! {
+        std::process::abort()
+    }
+
     pub(crate) fn hit(name: &'static str) {
         assert!(super::POINTS.contains(&name), "{name} is not in the list of kill points");
         let plan = plan();
@@ -129,12 +145,7 @@ mod armed {
             drop(file.write_all(format!("{name}\n").as_bytes()));
         }
         if plan.name.as_deref() == Some(name) && plan.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let me = rustix::process::getpid();
-            let _never = rustix::process::kill_process(me, rustix::process::Signal::KILL);
-            // The signal ends all threads soon; until then this one must not pass the point.
-            loop {
-                std::thread::park();
-            }
+            die();
         }
     }
 }

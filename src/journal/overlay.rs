@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use groundskeeper_system::portable;
 use redb::StorageBackend;
 
 const PAGE: u64 = 4096;
@@ -53,7 +53,7 @@ impl Overlay {
         let have = end.saturating_sub(offset).min(out.len() as u64);
         let (known, rest) = out.split_at_mut(usize::try_from(have).unwrap_or(usize::MAX));
         rest.fill(0);
-        if known.is_empty() { Ok(()) } else { self.file.read_exact_at(known, offset) }
+        if known.is_empty() { Ok(()) } else { portable::read_exact_at(&self.file, known, offset) }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::error::{Damage, Error};
 use crate::inspect::builder;
 use crate::tables::{Head, RECORDS};
 use crate::writer::{initialise_as, open_error, put_head};
+use groundskeeper_system::portable;
 
 /// Most records in one commit.
 const BATCH: usize = 10_000;
@@ -136,8 +137,8 @@ impl Rewrite {
         }
         // Without a sync of the directory a power loss can undo the new name.
         let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty());
-        let parent = File::open(parent.unwrap_or(Path::new(".")));
-        parent.and_then(|dir| dir.sync_all()).map_err(io("sync the directory of"))?;
+        portable::sync_dir(parent.unwrap_or(Path::new(".")))
+            .map_err(io("sync the directory of"))?;
         Ok(self.head)
     }
 }

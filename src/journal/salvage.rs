@@ -7,13 +7,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::envelope::{self, Envelope, HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
 use super::error::Error;
 use super::tables::{FORMAT, Head};
 use crate::stream_format;
+use groundskeeper_system::portable;
 
 /// Bytes of the file that are scanned at once; more than the longest record.
 const WINDOW: usize = 4 << 20;
@@ -98,7 +98,7 @@ impl Salvage {
     ) -> Result<Envelope<'a>, Error> {
         let io = |source| Error::Io { what: "read", path: self.path.clone(), source };
         buffer.resize(found.length as usize, 0);
-        self.file.read_exact_at(buffer, found.offset).map_err(io)?;
+        portable::read_exact_at(&self.file, buffer, found.offset).map_err(io)?;
         envelope::open(found.seq, buffer)
             .map_err(|damage| Error::Damaged { path: self.path.clone(), damage })
     }
@@ -192,7 +192,7 @@ impl Scan {
 fn fill(file: &File, at: u64, out: &mut [u8]) -> io::Result<usize> {
     let mut have = 0;
     while have < out.len() {
-        match file.read_at(&mut out[have..], at + have as u64) {
+        match portable::read_at(file, &mut out[have..], at + have as u64) {
             Ok(0) => break,
             Ok(n) => have += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -1,6 +1,5 @@
 //! Write side of the log. One handle per file, used by one thread.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use crate::reader::{Reader, Watch};
 use crate::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS};
 use groundskeeper_core::event::Record;
 use groundskeeper_core::{Seq, State};
+use groundskeeper_system::portable;
 
 /// Number of snapshots kept; the oldest is dropped when a new one exceeds it.
 pub const SNAPSHOTS_KEPT: usize = 3;
@@ -241,7 +241,7 @@ fn create(path: &Path) -> Result<(), Error> {
     std::fs::rename(&fresh, path).map_err(io("rename the new log to", path))?;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Without a sync of the directory a power loss can undo the rename.
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io("sync", parent))
+    portable::sync_dir(parent).map_err(io("sync", parent))
 }
 
 fn initialise(db: &Database) -> Result<(), Error> {

@@ -3,17 +3,14 @@
 //! A [`Probe`] can make every call fail or be the last one before a power loss; each is tested that
 //! way. Nothing here knows what a file is for.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io;
 use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
+use groundskeeper_system::portable;
 
 /// Waits before each further attempt of a rename or a removal that another program blocks: a
 /// scanner that has the file open, a handle that is closed late. Nearly 8 s in total.
@@ -126,7 +123,7 @@ impl Files {
     ) -> io::Result<()> {
         for wait in WAITS {
             match self.call(call, path, &act) {
-                Err(e) if is_in_the_way(&e) => (self.wait)(wait),
+                Err(e) if portable::is_busy(&e) => (self.wait)(wait),
                 done => return done,
             }
         }
@@ -161,7 +158,7 @@ impl Files {
     /// When the device reports that content is lost or that space is exhausted.
     pub fn sync_dir_of(&self, path: &Path) -> io::Result<()> {
         let dir = path.parent().unwrap_or_else(|| Path::new("."));
-        self.call(Call::SyncDir, dir, || lenient(File::open(dir).and_then(|d| d.sync_all())))
+        self.call(Call::SyncDir, dir, || lenient(portable::sync_dir(dir)))
     }
 
     /// Renames a file with retries and makes the new name durable.
@@ -179,6 +176,23 @@ impl Files {
     /// When the name exists already, or the file system does not support hard links.
     pub fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(Call::Link, to, || std::fs::hard_link(from, to))
+    }
+
+    /// Opens a file as [`portable::open_alone`] does, with retries while another process has it
+    /// open.
+    ///
+    /// # Errors
+    /// The error of the last attempt.
+    #[cfg(windows)]
+    pub fn open_alone(&self, path: &Path) -> io::Result<(File, bool)> {
+        let open = || self.call(Call::Write, path, || portable::open_alone(path));
+        for wait in WAITS {
+            match open() {
+                Err(e) if portable::is_busy(&e) => (self.wait)(wait),
+                done => return done,
+            }
+        }
+        open()
     }
 
     /// Removes a file with retries. A missing file is a success.
@@ -209,8 +223,9 @@ impl Files {
         self.remove(temporary)?;
         self.call(Call::Write, temporary, || {
             let mut options = File::options();
-            let mut file = options.write(true).create_new(true).mode(0o600).open(temporary)?;
-            file.write_all(bytes)
+            portable::private(options.write(true).create_new(true))
+                .open(temporary)?
+                .write_all(bytes)
         })?;
         self.sync(temporary)?;
         self.rename(temporary, path)
@@ -221,9 +236,7 @@ impl Files {
     /// # Errors
     /// The error of the system.
     pub fn make_dir(&self, path: &Path) -> io::Result<()> {
-        self.call(Call::MakeDir, path, || {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-        })
+        self.call(Call::MakeDir, path, || portable::create_private_dirs(path))
     }
 
     /// Gives the file `to` the permissions of the file `from`.
@@ -231,8 +244,7 @@ impl Files {
     /// # Errors
     /// The error of the system.
     pub fn same_mode(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mode = from.metadata()?.permissions().mode() & 0o777;
-        std::fs::set_permissions(to, Permissions::from_mode(mode))
+        portable::copy_permissions(from, to)
     }
 }
 
@@ -248,25 +260,21 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Returns whether a later attempt may succeed.
-fn is_in_the_way(error: &io::Error) -> bool {
-    let code = Errno::from_io_error(error);
-    matches!(code, Some(Errno::BUSY | Errno::PERM | Errno::NOTEMPTY))
-        || cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied
-}
-
 /// Ignores a refused sync, which is the platform's limit, and keeps errors that mean lost content.
 fn lenient(result: io::Result<()>) -> io::Result<()> {
-    let fatal = [Errno::IO, Errno::NOSPC, Errno::DQUOT];
     match result {
-        Err(e) if Errno::from_io_error(&e).is_some_and(|code| fatal.contains(&code)) => Err(e),
+        Err(e) if portable::is_lost(&e) => Err(e),
         _ => Ok(()),
     }
 }
 
-#[cfg(test)]
+// The codes that the probe answers with are those of Unix.
+#[cfg(all(test, unix))]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    use rustix::io::Errno;
 
     use super::*;
 

@@ -8,12 +8,13 @@ use std::path::Path;
 
 use super::files::{Files, with_suffix};
 use super::recipe::Recipe;
+use super::replace::{Replacement, drop_sidecars};
 use super::{secrets, sqlite};
 use crate::context::Task;
 use crate::manifest::{self, Manifest, ReadManifest};
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_system::paths;
+use groundskeeper_system::{paths, portable};
 
 /// Installs the new database. A repeated call after the flip reports it again.
 pub(super) fn flip(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
@@ -56,50 +57,23 @@ pub(super) fn install(
     since: Option<&str>,
 ) -> Result<(), Fault> {
     if database.exists() {
-        // Held until the rename is done. Closing it afterwards affects only the old file.
-        let database_lock = sqlite::hold_exclusively(database, || match since {
+        let replacement = Replacement {
+            files,
+            database,
+            by: staging,
+            keep_as: backup,
+            verb: "install",
+            kept: "flip.backed_up",
+        };
+        replacement.run(|| match since {
             Some(since) if since != sqlite::fingerprint(database) => Err(sqlite::changed(database)),
             _ => Ok(()),
         })?;
-        // The log was moved into the file. The file must be on disk before the log is removed.
-        files.sync_open(database_lock.file(), database).map_err(paths::failed("sync", database))?;
-        drop_sidecars(files, database)?;
-        if !backup.exists() {
-            second_name(files, database, backup)?;
-        }
-        point("flip.backed_up");
-        put(files, staging, database)?;
-        drop(database_lock);
     } else {
-        put(files, staging, database)?;
+        drop_sidecars(files, database)?;
+        files.rename(staging, database).map_err(paths::failed("install", database))?;
     }
     point("flip.installed");
-    Ok(())
-}
-
-fn put(files: &Files, staging: &Path, database: &Path) -> Result<(), Fault> {
-    drop_sidecars(files, database)?;
-    files.rename(staging, database).map_err(paths::failed("install", database))
-}
-
-/// Gives the old database the backup as its second name. If that fails, as on a file system without
-/// hard links, it is renamed instead: then there is no database between two renames, and the
-/// staging file shows which rename is next.
-fn second_name(files: &Files, database: &Path, backup: &Path) -> Result<(), Fault> {
-    if let Err(e) = files.link(database, backup) {
-        tracing::info!(error = %e, "cannot create a hard link; renaming the old database");
-        return files.rename(database, backup).map_err(paths::failed("create the backup", backup));
-    }
-    files.sync_dir_of(backup).map_err(paths::failed("sync", backup))
-}
-
-/// Removes the sidecars of a database whose log has been moved into its file. One that stayed would
-/// be taken for a part of the next database of that name.
-fn drop_sidecars(files: &Files, database: &Path) -> Result<(), Fault> {
-    for suffix in ["-wal", "-shm", "-journal"] {
-        let path = with_suffix(database, suffix);
-        files.remove(&path).map_err(paths::failed("remove", &path))?;
-    }
     Ok(())
 }
 
@@ -191,17 +165,12 @@ pub(super) fn reset_to_building(
 /// Undoes a flip that stopped before its rename: removes the backup if it is a second name of the
 /// database, or renames it back if the database has no other name.
 pub(super) fn unlink_backup(files: &Files, database: &Path, backup: &Path) -> Result<(), Fault> {
-    use std::os::unix::fs::MetadataExt as _;
-    let same =
-        |a: &std::fs::Metadata, b: &std::fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    match (database.metadata(), backup.metadata()) {
-        (Ok(a), Ok(b)) if same(&a, &b) => {
+    match (database.exists(), backup.exists()) {
+        (true, true) if portable::is_same_file(database, backup) => {
             files.remove(backup).map_err(paths::failed("remove", backup))?;
             files.sync_dir_of(backup).map_err(paths::failed("sync", backup))
         }
-        (Err(_), Ok(_)) => {
-            files.rename(backup, database).map_err(paths::failed("restore", database))
-        }
+        (false, true) => files.rename(backup, database).map_err(paths::failed("restore", database)),
         _ => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use crate::recipe::is_old;
 use crate::recovery;
 use groundskeeper_core::event::SourceState;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
-use groundskeeper_system::paths;
+use groundskeeper_system::{paths, portable};
 
 /// Space that stays free on the disk beyond what the migration writes, in bytes.
 const SPARE_BYTES: u64 = 16 << 20;
@@ -41,17 +41,13 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
 
 /// Checks that the directory exists and is writable.
 fn check_place(path: &Path) -> Result<(), Fault> {
-    use rustix::fs::{Access, access};
     let dir = path.parent().unwrap_or_else(|| Path::new("/"));
     let meta = dir.metadata().map_err(paths::failed("find", dir))?;
     if !meta.is_dir() {
         let message = format!("{} is not a directory", dir.display());
         return Err(Fault::new(Code::PathNotFound, message, "pass the path of a database file"));
     }
-    access(dir, Access::WRITE_OK).map_err(|e| {
-        let e = std::io::Error::from(e);
-        paths::fault("write to", dir, &e)
-    })
+    portable::check_writable(dir).map_err(paths::failed("write to", dir))
 }
 
 /// Checks that two more copies fit on the disk: the private copy and the new database.
@@ -62,9 +58,7 @@ fn check_space(path: &Path) -> Result<(), Fault> {
     let source = size("") + size("-wal");
     let needed = source.saturating_mul(2).saturating_add(source / 4).saturating_add(SPARE_BYTES);
     let dir = path.parent().unwrap_or(path);
-    let free = rustix::fs::statvfs(dir)
-        .map_err(|e| paths::fault("read the free space of", dir, &e.into()))
-        .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))?;
+    let free = portable::free_bytes(dir).map_err(paths::failed("read the free space of", dir))?;
     if free >= needed {
         return Ok(());
     }

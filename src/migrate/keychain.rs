@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::recipe::Keychain;
 use groundskeeper_core::{Code, Fault};
+use groundskeeper_system::portable;
 
 /// Timeout for the system's keychain, long enough for a user who has to enter a password.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -205,12 +206,7 @@ fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let mut file = options.open(path)?;
+    let mut file = portable::private(&mut options).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -7,7 +7,8 @@
 //! | `runner.rs`, `context.rs` | performs the effects that the core owes a migration |
 //! | `inspect.rs`, `recovery.rs` | the first inspection; settles an earlier interrupted attempt |
 //! | `copy.rs`, `build.rs`, `secrets.rs` | the private copy, the new database, secrets beside it |
-//! | `flip.rs`, `undo.rs` | the one rename, clean-up and roll-back, and the undo |
+//! | `replace.rs` | one database takes the name of another by one rename |
+//! | `flip.rs`, `undo.rs` | the installation, clean-up and roll-back, and the undo |
 //! | `file_names.rs`, `manifest.rs`, `app_lock.rs` | file names, the manifest beside the database, the application's lock |
 //! | `hold.rs`, `source.rs` | other programs kept out between two steps; the locked old database |
 //! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
@@ -63,6 +64,7 @@ mod copy;
 mod copy_source;
 mod flip;
 mod hold;
+mod replace;
 mod source;
 mod undo;
 

@@ -15,7 +15,7 @@ use crate::manifest::{self, Manifest, ReadManifest, Stage, is_nonce};
 use crate::{flip, secrets};
 use groundskeeper_core::{Code, Fault};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_system::paths;
+use groundskeeper_system::{paths, portable};
 
 /// Result of settling an earlier migration.
 #[derive(Debug, Default)]
@@ -58,7 +58,10 @@ pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
             Err(Fault::new(Code::MigrationFailed, message, hint))
         }
         ReadManifest::Manifest(manifest) => match relocated(task, &manifest) {
-            Some(here) => settle(task, &here, here.source != manifest.source),
+            Some(here) => {
+                let moved = !is_same_place(&here.source, &manifest.source);
+                settle(task, &here, moved)
+            }
             None => {
                 unreadable(task, "its file names are not those of a migration of this database")
             }
@@ -99,7 +102,7 @@ fn locate_secrets(task: &Task<'_>, manifest: &Manifest, here: &mut Manifest) {
     let recorded = manifest.auth_path.clone();
     let moved = moved_with(&manifest.source, &here.source, &recorded);
     let asked = task.names.secrets.clone();
-    let is_copy = manifest.source != here.source && manifest.source.exists();
+    let is_copy = !is_same_place(&manifest.source, &here.source) && manifest.source.exists();
     let last = (!is_copy).then(|| recorded.clone());
     let named = |path: &PathBuf| {
         !recorded.as_os_str().is_empty() && path.file_name() == recorded.file_name()
@@ -114,6 +117,13 @@ fn locate_secrets(task: &Task<'_>, manifest: &Manifest, here: &mut Manifest) {
     here.auth_path = kept.or(sure).unwrap_or_default();
     let known = manifest.auth_backup.is_some() && !here.auth_path.as_os_str().is_empty();
     here.auth_backup = known.then(|| backup_of(&here.auth_path));
+}
+
+/// Returns whether two paths lead to one place, also through links or in another spelling.
+fn is_same_place(a: &Path, b: &Path) -> bool {
+    let dirs = a.parent().zip(b.parent());
+    let same = dirs.is_some_and(|(a, b)| portable::is_same_file(a, b));
+    a == b || same && a.file_name() == b.file_name()
 }
 
 /// Returns the path of a neighbour after a file and its neighbour were moved together.

@@ -80,9 +80,9 @@ impl MigrationRequest {
         if folder.components().count() > 1
             || folder.is_dir() && recipes.named(&self.recipe).is_err()
         {
-            let folder = folder.canonicalize().map_err(paths::failed("find the recipe", folder))?;
+            let folder = paths::real(folder).map_err(paths::failed("find the recipe", folder))?;
             plan.folder_hash = Some(Folder::open(&folder)?.hash().to_owned());
-            plan.folder = Some(paths::to_host(&folder));
+            plan.folder = Some(stored(&folder)?);
         } else {
             recipes.named(&self.recipe)?;
             plan.recipe = Some(self.recipe.clone());
@@ -106,19 +106,27 @@ fn real(path: &Path) -> Result<HostPath, Fault> {
         return Err(bad(format!("the database path {} does not name a file", path.display())));
     };
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let dir = dir.canonicalize().map_err(paths::failed("find", dir))?;
-    Ok(paths::to_host(&dir.join(name)))
+    let dir = paths::real(dir).map_err(paths::failed("find", dir))?;
+    stored(&dir.join(name))
 }
 
 /// Returns an absolute path, which does not depend on the working directory. Links are resolved
 /// where the file exists.
 fn absolute(path: &Path) -> Result<HostPath, Fault> {
     let path = std::path::absolute(path).map_err(paths::failed("find", path))?;
-    let found = path.canonicalize().unwrap_or(path);
+    let found = paths::real(&path).unwrap_or(path);
     if found.is_dir() {
         return Err(bad(format!("the secrets file {} is a directory", found.display())));
     }
-    Ok(paths::to_host(&found))
+    stored(&found)
+}
+
+/// Returns a path in the form in which the log stores it.
+fn stored(path: &Path) -> Result<HostPath, Fault> {
+    if paths::is_representable(path) {
+        return Ok(paths::to_host(path));
+    }
+    Err(bad(format!("the name {} is no valid UTF-16", path.display())))
 }
 
 /// Returns whether an interrupted migration has to be settled before the database is inspected.

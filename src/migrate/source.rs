@@ -5,8 +5,7 @@
 //! checksum verifies. Nothing here changes the old database.
 
 use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +16,15 @@ use rusqlite::backup::{Backup, StepResult};
 use super::files::{pause, with_suffix};
 use super::sqlite::{self, failed};
 use groundskeeper_core::Fault;
-use groundskeeper_system::paths;
+use groundskeeper_system::{paths, portable};
 
 /// Bytes copied between two checks for a stop.
 const BYTES_AT_ONCE: usize = 1 << 20;
+/// Offset of the bytes that SQLite locks, whatever the page size; the database format fixes it.
+const LOCKED_AT: u64 = 0x4000_0000;
+/// Bounds of the page size of a database, in bytes.
+const PAGE_BYTES_MIN: u64 = 512;
+const PAGE_BYTES_MAX: u64 = 65_536;
 /// Pages copied between two checks for a stop.
 const PAGES_AT_ONCE: i32 = 4_096;
 /// Pause before the next attempt while another process moves the log into the database.
@@ -108,8 +112,9 @@ fn each_part(
 ) -> Result<u32, Fault> {
     let of = file.metadata().map_err(paths::failed("read", path))?.len();
     let (mut sum, mut done, mut part) = (0, 0, vec![0; BYTES_AT_ONCE]);
+    let page = page_size(file).map_err(paths::failed("read", path))?;
     loop {
-        let n = file.read_at(&mut part, done).map_err(paths::failed("read", path))?;
+        let n = read_part(file, &mut part, done, page).map_err(paths::failed("read", path))?;
         if n == 0 {
             return Ok(sum);
         }
@@ -126,6 +131,32 @@ fn each_part(
             return Err(sqlite::stopped());
         }
     }
+}
+
+/// Returns the size of a page, from the header of the database; the smallest for another file.
+fn page_size(file: &File) -> io::Result<u64> {
+    let mut field = [0; 2];
+    match portable::read_exact_at(file, &mut field, 16) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(PAGE_BYTES_MIN),
+        other => other?,
+    }
+    let size = u64::from(u16::from_be_bytes(field));
+    // The largest size does not fit into the field, which then holds 1.
+    Ok(if size == 1 { PAGE_BYTES_MAX } else { size.clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX) })
+}
+
+/// Reads one part of a database. The page with the bytes that SQLite locks holds no content: it
+/// reads as zeros, as in a copy that SQLite makes. On Windows it cannot be read while it is locked.
+fn read_part(file: &File, part: &mut [u8], at: u64, page: u64) -> io::Result<usize> {
+    let limit = |bytes: u64| part.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
+    let end = LOCKED_AT + page;
+    if (LOCKED_AT..end).contains(&at) {
+        let bytes = limit(file.metadata()?.len().saturating_sub(at).min(end - at));
+        part[..bytes].fill(0);
+        return Ok(bytes);
+    }
+    let bytes = if at < LOCKED_AT { limit(LOCKED_AT - at) } else { part.len() };
+    portable::read_at(file, &mut part[..bytes], at)
 }
 
 /// Copies a database page by page, including the content of its log.
@@ -199,6 +230,38 @@ mod tests {
             let after = copied(&path("old"), &path("after"), true);
             assert_ne!(after.0, plain.0, "{mode}: a change is seen");
         }
+    }
+
+    /// A database of more than 1 GiB has a page there that no table uses, whatever it holds.
+    #[test]
+    fn locked_page_reads_as_zeros() {
+        use std::os::unix::fs::FileExt as _;
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("large");
+        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = file.expect("created");
+        file.write_all_at(&[0x10, 0], 16).expect("the page size");
+        let page = page_size(&file).expect("read");
+        assert_eq!(page, 4_096);
+        let bytes = 4_096;
+        file.write_all_at(&vec![7; 3 * bytes], LOCKED_AT - page).expect("a sparse file");
+        let mut around = Vec::new();
+        // A part that begins at an odd offset, as after a short read.
+        let (mut part, mut at) = (vec![9; BYTES_AT_ONCE], LOCKED_AT - page);
+        loop {
+            let n = read_part(&file, &mut part, at, page).expect("read");
+            if n == 0 {
+                break;
+            }
+            around.extend_from_slice(&part[..n]);
+            at += n as u64;
+        }
+        let expected = [vec![7; bytes], vec![0; bytes], vec![7; bytes]].concat();
+        assert!(around == expected, "{} bytes", around.len());
+        // The file may end inside the page.
+        file.set_len(LOCKED_AT + 100).expect("cut");
+        assert_eq!(read_part(&file, &mut part, LOCKED_AT, page).expect("read"), 100);
+        assert_eq!(read_part(&file, &mut part, LOCKED_AT + 100, page).expect("read"), 0);
     }
 
     /// Closing another descriptor of the file would drop a POSIX lock of this process.

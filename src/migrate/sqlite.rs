@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::files::with_suffix;
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_system::paths;
+use groundskeeper_system::{paths, portable};
 
 /// How long to wait for a lock of another connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -145,8 +145,7 @@ pub fn changed(database: &Path) -> Fault {
 /// # Errors
 /// When the file exists already, or the error of the file system.
 pub fn create_private(path: &Path) -> Result<(), Fault> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let made = File::options().write(true).create_new(true).mode(0o600).open(path);
+    let made = portable::private(File::options().write(true).create_new(true)).open(path);
     made.map(drop).map_err(paths::failed("create", path))
 }
 
@@ -248,10 +247,9 @@ pub fn settle(database: Connection, path: &Path) -> Result<(), Fault> {
 /// writes to them.
 #[must_use]
 pub fn fingerprint(path: &Path) -> String {
-    use std::os::unix::fs::MetadataExt as _;
-    let one = |path: &Path| match path.metadata() {
-        Ok(m) => format!("{}@{}.{:09}", m.len(), m.mtime(), m.mtime_nsec()),
-        Err(_) => "-".to_owned(),
+    let one = |path: &Path| match portable::size_and_time(path) {
+        Some((bytes, seconds, nanos)) => format!("{bytes}@{seconds}.{nanos:09}"),
+        None => "-".to_owned(),
     };
     let log = with_suffix(path, "-wal");
     // An empty log and a missing log are equivalent.

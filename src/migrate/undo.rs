@@ -6,7 +6,7 @@ use super::files::with_suffix;
 use super::{secrets, sqlite};
 use crate::app_lock;
 use crate::context::Task;
-use crate::sqlite::ExclusiveDatabase;
+use crate::replace::Replacement;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
 use groundskeeper_system::paths;
@@ -31,7 +31,16 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
         }
         // Compared under the lock: a write that ended while this waited for the lock is seen.
         let check = || refuse_if_changed(task);
-        put_back(task, sqlite::hold_exclusively(&names.database, check)?)?;
+        // The new database gets its second name first, so that the rename does not delete it.
+        let replacement = Replacement {
+            files: task.files(),
+            database: &names.database,
+            by: &names.backup,
+            keep_as: &names.undone,
+            verb: "restore",
+            kept: "undo.kept",
+        };
+        replacement.run(check)?;
     }
     point("undo.returned");
     let secrets = secrets::kept(task);
@@ -45,27 +54,6 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
         task.files().remove(path).map_err(|e| paths::fault("remove", path, &e).transient())?;
     }
     Ok(MigrationOutcome::Returned(paths::to_host(&names.undone)))
-}
-
-fn put_back(task: &Task<'_>, database_lock: ExclusiveDatabase) -> Result<(), Fault> {
-    let (names, files) = (&task.names, task.files());
-    let synced = files.sync_open(database_lock.file(), &names.database);
-    synced.map_err(paths::failed("sync", &names.database))?;
-    // The log is in the synced file now. A sidecar that stayed would be read with the old database.
-    for suffix in ["-wal", "-shm", "-journal"] {
-        let path = with_suffix(&names.database, suffix);
-        files.remove(&path).map_err(paths::failed("remove", &path))?;
-    }
-    // The new database gets its second name first, so that the rename does not delete it.
-    if !names.undone.exists() {
-        files.link(&names.database, &names.undone).map_err(paths::failed("link", &names.undone))?;
-        files.sync_dir_of(&names.undone).map_err(paths::failed("sync", &names.undone))?;
-    }
-    point("undo.kept");
-    let put = files.rename(&names.backup, &names.database);
-    put.map_err(paths::failed("restore", &names.backup))?;
-    drop(database_lock);
-    Ok(())
 }
 
 /// Refuses when the new database or a secret was written to since the installation: an undo would

@@ -5,4 +5,5 @@
 
 pub mod clock;
 pub mod paths;
+pub mod portable;
 pub mod sync;

@@ -1,35 +1,57 @@
 //! Converts paths between bytes and `Path`, and `io::Error` to a fault with a code and a hint.
 
-use std::ffi::{OsStr, OsString};
+#[cfg(unix)]
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+#[cfg(unix)]
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use groundskeeper_core::{Code, Fault, HostPath};
 use groundskeeper_failpoint::fault;
 
-/// Converts a path to the bytes that the log stores.
+use crate::portable;
+
+/// Converts a path to the bytes that the log stores: on Unix its own bytes, on Windows UTF-8.
+///
+/// A Windows name that is no valid UTF-16 has no such form; [`is_representable`] tells, and a
+/// request that names one is refused.
 #[must_use]
 pub fn to_host(path: &Path) -> HostPath {
-    HostPath(path.as_os_str().as_bytes().to_vec())
+    #[cfg(unix)]
+    return HostPath(path.as_os_str().as_bytes().to_vec());
+    #[cfg(windows)]
+    return HostPath(path.to_string_lossy().into_owned().into_bytes());
 }
 
-/// Converts a logged path for the file system without a copy.
+/// Returns whether the log can store a path: every one on Unix, and on Windows every one that is
+/// valid UTF-16.
+#[must_use]
+pub fn is_representable(path: &Path) -> bool {
+    cfg!(unix) || path.to_str().is_some()
+}
+
+/// Converts a logged path for the file system without a copy. On Windows a path of another system
+/// that is no UTF-8 becomes one that does not exist.
 #[must_use]
 pub fn borrowed(path: &HostPath) -> &Path {
-    Path::new(OsStr::from_bytes(&path.0))
+    from_bytes(&path.0)
 }
 
 /// Converts a logged path for the file system into an owned path.
 #[must_use]
 pub fn from_host(path: &HostPath) -> PathBuf {
-    PathBuf::from(OsString::from_vec(path.0.clone()))
+    borrowed(path).to_owned()
 }
 
 /// Converts bytes as git prints them to a path.
 #[must_use]
 pub fn from_bytes(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
+    #[cfg(unix)]
+    return Path::new(OsStr::from_bytes(bytes));
+    // A NUL byte is in no name, so this path is nowhere.
+    #[cfg(windows)]
+    return Path::new(std::str::from_utf8(bytes).unwrap_or("\0"));
 }
 
 /// Converts an error of the system about a path to a fault with a code and the next step.
@@ -54,6 +76,10 @@ pub fn fault(what: &str, path: &Path, error: &io::Error) -> Fault {
             (Code::Io, "end the process that uses the path; the operation is retried", true)
         }
         K::CrossesDevices => (Code::Io, "keep the whole data directory on one file system", false),
+        // std has no stable kind for the sharing violations of Windows.
+        _ if cfg!(windows) && portable::is_busy(error) => {
+            (Code::Io, "end the program that has the file open, then retry", true)
+        }
         _ => (Code::Io, "check the file system, for example with `dmesg`", false),
     };
     let fault = Fault::new(code, message, hint).because(error);
@@ -63,6 +89,15 @@ pub fn fault(what: &str, path: &Path, error: &io::Error) -> Fault {
 /// Returns [`fault()`] as an adapter for `map_err`.
 pub fn failed<'a>(what: &'a str, path: &'a Path) -> impl Fn(io::Error) -> Fault + 'a {
     move |error| fault(what, path, &error)
+}
+
+/// Returns the real path of an existing file. On Windows it has the form that other programs take,
+/// without the prefix `\\?\`, wherever that form names the same file.
+///
+/// # Errors
+/// The error of the system.
+pub fn real(path: &Path) -> io::Result<PathBuf> {
+    dunce::canonicalize(path)
 }
 
 /// Renames like the system call does: an existing file of the new name is replaced.
@@ -101,14 +136,6 @@ pub fn remove_dir_if_empty(path: &Path) -> io::Result<()> {
 
 fn has_entries(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-/// Makes the entries of a directory durable: a sync of a file does not cover its name.
-///
-/// # Errors
-/// The error of the system.
-pub fn sync_dir(path: &Path) -> io::Result<()> {
-    std::fs::File::open(path)?.sync_all()
 }
 
 /// Reports whether an entry has this name; a dangling link counts.

@@ -73,7 +73,7 @@ impl Identity {
             // fsync before rename: after a power failure the name must not stand for an empty file.
             open.sync_all()?;
             std::fs::rename(&fresh, &file)?;
-            paths::sync_dir(layout.root())
+            groundskeeper_system::portable::sync_dir(layout.root())
         };
         write().map_err(paths::failed("write", &file))
     }

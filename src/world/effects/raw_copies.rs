@@ -302,7 +302,8 @@ impl<'a> Copies<'a> {
         };
         write().map_err(full(&fresh))?;
         for parent in folder.ancestors().skip(1).take(2) {
-            paths::sync_dir(parent).map_err(paths::failed("sync", parent))?;
+            groundskeeper_system::portable::sync_dir(parent)
+                .map_err(paths::failed("sync", parent))?;
         }
         point("raw.listed");
         let (files, bytes) = (self.entries.len() as u64, self.bytes);

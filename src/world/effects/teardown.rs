@@ -73,7 +73,7 @@ pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<EnvironmentOutc
 /// Syncs the two folders above the moved directory: its new parent, and the trash that holds that.
 fn sync_parents(trashed: &Path) -> Result<(), Fault> {
     for dir in trashed.ancestors().skip(1).take(2) {
-        paths::sync_dir(dir).map_err(paths::failed("sync", dir))?;
+        groundskeeper_system::portable::sync_dir(dir).map_err(paths::failed("sync", dir))?;
     }
     Ok(())
 }

@@ -192,8 +192,7 @@ fn step(record: &Record, before: Option<Time>, out: &mut Out) {
 /// The last lines of a transcript. It is read because somebody asked for it: the path is what the
 /// log says, and may be another machine's.
 fn transcript(path: &HostPath, out: &mut Out) {
-    use std::os::unix::ffi::OsStrExt as _;
-    let file = std::path::Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
+    let file = groundskeeper_system::paths::borrowed(path);
     let text = tail(file).unwrap_or_else(|e| format!("(its output cannot be read: {e})"));
     let lines: Vec<&str> = text.lines().collect();
     for line in &lines[lines.len().saturating_sub(OUTPUT_LINES)..] {

@@ -6,12 +6,12 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use crate::socket::UnixStream;
 
 /// How long the daemon may take to begin its answer, or to go on with it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -107,9 +107,11 @@ fn head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Whether a process has locked a file, as the kernel lists it. The file is not touched: to try a
-/// lock would keep a daemon from starting that comes at that moment.
+/// Returns whether a process has locked a file, as the kernel lists it. The file is not touched: to
+/// try a lock would keep a daemon from starting that comes at that moment.
+#[cfg(target_os = "linux")]
 pub(crate) fn is_locked(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
     let Ok(about) = path.metadata() else { return false };
     let Ok(mut locks) = File::open("/proc/locks") else { return false };
     let mut text = String::new();
@@ -119,4 +121,12 @@ pub(crate) fn is_locked(path: &Path) -> bool {
     // `1: FLOCK  ADVISORY  WRITE 1234 fd:01:5678 0 EOF`
     let inode = format!(":{}", about.ino());
     text.lines().any(|line| line.split_whitespace().nth(5).is_some_and(|at| at.ends_with(&inode)))
+}
+
+/// Returns whether a process has locked a file. No list of locks can be read here, so one is tried
+/// for a moment; only a migration without a daemon competes for it.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_locked(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
 }

@@ -22,6 +22,7 @@ mod out;
 mod problem;
 mod redact;
 mod salvage;
+mod socket;
 mod source;
 mod spans;
 mod state;

@@ -1,0 +1,215 @@
+//! What Unix and Windows do differently with files, so that no caller names a platform.
+//!
+//! The two tables of error codes are compiled on both, so that the one that is not in use is tested
+//! too. Nothing here retries or decides.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Codes of a rename or a removal that another program is in the way of: a scanner or an editor has
+/// the file open, or a handle is closed late.
+const BUSY_UNIX: [i32; 3] = [EBUSY, EPERM, ENOTEMPTY];
+/// `ERROR_ACCESS_DENIED`, `ERROR_SHARING_VIOLATION`, `ERROR_LOCK_VIOLATION` and
+/// `ERROR_DIR_NOT_EMPTY`. Windows answers the first for a file that a program without delete
+/// sharing has open; std has no stable `ErrorKind` for the second.
+const BUSY_WINDOWS: [i32; 4] = [5, 32, 33, 145];
+
+/// Codes of a sync that lost content: input or output failed, or there is no space.
+const LOST_UNIX: [i32; 3] = [EIO, ENOSPC, EDQUOT];
+/// `ERROR_CRC`, `ERROR_WRITE_FAULT`'s device form, `ERROR_HANDLE_DISK_FULL`, `ERROR_DISK_FULL` and
+/// `ERROR_IO_DEVICE`.
+const LOST_WINDOWS: [i32; 5] = [23, 29, 39, 112, 1117];
+
+const EPERM: i32 = 1;
+const EIO: i32 = 5;
+const EBUSY: i32 = 16;
+const ENOSPC: i32 = 28;
+// These two have other numbers on the BSDs and macOS than on Linux.
+const ENOTEMPTY: i32 = if cfg!(target_vendor = "apple") { 66 } else { 39 };
+const EDQUOT: i32 = if cfg!(target_vendor = "apple") { 69 } else { 122 };
+
+/// Returns whether a rename or a removal may succeed when it is tried again later.
+#[must_use]
+pub fn is_busy(error: &io::Error) -> bool {
+    let codes: &[i32] = if cfg!(windows) { &BUSY_WINDOWS } else { &BUSY_UNIX };
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// Returns whether a failed sync means that content is lost, and not that the platform refuses it.
+#[must_use]
+pub fn is_lost(error: &io::Error) -> bool {
+    let codes: &[i32] = if cfg!(windows) { &LOST_WINDOWS } else { &LOST_UNIX };
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// Reads at an offset without moving the position that other readers of the file share.
+///
+/// # Errors
+/// The error of the system.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_at(file, buffer, offset);
+    // The position moves on Windows. No caller reads the same handle in another way.
+    #[cfg(windows)]
+    return std::os::windows::fs::FileExt::seek_read(file, buffer, offset);
+}
+
+/// Reads as [`read_at`] until the buffer is full.
+///
+/// # Errors
+/// The error of the system; `UnexpectedEof` when the file ends before.
+pub fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match read_at(file, buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                buffer = &mut buffer[n..];
+                offset += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the entries of a directory durable: a sync of a file does not cover its name. On Windows
+/// the file system keeps names in its journal, and a directory cannot be synced without rights that
+/// few users have, so nothing is done there.
+///
+/// # Errors
+/// The error of the system.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    if cfg!(windows) {
+        return Ok(());
+    }
+    File::open(path)?.sync_all()
+}
+
+/// Returns whether two paths name one file. A missing file is no other's.
+#[must_use]
+pub fn is_same_file(a: &Path, b: &Path) -> bool {
+    same_file::is_same_file(a, b).unwrap_or(false)
+}
+
+/// Makes these options create files that only their owner can read. On Windows a file takes over
+/// the access list of its directory.
+pub fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Creates a directory and its parents, accessible to the owner only.
+///
+/// # Errors
+/// The error of the system.
+pub fn create_private_dirs(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Gives the file `to` the permissions of the file `from`.
+///
+/// # Errors
+/// The error of the system.
+pub fn copy_permissions(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = from.metadata()?.permissions().mode() & 0o777;
+        std::fs::set_permissions(to, std::fs::Permissions::from_mode(mode))
+    }
+    // Both lie in one directory, whose access list both take over.
+    #[cfg(windows)]
+    {
+        let _ = (from, to);
+        Ok(())
+    }
+}
+
+/// Checks that files can be created in a directory, as far as the system tells without creating
+/// one.
+///
+/// # Errors
+/// `PermissionDenied` or `ReadOnlyFilesystem`.
+pub fn check_writable(dir: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    return Ok(rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)?);
+    // The first file that is created shows it there.
+    #[cfg(windows)]
+    return dir.metadata().map(drop);
+}
+
+/// Returns the bytes that an ordinary user may still write on the disk of a directory.
+///
+/// # Errors
+/// The error of the system.
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+    #[cfg(unix)]
+    return Ok(rustix::fs::statvfs(dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))?);
+    #[cfg(windows)]
+    return fs4::available_space(dir);
+}
+
+/// Returns size and time of the last change of a file, the time since 1970 in seconds and
+/// nanoseconds; `None` when the file is missing or the system does not tell.
+#[must_use]
+pub fn size_and_time(path: &Path) -> Option<(u64, i64, u32)> {
+    let meta = path.metadata().ok()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Some((meta.len(), meta.mtime(), u32::try_from(meta.mtime_nsec()).unwrap_or(0)))
+    }
+    #[cfg(windows)]
+    {
+        // In 100 ns since 1601. Its zero point is of no use to a comparison.
+        let time = std::os::windows::fs::MetadataExt::last_write_time(&meta);
+        let seconds = i64::try_from(time / 10_000_000).unwrap_or(i64::MAX);
+        Some((meta.len(), seconds, u32::try_from(time % 10_000_000).unwrap_or(0) * 100))
+    }
+}
+
+/// Opens a file so that no other process can open it until the returned handle is closed. Returns
+/// whether it was created; a created one is removed when the handle is closed, also after a kill.
+///
+/// # Errors
+/// The error of the system, such as a sharing violation.
+#[cfg(windows)]
+pub fn open_alone(path: &Path) -> io::Result<(File, bool)> {
+    use std::os::windows::fs::OpenOptionsExt as _;
+    const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
+    let mut options = File::options();
+    options.read(true).write(true).share_mode(0);
+    let created =
+        options.clone().create_new(true).custom_flags(FILE_FLAG_DELETE_ON_CLOSE).open(path);
+    match created {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            options.open(path).map(|file| (file, false))
+        }
+        other => other.map(|file| (file, true)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both tables, so that the one of the other platform cannot rot.
+    #[test]
+    fn transient_and_fatal_codes_are_disjoint() {
+        for (busy, lost) in [(&BUSY_UNIX[..], &LOST_UNIX[..]), (&BUSY_WINDOWS, &LOST_WINDOWS)] {
+            assert!(busy.iter().all(|code| !lost.contains(code)));
+        }
+        let error = |code| io::Error::from_raw_os_error(code);
+        assert_eq!(is_busy(&error(32)), cfg!(windows));
+        assert_eq!(is_lost(&error(112)), cfg!(windows));
+        assert_eq!(is_busy(&error(EBUSY)), cfg!(unix));
+        assert_eq!(is_lost(&error(ENOSPC)), cfg!(unix));
+    }
+}
