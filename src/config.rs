@@ -204,18 +204,6 @@ fn file() -> Option<PathBuf> {
     Some(dirs.config_dir().join("groundskeeper/config.toml"))
 }
 
-/// Returns the data directory to use when none is given: by XDG, on every system.
-///
-/// # Errors
-/// [`Code::InvalidConfig`] when there is no home directory.
-pub fn default_data_dir() -> Result<PathBuf, Fault> {
-    let dirs = etcetera::base_strategy::Xdg::new().map_err(|e| {
-        let message = "cannot find a home directory for the data directory";
-        Fault::new(Code::InvalidConfig, message, "set --data-dir").because(e)
-    })?;
-    Ok(dirs.data_dir().join("groundskeeper"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -131,16 +131,25 @@ pub use groundskeeper_journal::format;
 pub use groundskeeper_migrate as migrate;
 pub use groundskeeper_system::{clock, sync};
 
+#[cfg(feature = "daemon")]
 pub mod api;
 pub mod cli;
+#[cfg(feature = "daemon")]
 pub mod config;
+#[cfg(feature = "daemon")]
 pub mod daemon;
+mod default_dir;
+#[cfg(feature = "daemon")]
 pub mod engine;
+#[cfg(feature = "daemon")]
 pub mod http;
 pub mod recipes;
+#[cfg(feature = "daemon")]
 pub mod server;
 pub mod service;
+#[cfg(feature = "daemon")]
 pub mod session;
+#[cfg(feature = "daemon")]
 pub mod world;
 
 /// Version of this program, from its Cargo manifest.

@@ -60,6 +60,7 @@ use crate::service::types::problem::Problem;
         migrations::create,
         migrations::list,
         migrations::show,
+        migrations::cancel,
         migrations::undo,
         super::run::run
     ),

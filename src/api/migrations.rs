@@ -68,6 +68,22 @@ pub(super) async fn show(
     Ok(Json(migrations::show(&app, &id, query.wait).await?))
 }
 
+/// Ends a migration that has not begun to install the new database. One that has is refused; an
+/// undo leads back then.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/migrations/{id}/cancel",
+    params(WaitQuery),
+    responses((status = 200, body = MigrationView), crate::http::openapi::Failure),
+))]
+pub(super) async fn cancel(
+    State(app): Shared,
+    UrlPath(id): UrlPath<String>,
+    Params(query): Params<WaitQuery>,
+) -> Answer<Json<MigrationView>> {
+    Ok(Json(migrations::cancel(&app, &id, query.wait).await?))
+}
+
 /// Puts the old database back, while the new one is as it was installed.
 #[cfg_attr(test, utoipa::path(
     post,

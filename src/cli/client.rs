@@ -21,7 +21,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::args::Global;
-use crate::api::types::Problem;
+use super::error::CliError;
+
 use crate::core::{Code, Fault};
 use crate::daemon::info::read_info;
 use crate::daemon::ready::READY;
@@ -37,22 +38,6 @@ const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Limit of an answer in bytes, as it is read into memory.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// An error that ends the command and is shown to the user.
-#[derive(Debug)]
-pub struct CliError(pub Box<Problem>);
-
-impl From<Problem> for CliError {
-    fn from(problem: Problem) -> Self {
-        Self(Box::new(problem))
-    }
-}
-
-impl From<Fault> for CliError {
-    fn from(fault: Fault) -> Self {
-        Self(Box::new(Problem::of(&fault)))
-    }
-}
-
 /// Returns the data directory that the flags name, or the default one.
 ///
 /// # Errors
@@ -60,7 +45,7 @@ impl From<Fault> for CliError {
 pub fn layout(global: &Global) -> Result<Layout, Fault> {
     let dir = match &global.data_dir {
         Some(dir) => std::path::absolute(dir).map_err(paths::failed("find", dir))?,
-        None => crate::config::default_data_dir()?,
+        None => crate::default_dir::default_data_dir()?,
     };
     // A directory that does not exist yet cannot be resolved; its absolute path is used.
     Ok(Layout::new(dir.canonicalize().unwrap_or(dir)))

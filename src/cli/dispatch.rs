@@ -4,51 +4,27 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use clap::Parser as _;
-use serde_json::json;
 
-use crate::api::types::{NewLease, Problem, RemoveQuery};
+use crate::api::types::{NewLease, RemoveQuery};
 use crate::cli::args::{Arguments, Global, Verb};
-use crate::cli::client::CliError;
 use crate::cli::commands::{
     adopt, clean, daemon, df, doctor, events, exec, gc, lease, ls, migrate, new, ps, reconcile,
     rescue, restore, rm, server, status, sweep, trash, trust,
 };
-use crate::cli::output::{CommandResult, WAIT_SECONDS, print_json};
+use crate::cli::error;
+use crate::cli::output::{CommandResult, WAIT_SECONDS};
 use crate::cli::render;
-use crate::core::{Code, Fault, Kind};
+use crate::core::{Code, Fault};
 
 /// Runs the program and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(e) => {
-            drop(e.print());
-            let usage = e.use_stderr();
-            return if usage { ExitCode::from(Kind::Usage.exit_code()) } else { ExitCode::SUCCESS };
-        }
+        Err(e) => return error::usage(&e),
     };
     let global = arguments.global.clone();
-    match run(arguments) {
-        Ok(code) => code,
-        Err(CliError(problem)) => {
-            if global.json {
-                let Problem { code, message, causes, evidence, hint, .. } = problem.as_ref();
-                print_json(&json!({ "error": {
-                    "code": code, "message": message, "causes": causes,
-                    "evidence": evidence, "hint": hint,
-                }}));
-            } else {
-                render::problem(&problem);
-            }
-            ExitCode::from(exit_code(&problem.code))
-        }
-    }
-}
-
-pub(super) fn exit_code(code: &str) -> u8 {
-    let known = Code::ALL.iter().find(|c| c.as_str() == code);
-    known.map_or(Kind::Fault, |c| c.kind()).exit_code()
+    run(arguments).unwrap_or_else(|e| e.report(&global))
 }
 
 pub(super) fn run(arguments: Arguments) -> CommandResult {

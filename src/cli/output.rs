@@ -4,15 +4,19 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::cli::args::{Global, LogFormat, Logging};
-use crate::cli::client::CliError;
+use crate::cli::args::Global;
+#[cfg(feature = "daemon")]
+use crate::cli::args::{LogFormat, Logging};
+use crate::cli::error::CliError;
 use crate::cli::render;
 
 pub(super) type CommandResult = Result<ExitCode, CliError>;
 
+#[cfg(feature = "daemon")]
 pub(super) const NOTHING: Option<&()> = None;
 
 /// Limit of the wait for an operation, in seconds. It is this long because hooks may take long.
+#[cfg(feature = "daemon")]
 pub(super) const WAIT_SECONDS: u64 = 24 * 3_600;
 
 pub(super) fn print_json(value: &impl Serialize) {
@@ -31,6 +35,7 @@ pub(super) fn show_one(global: &Global, value: &impl Serialize, text: &str) -> C
 
 /// Starts the log of a process that serves. `GROUNDSKEEPER_LOG` replaces the level that the flags
 /// ask for.
+#[cfg(feature = "daemon")]
 pub(super) fn log_to_stderr(global: &Global, logging: Logging) {
     let default = ["groundskeeper=info", "groundskeeper=debug", "debug"];
     let level = default[usize::from(global.verbose).min(2)];
@@ -51,6 +56,7 @@ pub(super) fn log_to_stderr(global: &Global, logging: Logging) {
 }
 
 /// Percent-encodes a path segment or query value of a URL.
+#[cfg(feature = "daemon")]
 pub(super) fn encode(text: &str) -> String {
     text.bytes()
         .map(|b| match b {

@@ -163,6 +163,11 @@ pub enum Command {
         /// The actor of the request.
         actor: Actor,
     },
+    /// End a migration that has not begun to install the new database.
+    CancelMigration {
+        /// The migration's id.
+        migration: MigrationId,
+    },
     /// Put the old database back.
     UndoMigration {
         /// The migration's id.

@@ -63,6 +63,7 @@ impl State {
             Command::Migrate { migration, plan, actor } => {
                 self.decide_migrate(migration, plan, actor)
             }
+            Command::CancelMigration { migration } => self.decide_cancel_migration(&migration),
             Command::UndoMigration { migration, actor } => {
                 self.decide_undo_migration(&migration, actor)
             }

@@ -24,9 +24,7 @@ use crate::engine::watcher::Options;
 use crate::engine::{Ended, Engine, Handle, WatchService, make_room, scheduling};
 use crate::http::unix_socket;
 use crate::journal::{self, Journal};
-use crate::migrate::recipe::{Keychain, Network};
 use crate::migrate::request::MigrationRequest;
-use crate::migrate::{MigrationRunner, http, keychain};
 use crate::recipes;
 use crate::service::app::About;
 use crate::session::Link;
@@ -66,7 +64,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     raise_file_limit();
     make_room(layout.root());
     let options = journal::Options::default();
-    let (mut journal, found) = Journal::open(&layout.log(), options).map_err(|e| log_fault(&e))?;
+    let (mut journal, found) = Journal::open(&layout.log(), options).map_err(|e| e.to_fault())?;
     tracing::info!(head = %found.head.seq, folded = found.folded, "log opened");
     let (ground, high_water) = ground::find(&layout, &mut journal, &found.state)?;
 
@@ -80,7 +78,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     let over = ground.copy_of.is_none().then(|| world.end_runs(&found.state, &cancel));
     let (engine, handle) = Engine::new(journal, found.state, Arc::clone(&world));
     let groups = world.cgroups().clone();
-    let migration_runner = Arc::new(migration_runner(&layout));
+    let migration_runner = Arc::new(recipes::runner(&layout.migrations()));
     let engine = engine.with_migration_runner(Arc::clone(&migration_runner));
     let low_disk = config.low_disk_gigabytes.saturating_mul(1 << 30);
     let engine = engine.with_low_disk(low_disk).with_high_water(high_water);
@@ -120,7 +118,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
 fn engine_outcome(thread: JoinHandle<Ended>) -> Result<(), Fault> {
     match thread.join() {
         Ok(Ended::Orderly) => Ok(()),
-        Ok(Ended::Journal(e)) => Err(log_fault(&e)),
+        Ok(Ended::Journal(e)) => Err(e.to_fault()),
         Err(_) => Err(Fault::new(Code::Defect, "the engine panicked", "please report this")),
     }
 }
@@ -164,16 +162,6 @@ fn raise_file_limit() {
     let _raised = setrlimit(Resource::Nofile, limit);
 }
 
-/// Converts a journal error to a fault, with its cause and a hint.
-#[must_use]
-pub fn log_fault(error: &journal::Error) -> Fault {
-    let mut fault = Fault::new(Code::JournalFailed, error.to_string(), error.hint());
-    if let Some(source) = std::error::Error::source(error) {
-        fault = fault.caused_by(source);
-    }
-    fault
-}
-
 type Started = (JoinHandle<Ended>, oneshot::Receiver<()>, String);
 
 fn start(engine: Engine, retention: Retention, ground: Ground) -> Result<Started, Fault> {
@@ -193,22 +181,4 @@ fn start(engine: Engine, retention: Retention, ground: Ground) -> Result<Started
     })?;
     let priority = receiver.recv().map_or_else(|_| String::new(), |p| p.as_str().to_owned());
     Ok((thread, ended, priority))
-}
-
-/// Environment variable with a file that replaces the system's keychain.
-const KEYCHAIN_FILE: &str = "GROUNDSKEEPER_KEYCHAIN_FILE";
-
-/// Environment variable that, if not empty, keeps migrations off the network.
-const OFFLINE: &str = "GROUNDSKEEPER_OFFLINE";
-
-/// Makes the runner that performs migrations.
-fn migration_runner(layout: &Layout) -> MigrationRunner {
-    let keychain: Box<dyn Keychain + Send + Sync> = match std::env::var_os(KEYCHAIN_FILE) {
-        Some(path) => Box::new(keychain::FileKeychain::new(path)),
-        None => Box::new(keychain::SystemKeychain),
-    };
-    let offline = std::env::var_os(OFFLINE).is_some_and(|value| !value.is_empty());
-    let network: Box<dyn Network + Send + Sync> =
-        if offline { Box::new(http::NoNetwork) } else { Box::new(http::Http) };
-    MigrationRunner::new(&layout.migrations(), recipes::all(), network, keychain)
 }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::core::{Fault, Seq};
 use crate::daemon::info::write_info;
 use crate::daemon::ready::{ReadyFormat, announce};
-use crate::daemon::signals::{collect_orphans, wait_for_end};
+use crate::daemon::signals::{Signals, collect_orphans, wait_for_end};
 use crate::daemon::startup_migrations::bring_up;
 use crate::engine::{Handle, WatchService};
 use crate::http::{tcp, unix_socket};
@@ -48,11 +48,20 @@ pub(super) async fn serve(
     mut context: ServeContext,
     engine_ended: oneshot::Receiver<()>,
 ) -> Result<(), Fault> {
+    // First: a program that reads that the daemon is ready may end it in order.
+    let mut signals = Signals::listen();
     // No client is accepted before the databases are migrated.
     let mut wanted = context.config.databases.clone();
     wanted.append(&mut context.databases);
     let (handle, runner) = (&context.handle, &context.migration_runner);
-    let _owned = bring_up(handle, runner, &wanted).await?;
+    let _owned = tokio::select! {
+        owned = bring_up(handle, runner, &wanted) => owned?,
+        // An interrupted migration is owed, and goes on at the next start.
+        why = signals.next() => {
+            tracing::info!(why, "stopping before the daemon is ready");
+            return Ok(());
+        }
+    };
     runner.remove_unused_recipes(|id| handle.view(|state| state.wants_recipe(id)));
     let layout = context.world.layout().clone();
     let address = unix_socket::address(&layout);
@@ -76,7 +85,7 @@ pub(super) async fn serve(
     tokio::spawn(sweep_at_start(app));
     tokio::spawn(collect_orphans());
     announce(ready, &address, port);
-    let why = wait_for_end(stop, engine_ended).await;
+    let why = wait_for_end(&mut signals, stop, engine_ended).await;
     tracing::info!(why, "stopping");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     stopper.send_replace(true);

@@ -101,6 +101,7 @@ fn name(command: &Command) -> &'static str {
         Command::BeginRun { .. } => "begin_run",
         Command::EndRun { .. } => "end_run",
         Command::Migrate { .. } => "migrate",
+        Command::CancelMigration { .. } => "cancel_migration",
         Command::UndoMigration { .. } => "undo_migration",
         Command::Release { .. } => "release",
         Command::MoveRepository { .. } => "move_repository",

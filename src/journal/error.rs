@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use groundskeeper_core::{Code, Fault};
+
 /// One defect in the bytes of a log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
@@ -133,6 +135,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the error with its cause and hint, as every other layer reports errors.
+    #[must_use]
+    pub fn to_fault(&self) -> Fault {
+        let fault = Fault::new(Code::JournalFailed, self.to_string(), self.hint());
+        match std::error::Error::source(self) {
+            Some(source) => fault.caused_by(source),
+            None => fault,
+        }
+    }
+
     /// Returns the next step for the user who reads the error.
     #[must_use]
     pub fn hint(&self) -> &'static str {

@@ -63,6 +63,7 @@ pub(super) struct Task<'a> {
     pub(super) recipe: &'a dyn Recipe,
     pub(super) names: Names,
     pub(super) cancelled: &'a dyn Fn() -> bool,
+    pub(super) observe: &'a dyn Fn(&Progress),
 }
 
 /// Performs the effects of migrations and holds their locks between two effects.

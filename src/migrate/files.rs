@@ -219,6 +219,30 @@ impl Files {
     /// # Errors
     /// The error of the system. The old content is then still there, unless the last sync failed.
     pub fn write(&self, path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_temporary(temporary, bytes)?;
+        self.sync(temporary)?;
+        self.rename(temporary, path)
+    }
+
+    /// Writes a small file as [`Self::write`] does, with the owner and the permissions of another.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; when the owner cannot be set.
+    pub fn write_like(
+        &self,
+        like: &Path,
+        path: &Path,
+        temporary: &Path,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.write_temporary(temporary, bytes)?;
+        portable::copy_owner(like, temporary)?;
+        self.same_mode(like, temporary)?;
+        self.sync(temporary)?;
+        self.rename(temporary, path)
+    }
+
+    fn write_temporary(&self, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
         // A kill may have left one, and `create_new` alone guarantees the mode.
         self.remove(temporary)?;
         self.call(Call::Write, temporary, || {
@@ -226,9 +250,7 @@ impl Files {
             portable::private(options.write(true).create_new(true))
                 .open(temporary)?
                 .write_all(bytes)
-        })?;
-        self.sync(temporary)?;
-        self.rename(temporary, path)
+        })
     }
 
     /// Creates a directory and its parents, accessible to the owner only.

@@ -97,6 +97,12 @@ fn clean(files: &Files, manifest: &Manifest, task: &Task<'_>) -> Result<(), Faul
     }
 }
 
+/// Removes the private copy, which no process trusts but the one that made it.
+pub(super) fn drop_private_copy(files: &Files, manifest: &Manifest) -> Result<(), Fault> {
+    let copy = &manifest.normalized_source;
+    files.remove_set(copy).map_err(paths::failed("remove", copy))
+}
+
 /// Removes the private copy and the rest of the new database beside the old one.
 pub(super) fn drop_copies(files: &Files, manifest: &Manifest) -> Result<(), Fault> {
     for set in [&manifest.normalized_source, &manifest.staging] {
@@ -131,6 +137,8 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let manifest = own_manifest(task);
     let mut left = None;
     if ours {
+        // First: on a full disk this is where the space for the rest comes from.
+        drop_private_copy(files, &manifest)?;
         reset_to_building(files, &task.names.manifest, &manifest)?;
         // Put back first, so that there is a database in its place whatever fails afterwards.
         unlink_backup(files, &manifest.source, &manifest.backup)?;

@@ -13,9 +13,9 @@
 //! | `hold.rs`, `source.rs` | other programs kept out between two steps; the locked old database |
 //! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
 //! | `request.rs` | turns a request or configuration into a plan |
-//! | `standalone.rs` | runs a migration without a daemon and its log |
+//! | `standalone.rs` | runs migrations in the calling process, with a log of their own |
 //!
-//! `groundskeeper_core` decides which phase comes next. Nothing here appends to a log, and no
+//! `groundskeeper_core` decides which phase comes next. Only `standalone.rs` appends to a log, and no
 //! recipe is built in: a program passes its own in [`recipes::Recipes`].
 //!
 //! # In a program of your own
@@ -28,7 +28,8 @@
 //! use groundskeeper_migrate::recipes::{Recipes, folder::Folder};
 //! use groundskeeper_migrate::request::MigrationRequest;
 //! use groundskeeper_migrate::rusqlite::Connection;
-//! use groundskeeper_migrate::{MigrationRunner, http::NoNetwork, keychain::NoKeychain, standalone};
+//! use groundskeeper_migrate::standalone::{self, Control, Place};
+//! use groundskeeper_migrate::{MigrationRunner, http::NoNetwork, keychain::NoKeychain};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let (database, kept) = (dir.path().join("notes.db"), dir.path().join("migrations"));
@@ -42,11 +43,13 @@
 //!
 //! let recipe = "notes".to_owned();
 //! let request = MigrationRequest { database, recipe, ..MigrationRequest::default() };
-//! let plan = request.plan(&recipes)?;
+//! let place = Place::within(&kept);
 //! let runner = MigrationRunner::new(&kept, recipes, Box::new(NoNetwork), Box::new(NoKeychain));
-//! let done = standalone::migrate(&runner, plan.clone())?;
-//! assert!(done.backup.is_some(), "the old database is kept under another name");
-//! assert!(standalone::migrate(&runner, plan)?.backup.is_none(), "it is current");
+//! let done = standalone::run(&place, &runner, &request, &Control::default())?.into_result()?;
+//! let migrated = done.migration.is_some_and(|migration| migration.has_migrated());
+//! assert!(migrated, "the old database is kept under another name");
+//! let again = standalone::run(&place, &runner, &request, &Control::default())?;
+//! assert!(again.migration.is_none(), "it is current");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -161,6 +161,7 @@ fn settle(task: &Task<'_>, manifest: &Manifest, moved: bool) -> Result<TakenOver
 
 /// Returns to the old database. Nothing of the new one counts yet.
 fn roll_back(task: &Task<'_>, manifest: &Manifest) -> Result<(), Fault> {
+    flip::drop_private_copy(task.files(), manifest)?;
     flip::reset_to_building(task.files(), &task.names.manifest, manifest)?;
     flip::unlink_backup(task.files(), &manifest.source, &manifest.backup)?;
     flip::drop_copies(task.files(), manifest)?;

@@ -51,6 +51,14 @@ impl MigrationRequest {
         self
     }
 
+    /// Returns the path of the database as plans have it. The database itself may be missing.
+    ///
+    /// # Errors
+    /// `invalid_request` or `path_not_found`.
+    pub fn database(&self) -> Result<HostPath, Fault> {
+        real(&self.database)
+    }
+
     /// Returns the plan of the request.
     ///
     /// # Errors

@@ -77,13 +77,28 @@ impl MigrationRunner {
         step: Step,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Outcome, Fault> {
+        self.perform_observed(migration, step, cancelled, &|_| ())
+    }
+
+    /// Performs one effect as [`Self::perform`] does, and passes its progress to `observe` as well.
+    ///
+    /// # Errors
+    /// As [`Self::perform`].
+    pub fn perform_observed(
+        &self,
+        migration: &Migration,
+        step: Step,
+        cancelled: &dyn Fn() -> bool,
+        observe: &dyn Fn(&Progress),
+    ) -> Result<Outcome, Fault> {
         let alone = Cell::new(false);
         let work = || {
             let _lock = self.lock(&migration.id)?;
             alone.set(true);
             let recipe = self.recipe(migration, step)?;
             let names = Names::of(migration, &*recipe);
-            let task = Task { runner: self, migration, recipe: &*recipe, names, cancelled };
+            let task =
+                Task { runner: self, migration, recipe: &*recipe, names, cancelled, observe };
             task.perform(step)
         };
         let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
@@ -255,8 +270,9 @@ impl Task<'_> {
     }
 
     pub(super) fn progress(&self, what: &str, (done, of): (u64, u64), unit: &'static str) {
-        let mut seen = lock_unpoisoned(&self.runner.seen);
-        seen.insert(self.id().clone(), Progress { what: what.to_owned(), done, of, unit });
+        let progress = Progress { what: what.to_owned(), done, of, unit };
+        (self.observe)(&progress);
+        lock_unpoisoned(&self.runner.seen).insert(self.id().clone(), progress);
     }
 
     /// Returns the number of rows that the old database has in a table; 0 when there is no such

@@ -39,11 +39,14 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
     let folder = task.runner.folder_of(task.id());
     files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
     // The copy beside the secrets is the last: its presence means that both are complete.
-    for place in [folder.join(KEPT), backup.clone()] {
-        let temporary = with_suffix(&place, ".tmp");
-        files.write(&place, &temporary, &bytes).map_err(paths::failed("write", &place))?;
-    }
-    Ok(())
+    let kept = folder.join(KEPT);
+    files
+        .write(&kept, &with_suffix(&kept, ".tmp"), &bytes)
+        .map_err(paths::failed("write", &kept))?;
+    // A roll-back renames this copy into the place of the secrets, so it is as they are.
+    files
+        .write_like(secrets, backup, &with_suffix(backup, ".tmp"), &bytes)
+        .map_err(paths::failed("write", backup))
 }
 
 /// Writes the secrets that the new database refers to. Repeated after a kill, it writes the same.
@@ -83,7 +86,13 @@ fn write_file(task: &Task<'_>, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     if let Some(dir) = path.parent() {
         files.make_dir(dir).map_err(paths::failed("create", dir))?;
     }
-    files.write(path, &with_suffix(path, ".tmp"), bytes).map_err(paths::failed("write", path))
+    let temporary = with_suffix(path, ".tmp");
+    let like = task.names.secrets_backup.as_deref().filter(|backup| backup.exists());
+    let written = match like {
+        Some(like) => files.write_like(like, path, &temporary, bytes),
+        None => files.write(path, &temporary, bytes),
+    };
+    written.map_err(paths::failed("write", path))
 }
 
 /// Refuses when another program changed the file since it was copied. The file may belong to more
@@ -234,12 +243,11 @@ fn restore_file(files: &Files, manifest: &Manifest) -> Result<(), Fault> {
     let path = &manifest.auth_path;
     match manifest.auth_backup.as_deref().filter(|backup| backup.exists()) {
         Some(backup) => {
-            let bytes = std::fs::read(backup).map_err(paths::failed("read", backup))?;
-            let temporary = with_suffix(path, &format!(".restore-{}.tmp", manifest.nonce));
             if let Some(dir) = path.parent() {
                 files.make_dir(dir).map_err(paths::failed("create", dir))?;
             }
-            files.write(path, &temporary, &bytes).map_err(paths::failed("restore", path))
+            // Renamed and not copied: on a full disk the old secrets must come back all the same.
+            files.rename(backup, path).map_err(paths::failed("restore", path))
         }
         // There was no file before, so this one belongs to the migration.
         None if !manifest.auth_existed => {

@@ -10,7 +10,8 @@ use sha2::Digest as _;
 use crate::core::{Code, Fault};
 use crate::migrate::recipes::Recipes;
 use crate::migrate::request::{MigrationRequest, is_interrupted};
-use crate::migrate::{MigrationRunner, http, keychain, standalone};
+use crate::migrate::standalone::{self, Control, Place};
+use crate::migrate::{MigrationRunner, http, keychain};
 use crate::recipes::catalog;
 use crate::session::connector::random_name;
 use crate::sync::lock_unpoisoned;
@@ -123,10 +124,8 @@ fn carry(path: &Path) -> Result<(), Fault> {
         MigrationRequest { database, recipe: "catalog".to_owned(), ..MigrationRequest::default() };
     let recipes = Recipes::new(vec![Arc::new(catalog())]);
     let plan = wanted.plan(&recipes)?;
-    let has_content = path.metadata().is_ok_and(|found| found.len() > 0);
-    let due = is_interrupted(&plan, &recipes)
-        || has_content && crate::migrate::recipe::is_old(path, &catalog())?;
-    if !due {
+    let is_empty = path.metadata().is_ok_and(|found| found.len() == 0);
+    if is_empty && !is_interrupted(&plan, &recipes) {
         return Ok(());
     }
     let home = path.with_file_name("migrations");
@@ -136,7 +135,9 @@ fn carry(path: &Path) -> Result<(), Fault> {
         Box::new(http::NoNetwork),
         Box::new(keychain::NoKeychain),
     );
-    let done = standalone::migrate(&runner, plan)?;
+    let place = Place::within(&home);
+    let report = standalone::run(&place, &runner, &wanted, &Control::default())?;
+    let Some(done) = report.into_result()?.migration else { return Ok(()) };
     for warning in done.warnings() {
         tracing::warn!("{warning}");
     }

@@ -133,6 +133,16 @@ pub(crate) async fn show(app: &App, id: &str, wait: Option<u64>) -> Result<Migra
     settled(app, &parse(id)?, wait).await
 }
 
+/// Ends a migration that has not begun to install the new database.
+///
+/// # Errors
+/// If the migration does not exist, or has begun to install it.
+pub(crate) async fn cancel(app: &App, id: &str, wait: Option<u64>) -> Result<MigrationView, Fault> {
+    let migration = parse(id)?;
+    app.handle.submit(Command::CancelMigration { migration: migration.clone() }).await?;
+    settled(app, &migration, wait).await
+}
+
 /// Restores the old database, while the new one is as it was installed.
 ///
 /// # Errors

@@ -7,28 +7,51 @@
 //! [`types`] their requests and views; `outcome` says how far an operation has come, `requests`
 //! checks what every request carries, and `relocation` finds a repository that was moved.
 
+#[cfg(feature = "daemon")]
 pub mod app;
+#[cfg(feature = "daemon")]
 pub(crate) mod archives;
+#[cfg(feature = "daemon")]
 pub(crate) mod blocking;
+#[cfg(feature = "daemon")]
 pub(crate) mod clean;
+#[cfg(feature = "daemon")]
 pub(crate) mod contents;
+#[cfg(feature = "daemon")]
 pub(crate) mod daemon;
+#[cfg(feature = "daemon")]
 pub(crate) mod environments;
+#[cfg(feature = "daemon")]
 pub(crate) mod events;
+#[cfg(feature = "daemon")]
 pub(crate) mod leases;
+#[cfg(feature = "daemon")]
 pub(crate) mod locks;
+#[cfg(feature = "daemon")]
 pub(crate) mod log;
+#[cfg(feature = "daemon")]
 pub(crate) mod migrations;
+#[cfg(feature = "daemon")]
 pub(crate) mod outcome;
+#[cfg(feature = "daemon")]
 pub(crate) mod processes;
+#[cfg(feature = "daemon")]
 pub(crate) mod reconcile;
+#[cfg(feature = "daemon")]
 pub(crate) mod relocation;
+#[cfg(feature = "daemon")]
 pub(crate) mod requests;
+#[cfg(feature = "daemon")]
 pub mod runs;
+#[cfg(feature = "daemon")]
 pub(crate) mod status;
+#[cfg(feature = "daemon")]
 pub mod streams;
+#[cfg(feature = "daemon")]
 pub mod sweep;
+#[cfg(feature = "daemon")]
 pub(crate) mod trust;
 pub mod types;
 
+#[cfg(feature = "daemon")]
 pub use app::App;

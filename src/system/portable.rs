@@ -132,6 +132,28 @@ pub fn copy_permissions(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Gives the file `to` the owner and the group of the file `from`. On Windows the owner of a file is
+/// its creator.
+///
+/// # Errors
+/// The error of the system, such as `PermissionDenied` for the file of another user.
+pub fn copy_owner(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+        let (wanted, found) = (from.metadata()?, to.metadata()?);
+        if (wanted.uid(), wanted.gid()) == (found.uid(), found.gid()) {
+            return Ok(());
+        }
+        chown(to, Some(wanted.uid()), Some(wanted.gid()))
+    }
+    #[cfg(windows)]
+    {
+        let _ = (from, to);
+        Ok(())
+    }
+}
+
 /// Checks that files can be created in a directory, as far as the system tells without creating
 /// one.
 ///

@@ -29,6 +29,7 @@ mod locks;
 mod log_file;
 mod migrate;
 mod migrate_kill;
+mod migrate_local;
 mod parallel;
 mod processes;
 mod reconcile;

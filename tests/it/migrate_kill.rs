@@ -15,11 +15,13 @@ use crate::migrate::{Place, TENANT, migrate, set_up_case};
 use crate::recorded_rows::{differences, fixtures, recorded};
 use crate::support::{Daemon, Harness, sleep, wait_for};
 
-/// Runs a verb; the daemon may be dead. Returns whether it succeeded.
-fn run_ok(harness: &Harness, args: &[String]) -> bool {
+/// Runs a verb; the daemon may be dead, and then it works in its own process. Returns whether it
+/// succeeded.
+fn run_ok(harness: &Harness, ring: &Path, args: &[String]) -> bool {
     let args: Vec<&str> =
         ["--json", "--no-autostart"].into_iter().chain(args.iter().map(String::as_str)).collect();
     let mut command = harness.command(&args);
+    command.env("GROUNDSKEEPER_KEYCHAIN_FILE", ring);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.status().expect("runs").success()
 }
@@ -52,14 +54,16 @@ impl Scene {
     }
 
     fn run_job(&self, harness: &Harness) {
-        run_ok(harness, &migrate(&self.clash, TENANT));
+        let ring = self.keychain.data.join("keyring.json");
+        let run = |args: &[String]| run_ok(harness, &ring, args);
+        run(&migrate(&self.clash, TENANT));
         for place in &self.left {
-            run_ok(harness, &migrate(place, TENANT));
+            run(&migrate(place, TENANT));
         }
-        run_ok(harness, &migrate(&self.keychain, TENANT));
-        run_ok(harness, &migrate(&self.undone, TENANT));
+        run(&migrate(&self.keychain, TENANT));
+        run(&migrate(&self.undone, TENANT));
         let database = self.undone.database().to_str().expect("text").to_owned();
-        run_ok(harness, &["migrate".into(), "undo".into(), database]);
+        run(&["migrate".into(), "undo".into(), database]);
     }
 
     /// Checks that database and secrets have the same generation, old or new, before any request.
@@ -130,7 +134,8 @@ fn kill_at(point: &str, times: u32) -> bool {
     let armed = format!("{point}:{times}");
     let mut daemon = scene.daemon(&harness, Some(&armed));
     scene.run_job(&harness);
-    let died = !run_ok(&harness, &["ls".to_owned()]);
+    let ring = scene.keychain.data.join("keyring.json");
+    let died = !run_ok(&harness, &ring, &["ls".to_owned()]);
     if died {
         wait_for("the end of a killed daemon", || daemon.is_dead());
     }
@@ -178,7 +183,7 @@ fn random_migration_kills_are_survived() {
         let after = Duration::from_millis(20 + random % 2_000);
         let args = migrate(&place, "bigws-0badcafe");
         let done = std::thread::scope(|scope| {
-            let client = scope.spawn(|| run_ok(&harness, &args));
+            let client = scope.spawn(|| run_ok(&harness, Path::new(""), &args));
             sleep(after);
             daemon.kill();
             client.join().expect("joined")

@@ -2,15 +2,21 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// Migrate a local SQLite database to its next generation.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(subcommand_negates_reqs = true)]
 pub struct Migrate {
-    /// Show or undo migrations
+    /// Show, end or undo migrations
     #[command(subcommand)]
     pub what: Option<Migrations>,
+    /// Work in this process, also when a daemon runs
+    #[arg(long, global = true)]
+    pub no_daemon: bool,
+    /// How progress is shown on stderr
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub progress: ProgressFormat,
     /// Path of the database
     #[arg(value_name = "DB", required = true)]
     pub database: Option<PathBuf>,
@@ -31,13 +37,30 @@ pub struct Migrate {
     pub on_conflict: Option<String>,
 }
 
-/// Show or undo migrations.
+/// How progress is shown on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ProgressFormat {
+    /// A line that changes on a terminal, else one line a step
+    #[default]
+    Auto,
+    /// One JSON object a line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// Show, end or undo migrations.
 #[derive(Debug, Subcommand)]
 pub enum Migrations {
     /// List the recorded migrations
     Status {
         /// List only the migrations of this database
         database: Option<PathBuf>,
+    },
+    /// End a migration that has not begun to install the new database
+    Cancel {
+        /// Path of the database
+        database: PathBuf,
     },
     /// Put the old database back, as long as the new one is unchanged since its installation
     Undo {

@@ -1,10 +1,8 @@
-//! The program as a whole: the flags that every verb takes, and the examples at the end of its
-//! help.
+//! The program as a whole, with the examples at the end of its help.
 
-use std::path::PathBuf;
+use clap::Parser;
 
-use clap::{Args, Parser};
-
+use super::global::Global;
 use super::verbs::Verb;
 
 const EXIT_CODES: &str = "\
@@ -29,29 +27,6 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
-}
-
-/// Flags that every verb takes.
-#[derive(Debug, Clone, Args)]
-pub struct Global {
-    /// Data directory of the daemon: log, worktrees and trash
-    #[arg(long, global = true, env = "GROUNDSKEEPER_HOME", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Print one JSON object or array on stdout, everything else on stderr
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// Never prompt; use the safe default
-    #[arg(long, global = true)]
-    pub no_input: bool,
-    /// Do not start a daemon if none is running
-    #[arg(long, global = true)]
-    pub no_autostart: bool,
-    /// Print less
-    #[arg(short, long, global = true)]
-    pub quiet: bool,
-    /// Log more; give it twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
 }
 
 #[cfg(test)]

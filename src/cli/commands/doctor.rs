@@ -11,6 +11,7 @@ use crate::api::locks::LockView;
 use crate::api::types::{DaemonView, WatchingView};
 use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
+use crate::cli::error::CliError;
 use crate::cli::render;
 use crate::config::Config;
 use crate::core::{Fault, Kind};
@@ -160,7 +161,7 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
                 Check::ok("log writer", d.priority)
             });
         }
-        Err(client::CliError(p)) => checks.push(Check {
+        Err(CliError(p)) => checks.push(Check {
             name: "daemon",
             status: "fail",
             detail: p.message.clone(),
@@ -176,7 +177,7 @@ async fn trash_check(client: &mut Client) -> Check {
         client.call(Method::GET, "/v1/trash", None::<&()>).await;
     let list = match list {
         Ok(list) => list,
-        Err(client::CliError(p)) => return Check::warn(name, p.message, p.hint),
+        Err(CliError(p)) => return Check::warn(name, p.message, p.hint),
     };
     let pinned: Vec<&ArchivedIncarnationView> =
         list.iter().filter(|r| !r.only_copy_of.is_empty()).collect();
@@ -204,7 +205,7 @@ async fn locks_check(client: &mut Client) -> Check {
     let list = match list {
         Ok(list) => list,
         // A daemon of an earlier version does not have this request.
-        Err(client::CliError(p)) => return Check::warn(name, p.message, p.hint),
+        Err(CliError(p)) => return Check::warn(name, p.message, p.hint),
     };
     let standing = list.iter().filter(|lock| lock.age_seconds >= LOCK_SECONDS);
     let Some(oldest) = standing.clone().next() else {

@@ -7,7 +7,8 @@ use hyper::Method;
 
 use crate::api::types::{EnvironmentView, NewEnvironment};
 use crate::cli::args::{Global, New};
-use crate::cli::client::{self, CliError, Client};
+use crate::cli::client::{self, Client};
+use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};

@@ -5,7 +5,8 @@ use hyper::Method;
 use crate::api::archives::RestoreRequest;
 use crate::api::types::EnvironmentView;
 use crate::cli::args::Global;
-use crate::cli::client::{CliError, Client};
+use crate::cli::client::Client;
+use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
 

@@ -4,7 +4,8 @@ use hyper::Method;
 
 use crate::api::types::{RemoveQuery, RemovedView};
 use crate::cli::args::Global;
-use crate::cli::client::{CliError, Client};
+use crate::cli::client::Client;
+use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
 

@@ -8,12 +8,13 @@ use hyper::Method;
 use tokio::sync::oneshot;
 
 use crate::cli::args::{Global, Hosts, Server};
-use crate::cli::client::{self, CliError, Client};
+use crate::cli::client::{self, Client};
+use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, encode, log_to_stderr, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::daemon::run::StartOptions;
-use crate::daemon::signals::on_signal;
+use crate::daemon::signals::Signals;
 use crate::server::run::{Options, address, start};
 use crate::server::types::{HostKey, HostView, NewHost};
 use crate::session::Link;
@@ -39,9 +40,10 @@ pub(in crate::cli) fn server(global: &Global, wanted: &Server) -> CommandResult 
     let dir = directory(global, wanted.server_dir.as_deref())?;
     let options = options(dir, wanted.listen);
     runtime()?.block_on(async {
+        let mut signals = Signals::listen();
         let running = start(options).await?;
         running.announce();
-        let why = on_signal().await;
+        let why = signals.next().await;
         tracing::info!(why, "stopping");
         running.stop().await;
         Ok(ExitCode::SUCCESS)

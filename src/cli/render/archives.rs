@@ -1,6 +1,6 @@
 //! Text about what is kept of removed environments: trash entries and rescues.
 
-use super::tables::table;
+use super::table::table;
 use super::terminal::printable;
 use crate::api::archives::ArchivedIncarnationView;
 use crate::format::{age, bytes};

@@ -1,17 +1,29 @@
 //! Text for people: tables, progress steps, and errors with their causes and the next step. It
 //! never asks the daemon; it is given what it shows.
 
+#[cfg(feature = "daemon")]
 mod archives;
+#[cfg(feature = "daemon")]
 mod environments;
+mod migrations;
 mod progress;
+#[cfg(feature = "daemon")]
 mod records;
+mod table;
+#[cfg(feature = "daemon")]
 mod tables;
 mod terminal;
 
+#[cfg(feature = "daemon")]
 pub use archives::{rescue, rescues, stays, trash};
+#[cfg(feature = "daemon")]
 pub use environments::{environment, environments, left_in_place, removed};
+pub(super) use migrations::{migration, migrations, step_of};
 pub use progress::Steps;
+#[cfg(feature = "daemon")]
 pub use records::record;
-pub(super) use tables::table;
+#[cfg(feature = "daemon")]
+pub(super) use table::table;
+#[cfg(feature = "daemon")]
 pub use tables::{evidence, hosts, processes, sweep, sweep_summary, usage};
 pub use terminal::{note, out, printable, problem};

@@ -1,29 +1,12 @@
 //! Tables of processes, disk space, hosts and findings of a sweep, and the lines that go with them.
 
-use comfy_table::{Table, presets};
-
+use super::table::table;
 use super::terminal::{note, printable};
 use crate::api::contents::{EvidenceView, UsageView};
 use crate::api::sweep::SweepView;
 use crate::api::types::ProcessView;
 use crate::format::{age, bytes};
 use crate::server::types::HostView;
-
-/// Returns a table without lines, or an empty text if it has no rows. Cells are made printable.
-pub(in crate::cli) fn table<const N: usize>(
-    header: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header);
-    let mut empty = true;
-    for row in rows {
-        empty = false;
-        table.add_row(row.map(|cell| printable(&cell)));
-    }
-    if empty { String::new() } else { format!("{}\n", table.trim_fmt()) }
-}
 
 /// Returns the table of `host ls`.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::api::types::Problem;
+use crate::service::types::problem::Problem;
 
 /// Writes to stdout and ignores errors: a closed pipe, as from `| head`, is not a fault.
 pub fn out(text: &str) {

@@ -247,10 +247,17 @@ proptest! {
         hows in prop::collection::vec(how(), 0..60),
         dry_run in prop::bool::weighted(0.2),
         undo in any::<bool>(),
+        cancel in prop::option::of(0..60_usize),
     ) {
         let mut bench = Harness::new();
         bench.request(dry_run);
-        for how in &hows {
+        for (at, how) in hows.iter().enumerate() {
+            if cancel == Some(at) {
+                // What was cancelled never installs the new database.
+                if bench.command(Command::CancelMigration { migration: id() }) {
+                    prop_assert_eq!(bench.migration().phase, MigrationPhase::RollingBack);
+                }
+            }
             bench.step(how);
         }
         // Once nothing fails any more the migration ends in a bounded number of steps.

@@ -349,13 +349,51 @@ impl State {
         Ok(vec![MigrationRequested { migration, plan, actor }.into()])
     }
 
+    fn known_migration(&self, id: &MigrationId) -> Result<&Migration, Fault> {
+        self.migration(id).ok_or_else(|| {
+            let hint = "run `groundskeeper migrate status` to list migrations";
+            Fault::new(Code::MigrationNotFound, format!("there is no migration {id}"), hint)
+        })
+    }
+
+    /// Decides to end a migration: until the flip begins, nothing that was made counts. From then on
+    /// the new database may be in its place, and only an undo leads back.
+    pub(crate) fn decide_cancel_migration(&self, id: &MigrationId) -> Decision {
+        use MigrationPhase as Phase;
+        let found = self.known_migration(id)?;
+        match found.phase {
+            Phase::Started
+            | Phase::Inspected
+            | Phase::Copied
+            | Phase::Normalised
+            | Phase::Staged
+            | Phase::SecretsWritten => {
+                let step = found.phase.step().map_or("", Step::as_str).to_owned();
+                let hint = "run `groundskeeper migrate` again to begin anew";
+                let fault = Fault::new(Code::Cancelled, "the migration was cancelled", hint);
+                Ok(vec![MigrationFailed { migration: id.clone(), step, fault }.into()])
+            }
+            // It ends without the new database already.
+            Phase::RollingBack | Phase::Failed | Phase::Rehearsed => Ok(Vec::new()),
+            Phase::FlipBegun | Phase::Flipped | Phase::Finished => {
+                let database = &found.plan.database;
+                let message =
+                    format!("cannot cancel migration {id}: it is {}", found.phase.as_str());
+                let hint = format!("run `groundskeeper migrate undo {database}` when it has ended");
+                Err(Fault::new(Code::MigrationConflict, message, hint))
+            }
+            Phase::Undoing | Phase::Undone => {
+                let message =
+                    format!("cannot cancel migration {id}: it is {}", found.phase.as_str());
+                let hint = "run `groundskeeper migrate status` to see how it ends";
+                Err(Fault::new(Code::MigrationConflict, message, hint))
+            }
+        }
+    }
+
     /// Decides to put the old database back, unless a later migration of it took effect or runs.
     pub(crate) fn decide_undo_migration(&self, id: &MigrationId, actor: Actor) -> Decision {
-        let Some(found) = self.migration(id) else {
-            let hint = "run `groundskeeper migrate status` to list migrations";
-            let message = format!("there is no migration {id}");
-            return Err(Fault::new(Code::MigrationNotFound, message, hint));
-        };
+        let found = self.known_migration(id)?;
         if found.phase == MigrationPhase::Undoing {
             return Ok(Vec::new());
         }

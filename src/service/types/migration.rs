@@ -59,6 +59,13 @@ pub struct ProgressView {
     pub unit: String,
 }
 
+impl ProgressView {
+    pub(crate) fn of(progress: Progress) -> Self {
+        let Progress { what, done, of, unit } = progress;
+        Self { what, done, of, unit: unit.to_owned() }
+    }
+}
+
 /// A migration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
@@ -120,12 +127,7 @@ impl MigrationView {
             taken_over: m.found.taken_over.clone().unwrap_or_default(),
             leftovers: m.leftovers.clone(),
             error: m.fault.as_ref().map(Problem::of),
-            progress: progress.map(|p| ProgressView {
-                what: p.what,
-                done: p.done,
-                of: p.of,
-                unit: p.unit.to_owned(),
-            }),
+            progress: progress.map(ProgressView::of),
             created_at: rfc3339(m.created_at),
             over: m.is_over(),
             seq: m.seq.0,

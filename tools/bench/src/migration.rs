@@ -12,7 +12,7 @@ use groundskeeper::migrate::MigrationRunner;
 use groundskeeper::migrate::http::NoNetwork;
 use groundskeeper::migrate::keychain::NoKeychain;
 use groundskeeper::migrate::request::{MigrationRequest, is_interrupted};
-use groundskeeper::migrate::standalone::{Standalone, new_id};
+use groundskeeper::migrate::standalone::{self, Standalone, new_id};
 use groundskeeper::recipes;
 use serde_json::json;
 
@@ -137,7 +137,9 @@ fn migrate(
         Box::new(NoNetwork),
         Box::new(NoKeychain),
     );
-    let (mut standalone, id) = (Standalone::default(), new_id().expect("a name"));
+    let kept = standalone::Place::within(&dir.join("kept"));
+    let mut standalone = Standalone::open(&kept).expect("a log");
+    let id = new_id().expect("a name");
     let plan = wanted(place).plan(&recipes::all()).expect("a plan");
     let actor = Actor::default();
     standalone.submit(Ask::Migrate { migration: id.clone(), plan, actor }).expect("granted");

@@ -1,0 +1,260 @@
+//! `migrate` in this process: when no daemon has the data directory, or when it is asked for.
+//!
+//! The facts go to the log of the data directory while that is free, and else to a log beside the
+//! database. It decides nothing; the core of the library does, as in the daemon.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::cli::args::{Global, Migrate, Migrations, ProgressFormat};
+use crate::cli::error::CliError;
+use crate::cli::output::{CommandResult, print_json, show_one};
+use crate::cli::render;
+use crate::core::{Code, Command, Fault};
+use crate::default_dir::default_data_dir;
+use crate::migrate::Progress;
+use crate::migrate::request::MigrationRequest;
+use crate::migrate::standalone::{self, Control, Place, Standalone, Update};
+use crate::recipes;
+use crate::service::types::migration::{MigrationView, ProgressView};
+use groundskeeper_system::paths;
+
+/// Longest time from a signal to the end of this process. What is not rolled back by then is rolled
+/// back by the next run.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// Exit code of a process that a signal ended, as shells have it for SIGINT.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Runs the command in this process.
+pub(in crate::cli) fn run(global: &Global, what: &Migrate) -> CommandResult {
+    match &what.what {
+        Some(Migrations::Status { database }) => status(global, database.as_deref()),
+        Some(Migrations::Cancel { database }) => cancel(global, what, database),
+        Some(Migrations::Undo { database }) => {
+            let place = place(global, database)?;
+            let runner = recipes::runner(&place.home);
+            let show = Display::new(global, what.progress);
+            let undone = show.with_control(|c| standalone::undo(&place, &runner, database, c))?;
+            show_migration(global, &MigrationView::of(&undone, None))
+        }
+        None => migrate(global, what),
+    }
+}
+
+fn migrate(global: &Global, what: &Migrate) -> CommandResult {
+    let wanted = wanted(what)?;
+    let place = place(global, &wanted.database)?;
+    let runner = recipes::runner(&place.home);
+    let display = Display::new(global, what.progress);
+    let report = display.with_control(|c| standalone::run(&place, &runner, &wanted, c))?;
+    let view = match &report.migration {
+        Some(migration) => MigrationView::of(migration, None),
+        None => MigrationView::current(&report.plan),
+    };
+    show_migration(global, &view)
+}
+
+fn status(global: &Global, database: Option<&Path>) -> CommandResult {
+    let mut found = Vec::new();
+    for place in places(global, database)? {
+        found.extend(standalone::list(&place, database)?);
+    }
+    let found: Vec<MigrationView> = found.iter().map(|m| MigrationView::of(m, None)).collect();
+    show_one(global, &found, &render::migrations(&found))
+}
+
+/// Ends a migration that a process left unfinished. One that runs holds the lock of its log and is
+/// ended where it runs.
+fn cancel(global: &Global, what: &Migrate, database: &Path) -> CommandResult {
+    let place = place(global, database)?;
+    let path = MigrationRequest { database: database.to_owned(), ..MigrationRequest::default() };
+    let path = path.database()?;
+    let not_found = || {
+        let message = format!("no migration of {} is in progress", database.display());
+        let hint = "run `groundskeeper migrate status` to list migrations";
+        Fault::new(Code::MigrationNotFound, message, hint)
+    };
+    if !place.log.exists() {
+        return Err(not_found().into());
+    }
+    let mut standalone = Standalone::open(&place)?;
+    let unfinished = standalone.state().migrating(&path).map(|m| m.id.clone());
+    let id = unfinished.ok_or_else(not_found)?;
+    standalone.submit(Command::CancelMigration { migration: id.clone() })?;
+    let runner = recipes::runner(&place.home);
+    let display = Display::new(global, what.progress);
+    let done = display.with_control(|c| standalone.finish(&runner, &id, c))?;
+    show_cancelled(global, &MigrationView::of(&done, None))
+}
+
+/// Shows how a cancelled migration ended. Its fault is the cancellation itself.
+pub(in crate::cli) fn show_cancelled(global: &Global, view: &MigrationView) -> CommandResult {
+    for left in &view.leftovers {
+        render::note(&format!("left behind: {}", render::printable(left)));
+    }
+    let database = render::printable(&view.database);
+    show_one(global, view, &format!("cancelled; {database} is unchanged\n"))
+}
+
+/// Returns the request from the flags, with the application's defaults for what they leave out.
+pub(in crate::cli) fn wanted(what: &Migrate) -> Result<MigrationRequest, Fault> {
+    let (Some(database), Some(recipe)) = (what.database.clone(), what.recipe.clone()) else {
+        let message = "a database and --recipe are required";
+        let hint = "run `groundskeeper migrate --help` for the usage";
+        return Err(Fault::new(Code::InvalidRequest, message, hint));
+    };
+    let wanted = MigrationRequest {
+        database,
+        recipe,
+        auth: what.auth.clone(),
+        tenant: what.tenant.clone(),
+        on_conflict: what.on_conflict.clone(),
+        dry_run: what.dry_run,
+    };
+    let cwd = std::env::current_dir().map_err(paths::failed("find", Path::new(".")))?;
+    Ok(wanted.with_defaults(&cwd, &recipes::all()))
+}
+
+/// Shows how a migration ended; a failed one is an error.
+pub(in crate::cli) fn show_migration(global: &Global, view: &MigrationView) -> CommandResult {
+    if let ("failed", Some(problem)) = (view.phase.as_str(), &view.error) {
+        return Err(CliError::from(problem.clone()));
+    }
+    if global.json {
+        print_json(view);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for warning in &view.warnings {
+        render::note(&format!("warning: {}", render::printable(warning)));
+    }
+    for left in &view.leftovers {
+        render::note(&format!("left behind: {}", render::printable(left)));
+    }
+    show_one(global, view, &render::migration(view))
+}
+
+fn data_dir(global: &Global) -> Result<PathBuf, Fault> {
+    match &global.data_dir {
+        Some(dir) => std::path::absolute(dir).map_err(paths::failed("find", dir)),
+        None => default_data_dir(),
+    }
+}
+
+/// Returns the files of a data directory that a migration uses, under the names that a daemon
+/// gives them.
+fn within(data_dir: &Path) -> Place {
+    Place {
+        log: data_dir.join("log.redb"),
+        lock: data_dir.join("daemon.lock"),
+        home: data_dir.join("migrations"),
+    }
+}
+
+/// Returns the place for a database: beside it if a migration was recorded there before or if
+/// another process has the data directory, else the data directory.
+fn place(global: &Global, database: &Path) -> Result<Place, Fault> {
+    let beside = Place::beside(database);
+    if beside.log.exists() {
+        return Ok(beside);
+    }
+    let own = within(&data_dir(global)?);
+    Ok(if standalone::is_free(&own)? { own } else { beside })
+}
+
+fn places(global: &Global, database: Option<&Path>) -> Result<Vec<Place>, Fault> {
+    let own = within(&data_dir(global)?);
+    let beside = database.map(Place::beside);
+    Ok([Some(own), beside].into_iter().flatten().filter(|place| place.log.exists()).collect())
+}
+
+/// Progress on stderr, and the signals that end the migration.
+struct Display {
+    format: ProgressFormat,
+    bar: render::Steps,
+    shown: RefCell<String>,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Display {
+    fn new(global: &Global, format: ProgressFormat) -> Self {
+        let quiet = global.quiet || global.json || format != ProgressFormat::Auto;
+        let (bar, shown) = (render::Steps::new(quiet), RefCell::default());
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&interrupted);
+        // Without a handler a signal ends the process at once, which is safe as well.
+        if let Err(e) = ctrlc::set_handler(move || end(&flag)) {
+            tracing::debug!(error = %e, "no signal handler");
+        }
+        Self { format, bar, shown, interrupted }
+    }
+
+    /// Calls a closure with the callbacks of a run, and removes what they left on a terminal.
+    fn with_control<T>(&self, call: impl FnOnce(&Control<'_>) -> T) -> T {
+        let update = |update: Update<'_>| self.update(update);
+        let cancelled = || self.interrupted.load(Ordering::SeqCst);
+        let done = call(&Control { update: &update, cancelled: &cancelled });
+        self.bar.finish();
+        done
+    }
+
+    fn update(&self, update: Update<'_>) {
+        let view = match update {
+            Update::Phase(migration) => MigrationView::of(migration, None),
+            Update::Progress(progress) => {
+                let progress = Some(ProgressView::of(progress.clone()));
+                MigrationView { progress, ..MigrationView::default() }
+            }
+        };
+        match self.format {
+            ProgressFormat::None => {}
+            ProgressFormat::Json => render::note(&line(update).to_string()),
+            ProgressFormat::Auto => {
+                let now = render::step_of(&view);
+                if *self.shown.borrow() != now {
+                    self.bar.step(&now);
+                    self.shown.replace(now);
+                }
+            }
+        }
+    }
+}
+
+/// Returns an update as one JSON object.
+fn line(update: Update<'_>) -> serde_json::Value {
+    match update {
+        Update::Phase(m) => json!({
+            "migration": m.id.to_string(),
+            "phase": m.phase.as_str(),
+            "attempts": m.owed.as_ref().map_or(0, |owed| owed.attempts),
+            "error": m.fault.as_ref().map(|fault| json!({
+                "code": fault.code.as_str(), "message": fault.message, "hint": fault.hint,
+            })),
+        }),
+        Update::Progress(Progress { what, done, of, unit }) => {
+            json!({ "what": what, "done": done, "of": of, "unit": unit })
+        }
+    }
+}
+
+/// Asks the migration to end, and ends the process if it does not in time.
+fn end(interrupted: &AtomicBool) {
+    if interrupted.swap(true, Ordering::SeqCst) {
+        std::process::exit(EXIT_INTERRUPTED);
+    }
+    render::note("stopping; the old database is put back");
+    // No other thread sends: the wait ends with the limit, or with the process.
+    let (sender, never) = std::sync::mpsc::channel::<()>();
+    let late = move || {
+        let _timeout = never.recv_timeout(END_LIMIT);
+        drop(sender);
+        render::note("ended by force; run `groundskeeper migrate` again to finish");
+        std::process::exit(EXIT_INTERRUPTED);
+    };
+    drop(std::thread::Builder::new().name("gk-end".to_owned()).spawn(late));
+}

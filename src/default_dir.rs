@@ -1,0 +1,24 @@
+//! The data directory that is used when none is named.
+
+use std::path::PathBuf;
+
+use etcetera::BaseStrategy as _;
+
+use crate::core::{Code, Fault};
+
+/// Returns the data directory to use when none is given: by XDG on every system but Windows, where
+/// it is in the user's application data.
+///
+/// # Errors
+/// [`Code::InvalidConfig`] when there is no home directory.
+pub(crate) fn default_data_dir() -> Result<PathBuf, Fault> {
+    #[cfg(windows)]
+    let dirs = etcetera::base_strategy::Windows::new();
+    #[cfg(not(windows))]
+    let dirs = etcetera::base_strategy::Xdg::new();
+    let dirs = dirs.map_err(|e| {
+        let message = "cannot find a home directory for the data directory";
+        Fault::new(Code::InvalidConfig, message, "set --data-dir").because(e)
+    })?;
+    Ok(dirs.data_dir().join("groundskeeper"))
+}
