@@ -4,16 +4,16 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use clap::Parser as _;
-use serde_json::json;
 
-use crate::api::types::{NewLease, Problem, RemoveQuery};
+use crate::api::types::{NewLease, RemoveQuery};
 use crate::cli::args::{Arguments, Global, Verb};
 use crate::cli::client::CliError;
 use crate::cli::commands::{
     adopt, clean, daemon, df, doctor, events, exec, gc, lease, ls, migrate, new, ps, reconcile,
     rescue, restore, rm, server, status, sweep, trash, trust,
 };
-use crate::cli::output::{CommandResult, WAIT_SECONDS, print_json};
+use crate::cli::failure;
+use crate::cli::output::{CommandResult, WAIT_SECONDS};
 use crate::cli::render;
 use crate::core::{Code, Fault, Kind};
 
@@ -23,24 +23,16 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(e) => {
-            drop(e.print());
+            failure::report_usage(&e, std::env::args_os());
             let usage = e.use_stderr();
             return if usage { ExitCode::from(Kind::Usage.exit_code()) } else { ExitCode::SUCCESS };
         }
     };
-    let global = arguments.global.clone();
+    let (as_json, log_format) = (arguments.global.json, failure::log_format(&arguments.verb));
     match run(arguments) {
         Ok(code) => code,
         Err(CliError(problem)) => {
-            if global.json {
-                let Problem { code, message, causes, evidence, hint, .. } = problem.as_ref();
-                print_json(&json!({ "error": {
-                    "code": code, "message": message, "causes": causes,
-                    "evidence": evidence, "hint": hint,
-                }}));
-            } else {
-                render::problem(&problem);
-            }
+            failure::report(&problem, as_json, log_format);
             ExitCode::from(exit_code(&problem.code))
         }
     }

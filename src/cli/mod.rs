@@ -3,7 +3,7 @@
 //! Data goes to stdout, everything else to stderr. It starts a daemon if none runs. It decides
 //! nothing; every rule is the daemon's. [`args`] is the command-line definition, `dispatch` hands
 //! each verb to its file in `commands`, [`client`] is the connection to the daemon, `output` prints
-//! results, and [`render`] formats text for people.
+//! results, `failure` reports why there is none, and [`render`] formats text for people.
 
 pub mod args;
 pub mod client;
@@ -11,6 +11,7 @@ pub mod render;
 
 mod commands;
 mod dispatch;
+mod failure;
 mod output;
 
 pub use dispatch::main;
