@@ -1,10 +1,11 @@
 //! Commands of a server: checked, queued per environment, carried out by use cases, and answered.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
 
 use crate::core::{Code, EnvironmentId, Fault, LeaseId, Phase, RequestId, destroyed, not_found};
 use crate::service::App;
@@ -48,7 +49,8 @@ impl CommandDispatcher {
             Admission::InProgress => return None,
             Admission::Started => {}
         }
-        let ready = check(app, &command).and_then(|()| {
+        let ready = prepared(&command, || {
+            check(app, &command)?;
             let call = Call::of(&command)?;
             // Queued here and not in the task, because tasks may start in any order.
             let permit = self.scheduler.enqueue(&command.environment, call.access())?;
@@ -77,7 +79,7 @@ impl CommandDispatcher {
                 Err(error) => {
                     tracing::error!(command = command.name, %error, "a command panicked");
                     locked(&registry).unregister(&command);
-                    let fault = panicked(&command, error);
+                    let fault = panicked(&command, error.try_into_panic().ok().as_deref());
                     ReadyAnswer::Uncached(refusal(command.request, &fault))
                 }
             };
@@ -87,10 +89,16 @@ impl CommandDispatcher {
     }
 }
 
+/// Does what precedes the work of a command. A panic refuses the command like any other fault; it
+/// would otherwise end the session.
+fn prepared<T>(command: &HostCommand, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(panicked(command, Some(panic.as_ref()))))
+}
+
 /// Returns the fault of a command whose work panicked.
-fn panicked(command: &HostCommand, error: JoinError) -> Fault {
-    let panic = error.try_into_panic().ok();
-    let text = panic.as_ref().and_then(|panic| {
+fn panicked(command: &HostCommand, panic: Option<&(dyn Any + Send)>) -> Fault {
+    let text = panic.and_then(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         text.or_else(|| panic.downcast_ref::<&str>().copied())
     });
@@ -184,8 +192,13 @@ fn known_lease(app: &App, name: &str) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::session::scheduler::Access;
+
+    /// Without an answer the test ends here; a panic is answered at once.
+    const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
     fn command(name: &str) -> HostCommand {
         let (request, environment) = ("r1".to_owned(), "demo".to_owned());
@@ -207,7 +220,8 @@ mod tests {
                 permit.granted().await;
                 panic!("a defect of {}", "the test")
             });
-            let done = commands.done.recv().await.expect("an answer");
+            let done = tokio::time::timeout(ANSWER_LIMIT, commands.done.recv()).await;
+            let done = done.expect("within the limit").expect("an answer");
             let answer = commands.answer(done).expect("kept for its sender");
             assert_eq!((answer.request.as_str(), answer.status), ("r1", 500));
             assert_eq!(answer.body["code"], "defect");
@@ -219,6 +233,16 @@ mod tests {
             let again = locked(&commands.registry).admit(&command);
             assert!(matches!(again, Admission::Started), "a retry of {name} is carried out");
         }
+    }
+
+    #[test]
+    fn panic_before_the_work_is_a_fault() {
+        let command = command("exec");
+        let refused = prepared(&command, || -> Result<(), Fault> { panic!("a defect") });
+        let fault = refused.expect_err("it panicked");
+        assert_eq!((fault.code, fault.transient), (Code::Defect, false));
+        assert_eq!(fault.message, "command exec panicked: a defect");
+        assert_eq!(prepared(&command, || Ok(7)), Ok(7));
     }
 
     #[tokio::test]
