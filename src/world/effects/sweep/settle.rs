@@ -50,8 +50,9 @@ impl Task<'_> {
                 Ok(())
             }
             SettleAction::Unregister(admin) => {
-                let marker = Marker::read(admin)?.map(|m| m.environment).unwrap_or_default();
-                let _held = self.hold(&marker)?;
+                // Gone or no longer ours: another process was faster.
+                let Some(marker) = Marker::read(admin)? else { return Ok(()) };
+                let _held = self.hold(&marker.environment)?;
                 Ok(registration::archive_stranded(admin)?)
             }
         }
