@@ -4,16 +4,16 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post};
 
 use crate::api::{
     archives, contents, daemon, environments, leases, live_sets, locks, migrations, processes,
     status, sweep,
 };
-use crate::http::body::BODY_BYTES_MAX;
+use crate::http::Error;
+use crate::http::body::{self, BODY_BYTES_MAX};
 use crate::http::extract::json_text;
-use crate::http::problem::{Refusal, invalid, unknown_path};
+use crate::http::problem::Refusal;
 use crate::service::App;
 
 /// The `OpenAPI` document of this API: the committed file, as it is.
@@ -39,7 +39,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/adopt", post(contents::adopt))
         .route(
             "/v1/reconcile",
-            post(live_sets::reconcile).layer(DefaultBodyLimit::max(live_sets::LIVE_BYTES_MAX)),
+            post(live_sets::reconcile).layer(body::limit(live_sets::LIVE_BYTES_MAX)),
         )
         .route("/v1/reconcile/confirm", post(live_sets::confirm))
         .route("/v1/migrations", get(migrations::list).post(migrations::create))
@@ -59,10 +59,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/shutdown", post(daemon::shutdown))
         .route("/v1/openapi.json", get(|| async { json_text(OPENAPI) }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .fallback(|| async { Refusal(unknown_path()) })
-        .method_not_allowed_fallback(|| async {
-            Refusal(invalid("this path does not support the method"))
-        })
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .fallback(|| async { Refusal::from(Error::UnknownPath) })
+        .method_not_allowed_fallback(|| async { Refusal::from(Error::UnknownMethod) })
+        .layer(body::limit(BODY_BYTES_MAX))
         .with_state(app)
 }

@@ -11,7 +11,8 @@ use crate::cli::commands::{
     adopt, clean, daemon, df, doctor, events, exec, gc, lease, ls, migrate, new, ps, reconcile,
     rescue, restore, rm, server, status, sweep, trash, trust,
 };
-use crate::cli::error;
+use crate::cli::error::usage_code;
+use crate::cli::failure;
 use crate::cli::output::{CommandResult, WAIT_SECONDS};
 use crate::cli::render;
 use crate::core::{Code, Fault};
@@ -21,10 +22,16 @@ use crate::core::{Code, Fault};
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(e) => return error::usage(&e),
+        Err(e) => {
+            failure::report_usage(&e, std::env::args_os());
+            return usage_code(&e);
+        }
     };
-    let global = arguments.global.clone();
-    run(arguments).unwrap_or_else(|e| e.report(&global))
+    let (as_json, log_format) = (arguments.global.json, failure::log_format(&arguments.verb));
+    run(arguments).unwrap_or_else(|e| {
+        failure::report(&e.0, as_json, log_format);
+        e.exit_code()
+    })
 }
 
 pub(super) fn run(arguments: Arguments) -> CommandResult {

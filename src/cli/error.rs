@@ -4,8 +4,6 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::args::Global;
-use super::render;
 use crate::core::{Code, Fault, Kind};
 use crate::service::types::problem::Problem;
 
@@ -26,33 +24,23 @@ impl From<Fault> for CliError {
 }
 
 impl CliError {
-    /// Shows the error as the flags ask for, and returns the exit code of its kind.
-    pub(super) fn report(&self, global: &Global) -> ExitCode {
-        let problem = self.0.as_ref();
-        if global.json {
-            let Problem { code, message, causes, evidence, hint, .. } = problem;
-            render::out(&format!(
-                "{}\n",
-                json!({ "error": {
-                    "code": code, "message": message, "causes": causes,
-                    "evidence": evidence, "hint": hint,
-                }})
-            ));
-        } else {
-            render::problem(problem);
-        }
-        ExitCode::from(exit_code(&problem.code))
+    /// Returns the exit code for the kind of the error.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        let known = Code::ALL.iter().find(|c| c.as_str() == self.0.code);
+        ExitCode::from(known.map_or(Kind::Fault, |c| c.kind()).exit_code())
+    }
+
+    /// Returns the error as the one JSON object on stdout.
+    pub(super) fn to_json(problem: &Problem) -> serde_json::Value {
+        let Problem { code, message, causes, evidence, hint, .. } = problem;
+        json!({ "error": {
+            "code": code, "message": message, "causes": causes,
+            "evidence": evidence, "hint": hint,
+        }})
     }
 }
 
-fn exit_code(code: &str) -> u8 {
-    let known = Code::ALL.iter().find(|c| c.as_str() == code);
-    known.map_or(Kind::Fault, |c| c.kind()).exit_code()
-}
-
-/// Shows what is wrong with the command line, or the help that it asks for.
-pub(super) fn usage(error: &clap::Error) -> ExitCode {
-    drop(error.print());
-    let is_usage = error.use_stderr();
-    if is_usage { ExitCode::from(Kind::Usage.exit_code()) } else { ExitCode::SUCCESS }
+/// Returns the exit code for a command line that does not parse, or that asks for help.
+pub(super) fn usage_code(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() { ExitCode::from(Kind::Usage.exit_code()) } else { ExitCode::SUCCESS }
 }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::args::{Global, Migrate};
-use super::{error, local};
+use super::error::{CliError, usage_code};
+use super::output::print_json;
+use super::{local, render};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 refused by a rule, 2 fault, 3 not found, 4 busy, 64 usage.";
@@ -30,8 +32,18 @@ enum Verb {
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(e) => return error::usage(&e),
+        Err(e) => {
+            drop(e.print());
+            return usage_code(&e);
+        }
     };
     let Verb::Migrate(what) = arguments.verb;
-    local::run(&arguments.global, &what).unwrap_or_else(|e| e.report(&arguments.global))
+    local::run(&arguments.global, &what).unwrap_or_else(|e| {
+        if arguments.global.json {
+            print_json(&CliError::to_json(&e.0));
+        } else {
+            render::problem(&e.0);
+        }
+        e.exit_code()
+    })
 }

@@ -3,8 +3,9 @@
 //! Data goes to stdout, everything else to stderr. It starts a daemon if none runs. It decides
 //! nothing; every rule is the daemon's. [`args`] is the command-line definition, `dispatch` hands
 //! each verb to its file in `commands`, `client` is the connection to the daemon, `output` prints
-//! results, `error` reports what failed, and [`render`] formats text for people. `local` migrates a
-//! database without a daemon, and `migrate_only` is the program of a build that has no other verb.
+//! results, `error` and `failure` report why there is none, and [`render`] formats text for people.
+//! `local` migrates a database without a daemon, and `migrate_only` is the program of a build that
+//! has no other verb.
 
 pub mod args;
 #[cfg(feature = "daemon")]
@@ -16,6 +17,8 @@ mod commands;
 #[cfg(feature = "daemon")]
 mod dispatch;
 pub mod error;
+#[cfg(feature = "daemon")]
+mod failure;
 mod local;
 #[cfg(not(feature = "daemon"))]
 mod migrate_only;

@@ -16,9 +16,10 @@ use axum::middleware::Next;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 
-use crate::core::{Code, Fault};
 use crate::format::hex;
+use crate::http::error::Error;
 use crate::http::problem::Refusal;
+use crate::world::fs;
 use crate::world::fs::paths;
 
 /// Path at which hosts open sessions; the server checks their own keys, not the token.
@@ -28,7 +29,7 @@ pub const SESSION_PATH: &str = "/v1/session";
 ///
 /// # Errors
 /// If the file cannot be written or the system has no random bytes.
-pub fn token(path: &Path) -> Result<String, Fault> {
+pub fn token(path: &Path) -> Result<String, Error> {
     if let Ok(text) = std::fs::read_to_string(path) {
         let text = text.trim().to_owned();
         if !text.is_empty() {
@@ -36,10 +37,7 @@ pub fn token(path: &Path) -> Result<String, Fault> {
         }
     }
     let mut random = [0; 24];
-    getrandom::fill(&mut random).map_err(|e| {
-        let hint = "check the system's random number generator";
-        Fault::new(Code::Io, "cannot get random bytes", hint).because(e)
-    })?;
+    getrandom::fill(&mut random).map_err(Error::NoRandomBytes)?;
     let token = format!("gks_{}", hex(&random));
     write_secret(path, &token)?;
     Ok(token)
@@ -49,16 +47,16 @@ pub fn token(path: &Path) -> Result<String, Fault> {
 ///
 /// # Errors
 /// The I/O error of the step that failed.
-pub fn write_secret(path: &Path, text: &str) -> Result<(), Fault> {
+pub fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let fresh = path.with_extension(format!("{}.new", std::process::id()));
-    paths::remove_file_if_any(&fresh).map_err(paths::failed("write", &fresh))?;
+    paths::remove_file_if_any(&fresh).map_err(fs::Error::about("write", &fresh))?;
     let open = File::options().create_new(true).write(true).mode(0o600).open(&fresh);
-    let mut file = open.map_err(paths::failed("write", &fresh))?;
+    let mut file = open.map_err(fs::Error::about("write", &fresh))?;
     // Synced before the rename, so that the final name never holds a partial secret.
     let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
-    written.map_err(paths::failed("write", &fresh))?;
-    std::fs::rename(&fresh, path).map_err(paths::failed("publish", path))
+    written.map_err(fs::Error::about("write", &fresh))?;
+    Ok(std::fs::rename(&fresh, path).map_err(fs::Error::about("publish", path))?)
 }
 
 /// Wraps a router so that requests need the token, except for the open paths.
@@ -76,9 +74,7 @@ async fn require_token(State(token): State<Arc<str>>, request: Request, next: Ne
     if open || equals_in_constant_time(given, &token) {
         return next.run(request).await;
     }
-    let hint = "send `Authorization: Bearer TOKEN` with the token from the file `token` of the \
-                daemon or `admin-token` of the server";
-    Refusal(Fault::new(Code::Unauthorized, "the token is missing or wrong", hint)).into_response()
+    Refusal::from(Error::Unauthorized).into_response()
 }
 
 /// Compares in a time that does not depend on how many bytes match.

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::Path as UrlPath;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 
-use crate::core::{Code, Fault, RequestId};
-use crate::http::body;
-use crate::http::problem::{Refusal, invalid};
+use crate::core::RequestId;
+use crate::http::body::{self, BodyLimit};
+use crate::http::error::Error;
+use crate::http::problem::Refusal;
 pub(crate) use crate::service::requests::environment_id;
 
 /// Timeout for a client to send a request body.
@@ -34,9 +35,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Query(value) = Query::from_request_parts(parts, state)
-            .await
-            .map_err(|e| invalid(format!("invalid query: {}", e.body_text())))?;
+        let query = Query::from_request_parts(parts, state).await;
+        let Query(value) = query.map_err(Error::InvalidQuery)?;
         Ok(Self(value))
     }
 }
@@ -48,9 +48,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let UrlPath(name) = UrlPath::from_request_parts(parts, state)
-            .await
-            .map_err(|e| invalid(format!("invalid path: {}", e.body_text())))?;
+        let path = UrlPath::from_request_parts(parts, state).await;
+        let UrlPath(name) = path.map_err(Error::InvalidPath)?;
         Ok(Self(name))
     }
 }
@@ -61,24 +60,19 @@ pub struct Body<T>(pub(crate) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Refusal> {
+        let BodyLimit(limit) = request.extensions().get().copied().unwrap_or_default();
+        // The same number bounds the body and stands in the refusal.
+        DefaultBodyLimit::max(limit).apply(&mut request);
         let read = tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
-        let read = read.map_err(|_| {
-            let message = format!("the body did not arrive within {} s", BODY_LIMIT.as_secs());
-            Fault::new(Code::Timeout, message, "send the whole body at once")
-        })?;
-        let bytes = read.map_err(|e| {
-            if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                return body::too_large();
-            }
-            invalid(format!("cannot read the body: {}", e.body_text()))
-        })?;
+        let read = read.map_err(|_| Error::BodyTimeout { limit: BODY_LIMIT })?;
+        let bytes = read.map_err(|rejection| Error::of_body(limit, rejection))?;
         Ok(Self(body::parse(&bytes)?))
     }
 }
 
-pub(crate) fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Fault> {
+pub(crate) fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Error> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().map_err(|_| invalid("Idempotency-Key is not visible ASCII"))?;
-    RequestId::parse(text).map(Some).map_err(|e| invalid(format!("Idempotency-Key: {e}")))
+    let text = value.to_str().map_err(|_| Error::KeyNotAscii)?;
+    RequestId::parse(text).map(Some).map_err(Error::InvalidKey)
 }

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::core::{Code, Fault, Kind};
+use crate::http::error::Error;
 pub use crate::service::requests::invalid;
 use crate::service::types::problem::Problem;
 
@@ -15,6 +16,12 @@ pub struct Refusal(pub Fault);
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
         Self(fault)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self(error.into())
     }
 }
 
@@ -48,9 +55,4 @@ impl IntoResponse for Refusal {
         let kind = HeaderValue::from_static("application/problem+json");
         (status, [(header::CONTENT_TYPE, kind)], body).into_response()
     }
-}
-
-/// Returns the fault for an unknown path.
-pub(crate) fn unknown_path() -> Fault {
-    Fault::new(Code::NotFound, "unknown path", "list the paths with GET /v1/openapi.json")
 }

@@ -11,19 +11,16 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::core::event::{Actor, Origin};
-use crate::core::{Code, Fault};
 use crate::http::auth::{token, with_token};
+use crate::http::error::Error;
 use crate::http::unix_socket::{CONNECTIONS_MAX, accept_failed, serve_connection};
 
 /// Binds a TCP port.
 ///
 /// # Errors
 /// If the address is in use or may not be used.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
-    TcpListener::bind(address).await.map_err(|e| {
-        let message = format!("cannot listen on {address}");
-        Fault::new(Code::Io, message, "choose another address with --listen").because(e)
-    })
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
 }
 
 /// Serves until `stop` becomes true.
@@ -63,14 +60,10 @@ pub async fn open(
     dir: &Path,
     router: &Router,
     stop: watch::Receiver<bool>,
-) -> Result<SocketAddr, Fault> {
+) -> Result<SocketAddr, Error> {
     let token = token(&dir.join("token"))?;
     let listener = bind(address).await?;
-    let bound = listener.local_addr();
-    let bound = bound.map_err(|e| {
-        let hint = "choose another address with --listen";
-        Fault::new(Code::Io, "cannot read the address of the port", hint).because(e)
-    })?;
+    let bound = listener.local_addr().map_err(|source| Error::PortAddress { source })?;
     // A client that has the token could read this user's files, so it acts as this user.
     let uid = rustix::process::geteuid().as_raw();
     let actor = Actor { origin: Origin::Port, uid, pid: 0 };

@@ -20,9 +20,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::core::event::{Actor, Origin};
-use crate::core::{Code, Fault};
 use crate::format::hex;
+use crate::http::error::Error;
 use crate::http::problem::Refusal;
+use crate::world::fs;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 
@@ -68,38 +69,36 @@ pub fn address_in(dir: &Path, name: &str) -> PathBuf {
 ///
 /// # Errors
 /// If the directory is not this user's, the path exists and is not a socket, or binding fails.
-pub fn bind(address: &Path) -> Result<UnixListener, Fault> {
+pub fn bind(address: &Path) -> Result<UnixListener, Error> {
     let folder = address.parent().unwrap_or(address);
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(paths::failed("create", folder))?;
-    let found = folder.symlink_metadata().map_err(paths::failed("inspect", folder))?;
+        .map_err(fs::Error::about("create", folder))?;
+    let found = folder.symlink_metadata().map_err(fs::Error::about("inspect", folder))?;
     if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
-        let message = format!("{} is not a directory of this user", folder.display());
-        return Err(Fault::new(Code::PermissionDenied, message, "choose another --data-dir"));
+        return Err(Error::ForeignDirectory { path: folder.to_owned() });
     }
     if found.mode() & 0o077 != 0 {
         let mode = std::fs::Permissions::from_mode(0o700);
         std::fs::set_permissions(folder, mode)
-            .map_err(paths::failed("restrict the mode of", folder))?;
+            .map_err(fs::Error::about("restrict the mode of", folder))?;
     }
     match address.symlink_metadata() {
         Ok(there) if !there.file_type().is_socket() => {
-            let message = format!("{} exists and is not a socket", address.display());
-            return Err(Fault::new(Code::PathExists, message, "move the file away"));
+            return Err(Error::NotASocket { path: address.to_owned() });
         }
         _ => {}
     }
     // Bound under another name and renamed, so that no client can connect before the mode is set.
     let fresh = address.with_extension("new");
-    paths::remove_file_if_any(&fresh).map_err(paths::failed("remove", &fresh))?;
-    let listener = UnixListener::bind(&fresh).map_err(paths::failed("listen on", &fresh))?;
+    paths::remove_file_if_any(&fresh).map_err(fs::Error::about("remove", &fresh))?;
+    let listener = UnixListener::bind(&fresh).map_err(fs::Error::about("listen on", &fresh))?;
     let mode = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(&fresh, mode)
-        .map_err(paths::failed("restrict the mode of", &fresh))?;
-    std::fs::rename(&fresh, address).map_err(paths::failed("publish", address))?;
+        .map_err(fs::Error::about("restrict the mode of", &fresh))?;
+    std::fs::rename(&fresh, address).map_err(fs::Error::about("publish", address))?;
     Ok(listener)
 }
 
@@ -174,9 +173,8 @@ where
 /// Answers a connection beyond the limit with status 503. The write has a timeout of one second, so
 /// these connections cannot pile up either.
 async fn refuse_connection(mut stream: UnixStream) {
-    let message = format!("{CONNECTIONS_MAX} connections are open");
-    let fault = Fault::new(Code::LimitReached, message, "retry when another connection has closed");
-    let problem = axum::response::IntoResponse::into_response(Refusal(fault));
+    let refusal = Refusal::from(Error::TooManyConnections { limit: CONNECTIONS_MAX });
+    let problem = axum::response::IntoResponse::into_response(refusal);
     let body = axum::body::to_bytes(problem.into_body(), 16 * 1024).await.unwrap_or_default();
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\

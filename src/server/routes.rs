@@ -10,15 +10,19 @@ use axum::{Json, Router};
 
 use super::types::{HostKey, HostView, NewHost, OperationView};
 use super::{catalog, environments, operations};
-use crate::core::{Code, Fault};
 use crate::http::extract::Body;
 use crate::http::problem::{Refusal, invalid};
+use crate::http::{Error, body};
 use crate::server::app::{ApiResult, Server, Shared, host_name, no_operation};
 use crate::server::{connections, workspace};
 use crate::service::types::live_set::ConfirmView;
 
 /// The `OpenAPI` document of the control server: the committed file, as it is.
 pub const OPENAPI: &str = include_str!("../../schema/openapi-server.json");
+
+/// Limit of a request body of a control server, in bytes. The host that carries out the request has
+/// limits of its own.
+const BODY_BYTES_MAX: usize = 2 << 20;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -49,15 +53,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/session", get(connections::session))
         .route("/v1/openapi.json", get(|| async { OPENAPI }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .fallback(|| async { Refusal(nowhere()) })
-        .method_not_allowed_fallback(|| async {
-            Refusal(invalid("this path does not support the method"))
-        })
+        .fallback(|| async { Refusal::from(Error::UnknownPath) })
+        .method_not_allowed_fallback(|| async { Refusal::from(Error::UnknownMethod) })
+        .layer(body::limit(BODY_BYTES_MAX))
         .with_state(shared)
-}
-
-fn nowhere() -> Fault {
-    Fault::new(Code::NotFound, "unknown path", "list the paths with GET /v1/openapi.json")
 }
 
 /// All hosts.

@@ -154,7 +154,7 @@ impl Running {
         let name = host.to_owned();
         let key = self.shared.catalog.with(move |tx| catalog::add_host(tx, &name, true)).await?;
         // The key is committed first: after a crash here the next start only makes another one.
-        write_secret(key_file, &key)
+        Ok(write_secret(key_file, &key)?)
     }
 
     /// Stops the server; waits at most five seconds for each task.

@@ -110,13 +110,14 @@ pub(crate) async fn adopt(
     let foreign = query_world(app, move |app, cancel| {
         let knows = |marker: &Marker| {
             let id = EnvironmentId::parse(&marker.environment).ok();
-            let (life, nonce) = (marker.incarnation, marker.nonce.as_str());
+            let (life, nonce) = (marker.incarnation, marker.nonce.as_deref());
             id.is_some_and(|id| app.handle.view(|state| state.knows(&id, life, nonce)))
         };
         app.world.foreign(&path, &knows, cancel)
     })
     .await?;
-    let (plan, head, worktree) = (foreign.plan, foreign.head, foreign.worktree);
+    let (plan, worktree) = (foreign.plan, foreign.worktree);
+    let head = foreign.head.unwrap_or_default();
     let id = environment.clone();
     let nonce = relocation::new_nonce()?;
     let command = Command::Adopt(Adopt { environment, plan, head, worktree, actor, nonce });

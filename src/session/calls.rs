@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::core::event::{Actor, Origin};
 use crate::core::{Code, EnvironmentId, Fault, LeaseId, RequestId};
-use crate::http::body;
-use crate::http::problem::{invalid, unknown_path};
+use crate::http::problem::invalid;
+use crate::http::{Error, body};
 use crate::service::outcome::Outcome;
 use crate::service::requests::{environment_id, lease_id};
 use crate::service::types::removal::RemoveQuery;
@@ -141,7 +141,7 @@ impl Call {
                 reply(Outcome::<()>::Empty)
             }
             // Servers know this answer: the path of a lease without a name is no path of the API.
-            Self::Release(None) => Err(unknown_path()),
+            Self::Release(None) => Err(Error::UnknownPath.into()),
             Self::Exec(id, body) => {
                 let wanted = parse(&body)?;
                 reply(Outcome::Done(runs::run(app, id, actor(), request, wanted).await?))
@@ -170,9 +170,9 @@ fn fields(command: &HostCommand) -> Map<String, Value> {
 fn parse<T: serde::de::DeserializeOwned>(body: &Value) -> Result<T, Fault> {
     let text = body.to_string();
     if text.len() > body::BODY_BYTES_MAX {
-        return Err(body::too_large());
+        return Err(Error::BodyTooLarge { limit: body::BODY_BYTES_MAX }.into());
     }
-    body::parse(text.as_bytes())
+    Ok(body::parse(text.as_bytes())?)
 }
 
 /// Returns the number of an incarnation. The refusal is that of a query parameter.

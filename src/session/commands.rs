@@ -1,5 +1,7 @@
 //! Commands of a server: checked, queued per environment, carried out by use cases, and answered.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -47,7 +49,8 @@ impl CommandDispatcher {
             Admission::InProgress => return None,
             Admission::Started => {}
         }
-        let ready = check(app, &command).and_then(|()| {
+        let ready = prepared(&command, || {
+            check(app, &command)?;
             let call = Call::of(&command)?;
             // Queued here and not in the task, because tasks may start in any order.
             let permit = self.scheduler.enqueue(&command.environment, call.access())?;
@@ -56,30 +59,61 @@ impl CommandDispatcher {
         let (call, permit) = match ready {
             Ok(ready) => ready,
             Err(fault) => {
-                locked(&self.registry).refused(&command);
+                locked(&self.registry).unregister(&command);
                 return Some(refusal(request, &fault));
             }
         };
         locked(&self.registry).accepted(&command);
-        let task = CommandTask {
-            registry: Arc::clone(&self.registry),
-            app: Arc::clone(app),
-            answers: self.answers.clone(),
-        };
-        tokio::spawn(task.carry_out(command, call, permit));
+        let task = CommandTask { registry: Arc::clone(&self.registry), app: Arc::clone(app) };
+        self.start(command.clone(), task.carry_out(command, call, permit));
         None
+    }
+
+    /// Starts the work of a command. The command is answered however the work ends.
+    fn start(&self, command: HostCommand, work: impl Future<Output = Answer> + Send + 'static) {
+        let (registry, answers) = (Arc::clone(&self.registry), self.answers.clone());
+        tokio::spawn(async move {
+            // A task of its own: a panic ends the work, and this task still answers.
+            let done = match tokio::spawn(work).await {
+                Ok(answer) => locked(&registry).finish(answer),
+                Err(error) => {
+                    tracing::error!(command = command.name, %error, "a command panicked");
+                    locked(&registry).unregister(&command);
+                    let fault = panicked(&command, error.try_into_panic().ok().as_deref());
+                    ReadyAnswer::Uncached(refusal(command.request, &fault))
+                }
+            };
+            // The receiver is gone if the daemon is shutting down.
+            drop(answers.send(done).await);
+        });
     }
 }
 
-/// What the task of one command needs.
+/// Does what precedes the work of a command. A panic refuses the command like any other fault; it
+/// would otherwise end the session.
+fn prepared<T>(command: &HostCommand, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(panicked(command, Some(panic.as_ref()))))
+}
+
+/// Returns the fault of a command whose work panicked.
+fn panicked(command: &HostCommand, panic: Option<&(dyn Any + Send)>) -> Fault {
+    let text = panic.and_then(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied())
+    });
+    let message = format!("command {} panicked: {}", command.name, text.unwrap_or("no message"));
+    Fault::new(Code::Defect, message, "report this defect with the daemon log")
+}
+
+/// What the work of one command needs.
 struct CommandTask {
     registry: Arc<Mutex<CommandRegistry>>,
     app: Arc<App>,
-    answers: mpsc::Sender<ReadyAnswer>,
 }
 
 impl CommandTask {
-    async fn carry_out(self, command: HostCommand, call: Call, mut permit: Permit) {
+    async fn carry_out(self, command: HostCommand, call: Call, mut permit: Permit) -> Answer {
         permit.granted().await;
         let request = command.request.clone();
         let held = match command.name.as_str() {
@@ -92,15 +126,11 @@ impl CommandTask {
             _ => Ok(()),
         };
         // `exec` may run for hours: it gives up its permit, so that no later command waits for it.
-        let permit = (command.name != "exec").then_some(permit);
-        let answer = match held {
+        let _permit = (command.name != "exec").then_some(permit);
+        match held {
             Ok(()) => call.answer(&self.app, request).await,
             Err(fault) => refusal(request, &fault),
-        };
-        drop(permit);
-        let done = locked(&self.registry).finish(answer);
-        // The receiver is gone if the daemon is shutting down.
-        drop(self.answers.send(done).await);
+        }
     }
 }
 
@@ -158,4 +188,74 @@ fn own_path(app: &App, command: &HostCommand, id: &EnvironmentId) -> Result<(), 
 fn known_lease(app: &App, name: &str) -> Result<(), Fault> {
     let (id, now) = (parsed_lease(name)?, now());
     app.handle.view(|state| state.lease_in_force(&id, now).map(|_| ()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::session::scheduler::Access;
+
+    /// Without an answer the test ends here; a panic is answered at once.
+    const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+    fn command(name: &str) -> HostCommand {
+        let (request, environment) = ("r1".to_owned(), "demo".to_owned());
+        HostCommand { request, name: name.to_owned(), environment, body: Value::Null }
+    }
+
+    /// The command is answered and nothing waits for it: neither its own retry, nor its queue.
+    #[tokio::test]
+    async fn panicking_command_is_answered_and_may_be_repeated() {
+        for name in ["workspace.status", "environment.provision"] {
+            let mut commands = CommandDispatcher::new();
+            let command = command(name);
+            let admitted = locked(&commands.registry).admit(&command);
+            assert!(matches!(admitted, Admission::Started), "{name} is new");
+            let repeated = locked(&commands.registry).admit(&command);
+            assert!(matches!(repeated, Admission::InProgress), "{name} is in progress");
+            let mut permit = commands.scheduler.enqueue("demo", Access::Write).expect("room");
+            commands.start(command.clone(), async move {
+                permit.granted().await;
+                panic!("a defect of {}", "the test")
+            });
+            let done = tokio::time::timeout(ANSWER_LIMIT, commands.done.recv()).await;
+            let done = done.expect("within the limit").expect("an answer");
+            let answer = commands.answer(done).expect("kept for its sender");
+            assert_eq!((answer.request.as_str(), answer.status), ("r1", 500));
+            assert_eq!(answer.body["code"], "defect");
+            let message = format!("command {name} panicked: a defect of the test");
+            assert_eq!(answer.body["message"], message);
+            let mut next = commands.scheduler.enqueue("demo", Access::Write).expect("room");
+            next.granted().await;
+            assert!(!locked(&commands.registry).unqueue("demo", "r1"), "it waits no more");
+            let again = locked(&commands.registry).admit(&command);
+            assert!(matches!(again, Admission::Started), "a retry of {name} is carried out");
+        }
+    }
+
+    #[test]
+    fn panic_before_the_work_is_a_fault() {
+        let command = command("exec");
+        let refused = prepared(&command, || -> Result<(), Fault> { panic!("a defect") });
+        let fault = refused.expect_err("it panicked");
+        assert_eq!((fault.code, fault.transient), (Code::Defect, false));
+        assert_eq!(fault.message, "command exec panicked: a defect");
+        assert_eq!(prepared(&command, || Ok(7)), Ok(7));
+    }
+
+    #[tokio::test]
+    async fn finished_command_is_answered_from_cache() {
+        let mut commands = CommandDispatcher::new();
+        let command = command("workspace.status");
+        locked(&commands.registry).admit(&command);
+        let request = command.request.clone();
+        commands
+            .start(command.clone(), async { Answer { request, status: 204, body: Value::Null } });
+        let done = commands.done.recv().await.expect("an answer");
+        assert!(matches!(done, ReadyAnswer::Cached(_)));
+        let repeated = locked(&commands.registry).admit(&command);
+        assert!(matches!(repeated, Admission::Answered(Answer { status: 204, .. })));
+    }
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::core::event::KeepReason;
 use crate::core::{EnvironmentId, Phase, Seq, State};
 use crate::engine::watcher::{Change, Subscription};
 use crate::service::reconcile::apply_live_set;
@@ -232,7 +233,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         };
         match apply_live_set(&self.client.app, wanted, actor()).await {
             Ok(report) => {
-                self.keeps_some = report.kept.iter().any(|k| k.why != "adopted");
+                self.keeps_some = report.kept.iter().any(|k| k.why != KeepReason::Adopted.as_str());
                 // A retired environment returns to service if its teardown finds processes in it.
                 self.keeps_some |= !report.retired.is_empty() && !report.held;
                 let epoch = live.epoch;

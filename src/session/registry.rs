@@ -81,8 +81,8 @@ impl CommandRegistry {
         }
     }
 
-    /// Unregisters a command that was refused at once. Not cached: a retry may succeed.
-    pub(crate) fn refused(&mut self, command: &HostCommand) {
+    /// Unregisters a command that was refused at once or panicked. Not cached: a retry may succeed.
+    pub(crate) fn unregister(&mut self, command: &HostCommand) {
         self.running.remove(&command.request);
         self.unqueue(&command.environment, &command.request);
     }
@@ -173,7 +173,7 @@ mod tests {
         );
         let refused = named("refused".to_owned(), "environment.cancel");
         registry.begin(&refused).expect("room");
-        registry.refused(&refused);
+        registry.unregister(&refused);
         assert!(registry.unqueue("demo", "p1"), "a refused cancel removes nothing");
         let cancel = named("c".to_owned(), "environment.cancel");
         registry.begin(&cancel).expect("a full queue accepts a cancel");

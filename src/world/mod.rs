@@ -4,7 +4,7 @@
 //! [`watch`], [`effects`]. [`World::perform`] carries out one owed effect: it inspects, acts,
 //! proves the result and returns the evidence. Every effect converges: repeated after any
 //! interruption, it ends in the same state. This layer never decides what should happen, never
-//! appends to the log, and removes nothing that `git/marker.rs` has not proven to be ours.
+//! appends to the log, and removes nothing that `git/ownership.rs` has not proven to be ours.
 //! [`queries`] reads the world outside of effects.
 
 pub mod effects;

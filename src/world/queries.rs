@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::core::empty_is_none::non_empty;
 use crate::core::event::{CheckoutMethod, Plan, ProcessSeen, Size, Worktree};
 use crate::core::{Code, Environment, Fault, HostPath, Inspection, Note, Phase, destroyed};
 use crate::world::effects::context::{Reporter, Task, World};
@@ -36,8 +37,8 @@ pub struct Usage {
 pub struct Foreign {
     /// Where it is, its repository and its branch, as an adoption would record them.
     pub plan: Plan,
-    /// The commit that its HEAD is at; empty when there is none.
-    pub head: String,
+    /// The commit that its HEAD is at, if there is one.
+    pub head: Option<String>,
     /// Its administrative directory, device and inode.
     pub worktree: Worktree,
 }
@@ -178,10 +179,7 @@ impl World {
     pub fn usage(&self, env: &Environment, cancel: &Cancel) -> Result<Usage, Fault> {
         let target = paths::from_host(&env.plan.path);
         let mut each = |count: u64| {
-            if count.is_multiple_of(256) {
-                cancel.check()?;
-            }
-            Ok(())
+            if count.is_multiple_of(256) { cancel.check().map_err(Fault::from) } else { Ok(()) }
         };
         let total = disk_usage::of(&target, &mut each)?;
         let mut rebuildable = Size::default();
@@ -229,13 +227,13 @@ impl World {
             let hint = "manage it with the daemon that created it";
             return Err(Fault::new(Code::NotOurs, message, hint));
         }
-        let text = |args: &[&str]| -> Result<String, Fault> {
+        let text = |args: &[&str]| -> Result<Option<String>, Fault> {
             let found = git.run(args)?;
             let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
-            Ok(if found.status.success() { text } else { String::new() })
+            Ok(found.status.success().then_some(text).and_then(non_empty))
         };
         let head = text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
-        let branch = text(&["symbolic-ref", "--quiet", "--short", "HEAD"])?;
+        let branch = text(&["symbolic-ref", "--quiet", "--short", "HEAD"])?.unwrap_or_default();
         let gone = || paths::fault("find", &top, &std::io::ErrorKind::NotFound.into());
         let found = marker::identity(&top)?.ok_or_else(gone)?;
         let worktree = Worktree {

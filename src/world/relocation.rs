@@ -18,6 +18,7 @@ use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::git::index::format::Hash;
 use crate::world::git::marker::{self, Admin, Marker};
+use crate::world::git::ownership;
 use crate::world::git::submodules;
 
 /// Most entries beside a repository's old path that are searched for the moved repository.
@@ -209,7 +210,7 @@ impl World {
             return Ok(());
         };
         let recorded = env.worktree.as_ref().map_or(0, |w| w.inode);
-        if !marker::is_worktree_of(&target, self.log_id(), env.life(), found.inode, recorded) {
+        if !ownership::is_worktree_of(&target, self.log_id(), env.life(), found.inode, recorded) {
             return Ok(());
         }
         let pointer = target.join(".git");

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::control_server::Control;
 use crate::support::{Daemon, Harness, WAIT_LIMIT};
 
 fn socket(harness: &Harness) -> PathBuf {
@@ -133,13 +134,24 @@ fn malformed_requests_are_refused_without_effect() {
     assert_eq!(harness.ok(&["ls", "--all"]), json!([]));
 }
 
+/// The refusal names the limit of the route.
 #[test]
 fn oversized_requests_are_refused() {
     let harness = Harness::new();
     let _daemon = Daemon::start(&harness);
-    let body = format!("{{\"repo\":\"{}\"}}", "x".repeat(100_000));
-    let (status, answer) = call(&harness, "POST", "/v1/environments", "", &body);
-    assert_eq!((status, answer["code"].as_str()), (413, Some("request_too_large")), "{answer}");
+    let control = Control::start(&harness);
+    let refused = |(status, answer): (u16, Value), limit: usize| {
+        assert_eq!((status, answer["code"].as_str()), (413, Some("request_too_large")), "{answer}");
+        assert_eq!(answer["message"], format!("the request is larger than {limit} bytes"));
+    };
+    for (path, limit) in [("/v1/environments", 65_536), ("/v1/reconcile", 2_097_152)] {
+        let body = json!({ "repo": "x".repeat(limit) });
+        refused(call(&harness, "POST", path, "", &body.to_string()), limit);
+        let (status, answer) = call(&harness, "POST", path, "", &" ".repeat(limit));
+        assert_eq!((status, answer["code"].as_str()), (400, Some("invalid_request")), "{answer}");
+    }
+    let body = json!({ "id": "x".repeat(2_097_152) });
+    refused(control.call("POST", "/v1/hosts", &body), 2_097_152);
     let head = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(200_000));
     let (status, _) = raw(&harness, head.as_bytes());
     assert!(matches!(status, 0 | 414 | 431), "{status}");

@@ -86,3 +86,49 @@ fn lost_log_ends_no_thread() {
     harness.ok(&["rm", "demo"]);
     assert!(daemon.terminate().success(), "the daemon ends in order");
 }
+
+/// Runs a command that must fail and returns its exit code and what it wrote to stderr.
+fn failed(harness: &Harness, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = harness.command(args);
+    let ran = command.envs(env.iter().copied()).output().expect("it runs");
+    assert!(ran.stdout.is_empty(), "{args:?} prints {:?}", String::from_utf8_lossy(&ran.stdout));
+    (ran.status.code(), String::from_utf8(ran.stderr).expect("text"))
+}
+
+/// The reason for the end of a process is a line of its log, before the log has begun and at every
+/// level. A server that collects the log parses nothing else.
+#[test]
+fn failed_start_is_line_of_json_log() {
+    let harness = Harness::new();
+    let config = harness.path("broken.toml");
+    harness.write(&config, "unknown = 1\n");
+    let broken = ("GROUNDSKEEPER_CONFIG", config.to_str().expect("text"));
+    let json = ("GROUNDSKEEPER_LOG_FORMAT", "json");
+    let quiet = ("GROUNDSKEEPER_LOG", "off");
+    let flag = "--log-format=json";
+    let line = |args: &[&str], env: &[(&str, &str)], code: i32| {
+        let (found, text) = failed(&harness, args, env);
+        assert_eq!(found, Some(code), "{args:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{args:?}: {text}");
+        let line: Value = serde_json::from_str(&text).expect("an object");
+        assert_eq!(line["level"], "ERROR", "{line}");
+        assert!(line["timestamp"].is_string() && line["target"].is_string(), "{line}");
+        line
+    };
+    for verb in ["daemon", "up", "server"] {
+        let usage = line(&[verb, "--listen", "nowhere", "--log-format", "json"], &[], 64);
+        let message = usage["message"].as_str().expect("text");
+        assert!(message.starts_with("invalid value 'nowhere' for '--listen"), "{message}");
+        line(&[verb, "--bad"], &[json], 64);
+        line(&[verb, flag, "--bad"], &[quiet], 64);
+    }
+    let unknown = line(&["daemon", flag], &[broken, quiet], 64);
+    assert_eq!(unknown["code"], "invalid_config", "{unknown}");
+    assert!(unknown["hint"].is_string(), "{unknown}");
+    assert!(unknown["causes"].as_str().is_some_and(|text| text.contains("unknown")), "{unknown}");
+
+    let (_, text) = failed(&harness, &["daemon"], &[broken]);
+    assert!(text.starts_with("error: ") && text.contains("[invalid_config]"), "{text}");
+    let (_, text) = failed(&harness, &["ls", "--bad"], &[json]);
+    assert!(text.starts_with("error: "), "a client has no log: {text}");
+}

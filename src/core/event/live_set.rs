@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::empty_is_none;
 use crate::event::common::Actor;
+use crate::event::names::KeepReason;
 use crate::id::{EnvironmentId, RequestId};
 
 /// Kind 110: a live set was taken in; the records after it request the teardowns.
@@ -30,8 +31,8 @@ pub struct LiveSetTaken {
 pub struct Kept {
     /// The environment's id.
     pub environment: EnvironmentId,
-    /// Why: `leased`, `processes`, `adopted`, `newer`, `more`.
-    pub why: String,
+    /// Why it is left alone.
+    pub why: KeepReason,
 }
 
 /// Kind 111: a live set would retire too many environments at once; it waits for confirmation.

@@ -1,5 +1,5 @@
 //! Choices that events store by name: the origin of a request, a checkout method, the reasons of
-//! removals.
+//! removals and of keeping.
 //!
 //! The codec would decode a reordered enum wrongly and silently, so the name is stored. A name that
 //! this version does not know, as the log of another version may have it, is kept as it is.
@@ -103,6 +103,19 @@ stored_names! {
         Reconcile = "reconcile";
         /// The control server requested it by its name.
         Server = "server";
+    }
+    /// Why an environment that a live set does not list is left alone.
+    KeepReason {
+        /// A lease on it is in force.
+        Leased = "leased";
+        /// Processes run in it.
+        Processes = "processes";
+        /// It was adopted, so it is never removed.
+        Adopted = "adopted";
+        /// It began after the server had built the live set.
+        Newer = "newer";
+        /// The live set retires as many as one may; this one follows with a later one.
+        More = "more";
     }
     /// Why content in the trash is unlinked.
     PurgeReason {

@@ -8,8 +8,8 @@
 
 use crate::decision::Decision;
 use crate::event::{
-    Actor, CancelRequested, DestroyRequested, Event, Kept, LiveSetEvent, LiveSetHeld, LiveSetTaken,
-    TeardownOptions, TeardownReason,
+    Actor, CancelRequested, DestroyRequested, Event, KeepReason, Kept, LiveSetEvent, LiveSetHeld,
+    LiveSetTaken, TeardownOptions, TeardownReason,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, Seq, Time};
@@ -38,11 +38,10 @@ impl State {
             match self.fate(now, env, set.known, set.by_hand) {
                 Fate::Over => {}
                 Fate::Keep(why) => {
-                    let (environment, why) = (env.id.clone(), why.to_owned());
-                    report.kept.push(Kept { environment, why });
+                    report.kept.push(Kept { environment: env.id.clone(), why });
                 }
                 Fate::Retire if report.retired.len() >= policy::RETIRED_AT_ONCE => {
-                    let (environment, why) = (env.id.clone(), "more".to_owned());
+                    let (environment, why) = (env.id.clone(), KeepReason::More);
                     report.kept.push(Kept { environment, why });
                 }
                 Fate::Retire => report.retired.push(env.id.clone()),
@@ -56,7 +55,7 @@ impl State {
         }
         let all = self.environments().filter(|e| e.is_live() && !e.adopted).count();
         // What exceeds the bound of one set would follow with the next, so it counts here.
-        let more = report.kept.iter().filter(|k| k.why == "more").count();
+        let more = report.kept.iter().filter(|k| k.why == KeepReason::More).count();
         report.held = !set.confirmed && policy::is_too_much(report.retired.len() + more, all);
         report
     }
@@ -68,12 +67,12 @@ impl State {
             Phase::Tombstoned | Phase::TearingDown => Fate::Over,
             Phase::Provisioning if env.destroy_wanted => Fate::Over,
             // It began after the server built the set, so its absence there says nothing.
-            _ if env.begun > known => Fate::Keep("newer"),
-            _ if env.adopted => Fate::Keep("adopted"),
-            _ if self.leases_of(&env.id, now).next().is_some() => Fate::Keep("leased"),
-            _ if !env.processes.is_empty() => Fate::Keep("processes"),
+            _ if env.begun > known => Fate::Keep(KeepReason::Newer),
+            _ if env.adopted => Fate::Keep(KeepReason::Adopted),
+            _ if self.leases_of(&env.id, now).next().is_some() => Fate::Keep(KeepReason::Leased),
+            _ if !env.processes.is_empty() => Fate::Keep(KeepReason::Processes),
             // An inspection takes it out of service for a moment; not again for every set.
-            Phase::Ready if refused && lately => Fate::Keep("processes"),
+            Phase::Ready if refused && lately => Fate::Keep(KeepReason::Processes),
             // It is retried by itself.
             Phase::Retiring => Fate::Over,
             _ => Fate::Retire,
@@ -207,7 +206,7 @@ enum Fate {
     /// It has ended, or its removal is in progress.
     Over,
     /// It is left alone, for this reason.
-    Keep(&'static str),
+    Keep(KeepReason),
     /// It is torn down.
     Retire,
 }

@@ -58,7 +58,7 @@ fn carry_out(state: &mut State, set: LiveSet) -> Vec<Event> {
 }
 
 fn why(report: &Report, name: &str) -> String {
-    report.kept.iter().find(|k| k.environment == id(name)).expect("kept").why.clone()
+    report.kept.iter().find(|k| k.environment == id(name)).expect("kept").why.to_string()
 }
 
 /// Makes environments that a live set with `listed` alone may not all retire.

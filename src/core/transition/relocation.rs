@@ -100,12 +100,12 @@ impl State {
     /// archive, or one that another continues. Id and number alone identify only an incarnation
     /// without a nonce.
     #[must_use]
-    pub fn knows(&self, id: &EnvironmentId, incarnation: u32, nonce: &str) -> bool {
+    pub fn knows(&self, id: &EnvironmentId, incarnation: u32, nonce: Option<&str>) -> bool {
         let Some(env) = self.environment(id) else { return false };
-        if nonce.is_empty() {
+        let Some(nonce) = nonce else {
             let present = env.incarnation == incarnation && env.nonce.is_none();
             return present || env.incarnation > incarnation;
-        }
+        };
         let left = self.archives().filter(|r| r.id == *id);
         let left = left.flat_map(|r| r.lineage.iter().chain(&r.nonce));
         let mut known = env.lineage.iter().chain(&env.nonce).chain(left);

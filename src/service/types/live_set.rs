@@ -75,7 +75,7 @@ impl ReconciledView {
     pub(crate) fn of(epoch: u64, report: Report) -> Self {
         let names = |ids: Vec<EnvironmentId>| ids.iter().map(ToString::to_string).collect();
         let kept = report.kept.into_iter();
-        let kept = kept.map(|k| KeptView { id: k.environment.to_string(), why: k.why });
+        let kept = kept.map(|k| KeptView { id: k.environment.to_string(), why: k.why.to_string() });
         Self {
             epoch,
             outdated: report.outdated,

@@ -28,6 +28,7 @@ use crate::world::git::error::Reason;
 use crate::world::git::index::format::Hash;
 use crate::world::git::index::read;
 use crate::world::git::marker::{self, Admin, Marker};
+use crate::world::git::ownership;
 use crate::world::git::ref_changes::{Change, Made};
 use crate::world::git::registration::{self, lock_reason, with_newline};
 
@@ -87,9 +88,10 @@ fn attribute_source(task: &Task<'_>, common: &Path) -> Result<Option<String>, Fa
 /// that nothing has changed.
 fn remember_tree(admin: &Admin, commit: &str, hash: Hash, marker: Marker) -> Result<(), Fault> {
     let index = std::fs::read(admin.staged.join("index")).unwrap_or_default();
-    let tree = read::each(&index, hash, |_| {}).unwrap_or_default();
-    let marker = Marker { commit: commit.to_owned(), tree: crate::format::hex(&tree), ..marker };
-    marker.write(&admin.staged)
+    let tree = read::each(&index, hash, |_| {}).and_then(|whole| whole.tree);
+    let tree = tree.map(|tree| crate::format::hex(&tree));
+    let marker = Marker { commit: Some(commit.to_owned()), tree, ..marker };
+    Ok(marker.write(&admin.staged)?)
 }
 
 /// Writes the files and creates the branch. git does not list the worktree yet.
@@ -195,7 +197,7 @@ fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<FileId, Fault>
     // Not empty: deleted only if an interrupted attempt's marker proves that it is ours.
     let marker = Marker::read(&admin.staged)?;
     let root = task.layout().worktrees();
-    let mine = marker::prove(&root, target, found, marker.as_ref(), task.log_id(), task.env());
+    let mine = ownership::prove(&root, target, found, marker.as_ref(), task.log_id(), task.env());
     if mine.is_err() {
         let message = format!("{} exists and was not created by groundskeeper", target.display());
         let hint = "move it to another path, or choose another id";

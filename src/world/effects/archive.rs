@@ -20,7 +20,7 @@ use crate::world::fs::names::Names;
 use crate::world::fs::{disk_usage, paths, remove_tree};
 use crate::world::git::command::{self, Git};
 use crate::world::git::ref_changes::Change;
-use crate::world::git::{marker, refs, registration};
+use crate::world::git::{marker, ownership, refs, registration};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::{Scope, Ties};
 use crate::world::process::subprocess;
@@ -152,21 +152,20 @@ impl Task<'_> {
                 saved &= holds(&nested.reference, &nested.commit)?;
             }
         }
-        if saved && self.rests_on_head(&git)? {
-            let name = format!("{}^{{tree}}", self.head());
-            saved &= rescuer::commit_of(&git, &name)?.is_some();
+        if saved && let Some(head) = self.needed_head(&git)? {
+            saved &= rescuer::commit_of(&git, &format!("{head}^{{tree}}"))?.is_some();
         }
         if saved { Ok(None) } else { late_writes::rescue_again(self, trash) }
     }
 
-    /// Returns whether the saved work depends on the commit of HEAD. Where that commit is gone for
+    /// Returns the commit of HEAD if the saved work depends on it. Where that commit is gone for
     /// good (the repository was replaced by another one), a rescue holds all files without it.
-    fn rests_on_head(&self, git: &Git<'_>) -> Result<bool, Fault> {
+    fn needed_head(&self, git: &Git<'_>) -> Result<Option<&str>, Fault> {
         let head = self.archive.head.as_deref();
-        let Some(rescue) = &self.archive.rescue else { return Ok(head.is_some()) };
-        let Some(commit) = &rescue.commit else { return Ok(false) };
+        let Some(rescue) = &self.archive.rescue else { return Ok(head) };
+        let Some(commit) = &rescue.commit else { return Ok(None) };
         let first = rescuer::commit_of(git, &format!("{commit}^1"))?;
-        Ok(head.is_some() && first.as_deref() == head)
+        Ok(head.filter(|head| first.as_deref() == Some(head)))
     }
 
     /// Proves that the path is in the trash, by its real path, and is the
@@ -189,7 +188,7 @@ impl Task<'_> {
             return refuse("its real path is not in the trash");
         }
         let (log, life) = (&self.world.log_id, self.archive.life());
-        let is_it = |inode| marker::is_worktree_of(path, log, life, found.inode, inode);
+        let is_it = |inode| ownership::is_worktree_of(path, log, life, found.inode, inode);
         match &self.archive.worktree {
             Some(w) if !is_it(w.inode) => refuse("another directory is at its path"),
             _ => Ok(()),
@@ -254,17 +253,15 @@ impl Task<'_> {
             Ok(_) | Err(_) => {}
         }
         let reference = self.names().rescued_head();
-        let made = Change::of(&git, common, &reference).create(self.head())?;
-        if made {
+        let head = self.archive.head.as_deref();
+        if let Some(head) = head
+            && Change::of(&git, common, &reference).create(head)?
+        {
             return Ok(());
         }
-        let message = format!("cannot create a ref that holds the commit {}", self.head());
+        let shown = head.unwrap_or("at HEAD, which is not recorded");
+        let message = format!("cannot create a ref that holds the commit {shown}");
         Err(Fault::new(Code::GitFailed, message, "run `git fsck` in the repository").transient())
-    }
-
-    /// Returns the commit at HEAD; empty where there was none.
-    fn head(&self) -> &str {
-        self.archive.head.as_deref().unwrap_or_default()
     }
 
     fn names(&self) -> Names<'_> {

@@ -22,6 +22,7 @@ use crate::world::fs::{disk_usage, paths, removal};
 use crate::world::git::command::{self, Git};
 use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::nested::{self, Limits};
+use crate::world::git::ownership;
 
 /// Most paths that the log names.
 pub(in crate::world) const NAMED_MAX: usize = 64;
@@ -72,7 +73,7 @@ pub(in crate::world) fn proven(task: &Task<'_>) -> Result<PathBuf, Fault> {
     };
     let marker = Marker::read(&admin)?;
     let root = task.layout().worktrees();
-    marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+    ownership::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
     Ok(target)
 }
 
@@ -89,7 +90,7 @@ pub(in crate::world) fn rebuildable(world: &World, git: &Git<'_>) -> Result<Vec<
 /// Returns why a directory is not rebuildable despite its name: it holds a repository, or
 /// that cannot be determined.
 fn holds_repository(path: &Path, task: &Task<'_>) -> Result<Option<String>, Fault> {
-    let found = nested::find(path, Limits::ANY, &mut |_| Ok(task.cancel.check()?))?;
+    let found = nested::find(path, Limits::ANY, &mut |_| task.cancel.check())?;
     Ok(clean_output::repository(&found, path))
 }
 

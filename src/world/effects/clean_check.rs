@@ -33,7 +33,7 @@ pub(in crate::world) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) 
     let common = paths::from_host(&repository.common_dir);
     let marker = Marker::read(admin).ok()??;
     let head = head(admin, &common)?;
-    if marker.tree.is_empty() || marker.commit != head {
+    if marker.tree.is_none() || marker.commit.as_deref() != Some(head.as_str()) {
         return None;
     }
     let index = admin.join("index");
@@ -47,7 +47,7 @@ pub(in crate::world) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) 
     let made_at = marker::made_at(admin);
     let mut files = Vec::new();
     let mut plain = true;
-    let tree = read::each(&bytes, hash, |entry| {
+    let whole = read::each(&bytes, hash, |entry| {
         // A file that was touched since the worktree was created may have bytes
         // that git's filters hide.
         let (seconds, nanos) = entry.stat.ctime;
@@ -56,7 +56,7 @@ pub(in crate::world) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) 
         let (path, oid) = (entry.path.to_vec(), entry.oid.to_vec());
         files.push(Entry { path, mode: entry.mode, oid, stat: entry.stat });
     })?;
-    if !plain || crate::format::hex(&tree) != marker.tree {
+    if !plain || whole.tree.map(|tree| crate::format::hex(&tree)) != marker.tree {
         return None;
     }
     let source = repository.source.as_ref().map(paths::borrowed);

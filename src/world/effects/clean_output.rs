@@ -68,7 +68,7 @@ impl Task<'_> {
     /// Refuses if the folder holds, or may hold, a repository: that is work,
     /// whatever its directory's name.
     fn no_repository(&self, folder: &Path) -> Result<(), Fault> {
-        let found = nested::find(folder, Limits::ANY, &mut |_| Ok(self.cancel.check()?))?;
+        let found = nested::find(folder, Limits::ANY, &mut |_| self.cancel.check())?;
         let Some(why) = repository(&found, folder) else { return Ok(()) };
         let message = format!("cannot delete {}: it {why}", folder.display());
         let id = &self.output.id;

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::core::Fault;
 use crate::core::event::Finding;
-use crate::core::{Code, Fault};
 use crate::format;
 use crate::world::fs;
 use crate::world::fs::{disk_usage, paths};
@@ -159,12 +159,23 @@ fn describe(path: &Path, tool: Option<&str>, used: &[PathBuf], cancel: &Cancel) 
 }
 
 fn size_of(path: &Path) -> String {
-    let too_many = || Fault::new(Code::LimitReached, "", "");
-    let mut bounded = |n| if n > ENTRIES_MAX { Err(too_many()) } else { Ok(()) };
+    let mut bounded = |n| if n > ENTRIES_MAX { Err(Unmeasured::TooMany) } else { Ok(()) };
     match disk_usage::of(path, &mut bounded) {
         Ok(size) => format::bytes(size.allocated),
-        Err(fs::Error::Stopped(_)) => format!("> {ENTRIES_MAX} files"),
-        Err(_) => "of unknown size".to_owned(),
+        Err(Unmeasured::TooMany) => format!("> {ENTRIES_MAX} files"),
+        Err(Unmeasured::Fs) => "of unknown size".to_owned(),
+    }
+}
+
+/// Why the size of a directory is not known.
+enum Unmeasured {
+    TooMany,
+    Fs,
+}
+
+impl From<fs::Error> for Unmeasured {
+    fn from(_: fs::Error) -> Self {
+        Self::Fs
     }
 }
 

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 
+use crate::core::empty_is_none::non_empty;
 use crate::core::{Code, Environment, Fault, Inspection};
 use crate::world::effects::collect::Collector;
 use crate::world::effects::context::Task;
@@ -26,6 +27,7 @@ use crate::world::git::command::{self, Git};
 use crate::world::git::heads::{Heads, stashes_of};
 use crate::world::git::index::format::Hash;
 use crate::world::git::marker::{self, Admin, Marker};
+use crate::world::git::ownership;
 use crate::world::process::scope::Scope;
 use crate::world::status::included_files::IncludedFiles;
 use crate::world::status::query::OPERATIONS;
@@ -44,14 +46,14 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Inspection, Fault> {
     let root = task.layout().worktrees();
     if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
         if force {
-            marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+            ownership::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
         }
         let line =
             format!("the repository {} is missing: its commits are unknown", common.display());
         let (unsaved, unseen) = (vec![line], true);
         return Ok(Inspection { unsaved, unseen, ..Inspection::default() });
     }
-    if marker.is_none() && marker::is_forgotten(task.log_id(), env, &target, found) {
+    if marker.is_none() && ownership::is_forgotten(task.log_id(), env, &target, found) {
         let line = format!(
             "{} no longer registers it: its index and the reflog of its HEAD are unknown",
             common.display()
@@ -64,7 +66,7 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Inspection, Fault> {
             ..Inspection::default()
         });
     }
-    marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+    ownership::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
     if let Some(obstacle) = removal::obstacle(&target) {
         let immovable = Some(Fault { transient: false, ..obstacle.into() });
         return Ok(Inspection { immovable, ..Inspection::default() });
@@ -131,7 +133,7 @@ fn inspect_missing(
         in_progress(admin, &mut seen);
         let git = Git::exact(admin, None, Some(task.lock), task.cancel);
         let head = git.run(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
-        String::from_utf8_lossy(&head.stdout).trim_end().clone_into(&mut seen.head);
+        seen.head = non_empty(String::from_utf8_lossy(&head.stdout).trim_end().to_owned());
         commits(task, admin, &mut seen)?;
         // Exit status 1: something is staged that no commit has.
         let staged = git.run(["diff-index", "--cached", "--quiet", "HEAD"])?;
@@ -308,12 +310,12 @@ fn commits(task: &Task<'_>, admin: &Path, seen: &mut Seen) -> Result<(), Fault> 
     let env = task.env();
     let common = paths::from_host(&env.plan.repository.common_dir);
     let mut heads = Heads::read(admin).with_history_of(&common, &env.plan.branch);
-    seen.branch = heads.branch.clone().unwrap_or_default();
+    seen.branch = heads.branch.clone().and_then(non_empty);
     heads.branches.insert(env.plan.branch.clone());
     let base = env.base.as_ref().map(|b| b.commit.as_str());
     let mut tips = heads.tips(&common);
-    tips.insert(seen.head.clone());
-    tips.retain(|tip| !tip.is_empty() && Some(tip.as_str()) != base);
+    tips.extend(seen.head.clone());
+    tips.retain(|tip| Some(tip.as_str()) != base);
     let git = Git::exact(&common, None, Some(task.lock), task.cancel);
     for tip in &tips {
         let own = heads.unpushed(&git, std::slice::from_ref(tip))?;

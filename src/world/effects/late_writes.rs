@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::core::empty_is_none::non_empty;
 use crate::core::event::Rescue;
 use crate::core::{Code, Fault, Time};
 use crate::failpoint::guard;
@@ -101,7 +102,7 @@ fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
         );
         return Err(Fault::new(Code::PathNotFound, message, hint).transient());
     }
-    let base = archive.base.as_ref().map(|b| b.commit.clone()).unwrap_or_default();
+    let base = archive.base.as_ref().and_then(|b| non_empty(b.commit.clone()));
     Ok(Rescuer {
         log: task.world.log_id(),
         life: archive.life(),
@@ -111,7 +112,8 @@ fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
         cancel: task.cancel,
         admin: task.admin().removed,
         target: trash.to_owned(),
-        fallback: vec![archive.head.clone().unwrap_or_default(), base],
+        recorded: archive.head.clone(),
+        start: base.into_iter().collect(),
         before: archive.rescue.clone(),
     })
 }

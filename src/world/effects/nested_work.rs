@@ -59,10 +59,7 @@ pub(in crate::world) fn search(
         return Ok(Search::default());
     }
     let mut ask = |n: u64| {
-        if n.is_multiple_of(CHECK_EVERY) {
-            cancel.check()?;
-        }
-        Ok(())
+        if n.is_multiple_of(CHECK_EVERY) { cancel.check() } else { Ok(()) }
     };
     let walked = nested::below(target, Limits::ALL, &mut ask)?;
     let mut search = Search::default();
@@ -100,10 +97,7 @@ fn modules(admin: &Path, search: &mut Search, cancel: &Cancel) -> Result<(), Fau
         return Ok(());
     }
     let mut ask = |n: u64| {
-        if n.is_multiple_of(CHECK_EVERY) {
-            cancel.check()?;
-        }
-        Ok(())
+        if n.is_multiple_of(CHECK_EVERY) { cancel.check() } else { Ok(()) }
     };
     let walked = nested::find(&folder, Limits::ALL, &mut ask)?;
     search.unknown.extend(walked.unknown.iter().map(|(p, why)| format!("{}: {why}", p.display())));

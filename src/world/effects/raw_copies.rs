@@ -267,7 +267,7 @@ impl<'a> Copies<'a> {
                 number = number.max(name + 1);
             } else {
                 // Its rescue was killed before the list was written, so no record names it.
-                remove_tree::tree(&path, &mut |_| Ok(self.cancel.check()?))?;
+                remove_tree::tree(&path, &mut |_| self.cancel.check().map_err(Fault::from))?;
             }
         }
         let folder = self.root.join(number.to_string());
@@ -283,7 +283,7 @@ impl<'a> Copies<'a> {
     pub(in crate::world) fn finish(self) -> Result<(Option<RawCopies>, Vec<String>), Fault> {
         let Some(folder) = self.folder else { return Ok((None, self.lacks)) };
         if self.entries.is_empty() {
-            drop(remove_tree::tree(&folder, &mut |_| Ok(self.cancel.check()?)));
+            drop(remove_tree::tree(&folder, &mut |_| self.cancel.check().map_err(Fault::from)));
             return Ok((None, self.lacks));
         }
         let text = write_list(&self.entries);

@@ -22,7 +22,7 @@ pub(super) fn generations(copies_dir: &Path) -> Vec<(u64, PathBuf)> {
 /// # Errors
 /// I/O errors, or a cancellation.
 pub(in crate::world) fn forget(copies_dir: &Path, cancel: &Cancel) -> Result<(), Fault> {
-    remove_tree::tree(copies_dir, &mut |_| Ok(cancel.check()?))?;
+    remove_tree::tree(copies_dir, &mut |_| cancel.check().map_err(Fault::from))?;
     Ok(())
 }
 
@@ -38,7 +38,7 @@ pub(in crate::world) fn forget_unknown(
     let Some(known) = known else { return forget(copies_dir, cancel) };
     let kept = paths::from_host(&known.folder);
     for (_, folder) in generations(copies_dir).into_iter().filter(|(_, folder)| *folder != kept) {
-        remove_tree::tree(&folder, &mut |_| Ok(cancel.check()?))?;
+        remove_tree::tree(&folder, &mut |_| cancel.check().map_err(Fault::from))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use crate::core::empty_is_none::non_empty;
 use crate::core::event::Rescue;
 use crate::core::{Code, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
@@ -25,9 +26,8 @@ impl<'a> Rescuer<'a> {
     pub(in crate::world) fn of(task: &'a Task<'a>) -> Self {
         let env = task.env();
         let teardown = env.teardown.as_ref();
-        let head = teardown.and_then(|t| t.head.clone()).unwrap_or_default();
-        let start = env.start().map(str::to_owned).unwrap_or_default();
-        let base = env.base.as_ref().map(|b| b.commit.clone()).unwrap_or_default();
+        let base = env.base.as_ref().map(|b| b.commit.as_str());
+        let start = env.start().into_iter().chain(base).map(str::to_owned);
         Self {
             log: task.log_id(),
             life: env.life(),
@@ -37,7 +37,8 @@ impl<'a> Rescuer<'a> {
             cancel: task.cancel,
             admin: Admin::of(task.log_id(), env).published,
             target: paths::from_host(&env.plan.path),
-            fallback: vec![head, start, base],
+            recorded: teardown.and_then(|t| t.head.clone()),
+            start: start.filter_map(non_empty).collect(),
             before: teardown.and_then(|t| t.rescue.clone()),
         }
     }

@@ -65,9 +65,10 @@ pub(in crate::world) struct Rescuer<'a> {
     pub(in crate::world) admin: PathBuf,
     /// The files of the worktree, at their present path.
     pub(in crate::world) target: PathBuf,
-    /// Commits to use for HEAD if it cannot be read, in order of preference: the recorded HEAD,
-    /// then the commits that the worktree started from.
-    pub(in crate::world) fallback: Vec<String>,
+    /// The recorded HEAD, for one that cannot be read.
+    pub(in crate::world) recorded: Option<String>,
+    /// Commits that the worktree started from, in order of preference; the last ones to be tried.
+    pub(in crate::world) start: Vec<String>,
     /// An earlier rescue of the same incarnation, which the new one replaces
     /// and therefore must contain.
     pub(in crate::world) before: Option<Rescue>,
@@ -159,16 +160,15 @@ impl<'a> Rescuer<'a> {
         let git = self.repository();
         let branch = heads.branch.as_ref().map(|name| format!("refs/heads/{name}"));
         let named = branch.into_iter().chain(heads.detached.clone());
-        let (recorded, start) = self.fallback.split_at(self.fallback.len().min(1));
         // A HEAD that cannot be read is assumed to be on the environment's branch, unless the user
         // has moved that branch elsewhere since. One that names a branch without a commit can be
         // read: nothing of any other commit is checked out then.
-        let assumed = match (&heads.branch, &heads.detached, start.first()) {
+        let assumed = match (&heads.branch, &heads.detached, self.start.first()) {
             (None, None, Some(start)) => self.branch_since(&git, start)?,
             _ => None,
         };
-        let names = named.chain(recorded.iter().cloned()).chain(assumed);
-        for name in names.chain(start.iter().cloned()).filter(|name| !name.is_empty()) {
+        let names = named.chain(self.recorded.clone()).chain(assumed);
+        for name in names.chain(self.start.iter().cloned()) {
             if let Some(commit) = commit_of(&git, &format!("{name}^{{commit}}"))? {
                 return Ok(Some(commit));
             }

@@ -19,15 +19,22 @@ use crate::world::git::fetch;
 use crate::world::process;
 
 /// One ref, as `for-each-ref` prints it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Ref {
     name: String,
-    /// The commit that it is at, peeled; empty if its object is not a commit.
-    commit: String,
-    /// The ref that a symbolic ref points to; else empty.
-    target: String,
-    /// The configured upstream of a branch; else empty.
-    upstream: String,
+    /// The commit that it is at, peeled; none if its object is not a commit.
+    commit: Option<String>,
+    /// The ref that a symbolic ref points to.
+    target: Option<String>,
+    /// The configured upstream of a branch.
+    upstream: Option<String>,
+}
+
+impl Ref {
+    /// Returns the remote-tracking ref from which it is updated: itself, or its upstream.
+    fn tracking(self) -> Option<String> {
+        if self.name.starts_with("refs/remotes/") { Some(self.name) } else { self.upstream }
+    }
 }
 
 const FORMAT: &str = "--format=%(refname)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00\
@@ -53,16 +60,18 @@ pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<EnvironmentOutcome, F
     let mut fetch = None;
     if plan.fetch {
         let limit = Duration::from_millis(plan.fetch_limit_ms);
-        let is_tracking = reference.name.starts_with("refs/remotes/");
-        let tracking = if is_tracking { &reference.name } else { &reference.upstream }.clone();
+        let tracking = reference.clone().and_then(Ref::tracking).ok_or(git::Error::NoUpstream);
         let names = Names::of(task.log_id(), task.env().life());
-        fetch = Some(match fetch::fetch(&git, &common, names, &tracking, limit) {
-            Ok(fetched) => {
+        let fetched = tracking.and_then(|name| {
+            fetch::fetch(&git, &common, names, &name, limit).map(|fetched| (name, fetched))
+        });
+        fetch = Some(match fetched {
+            Ok((name, fetched)) => {
                 // Refs that were read before the fetch may be stale now.
                 finder.refs.clear();
                 if !plan.reuse_branch {
-                    let (name, commit) = (tracking, fetched.commit);
-                    reference = Ref { name, commit, ..Ref::default() };
+                    let commit = Some(fetched.commit);
+                    reference = Some(Ref { name, commit, target: None, upstream: None });
                 }
                 fetched.not_moved.map_or("done".to_owned(), |why| format!("done, but {why}"))
             }
@@ -70,16 +79,11 @@ pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<EnvironmentOutcome, F
             Err(error) => format!("not done: {}", Fault::from(error)),
         });
     }
-    let commit = finder.commit(wanted, &reference)?;
-    let (ahead, behind) = finder.distance(&commit, &reference.upstream)?;
-    Ok(EnvironmentOutcome::Resolved(Base {
-        commit,
-        reference: non_empty(reference.name),
-        upstream: non_empty(reference.upstream),
-        behind,
-        ahead,
-        fetch,
-    }))
+    let commit = finder.commit(wanted, reference.as_ref())?;
+    let (reference, upstream) = reference.map(|r| (r.name, r.upstream)).unzip();
+    let upstream = upstream.flatten();
+    let (ahead, behind) = finder.distance(&commit, upstream.as_deref())?;
+    Ok(EnvironmentOutcome::Resolved(Base { commit, reference, upstream, behind, ahead, fetch }))
 }
 
 /// Refuses a new branch whose name exists, and a reused branch that does not exist.
@@ -158,11 +162,11 @@ impl Finder<'_> {
             let (name, kind, object) = (next(), next(), next());
             let (peeled_kind, peeled) = (next(), next());
             let commit = match (kind.as_str(), peeled_kind.as_str()) {
-                ("commit", _) => object,
-                (_, "commit") => peeled,
-                _ => String::new(),
+                ("commit", _) => Some(object),
+                (_, "commit") => Some(peeled),
+                _ => None,
             };
-            Ref { name, commit, target: next(), upstream: next() }
+            Ref { name, commit, target: non_empty(next()), upstream: non_empty(next()) }
         });
         Ok(refs.collect())
     }
@@ -171,9 +175,9 @@ impl Finder<'_> {
         self.refs.iter().find(|r| r.name == name)
     }
 
-    /// Returns the ref that `wanted` names, or that of the default branch. A `Ref` without a name
-    /// stands for a revision that is not a ref.
-    fn reference(&self, wanted: Option<&str>) -> Result<Ref, Fault> {
+    /// Returns the ref that `wanted` names, or that of the default branch; none for a revision that
+    /// is not a ref.
+    fn reference(&self, wanted: Option<&str>) -> Result<Option<Ref>, Fault> {
         let Some(wanted) = wanted else { return self.default_branch() };
         for name in [
             format!("refs/heads/{wanted}"),
@@ -182,7 +186,7 @@ impl Finder<'_> {
             format!("refs/remotes/origin/{wanted}"),
         ] {
             if let Some(found) = self.find(&name) {
-                return Ok(found.clone());
+                return Ok(Some(found.clone()));
             }
         }
         let suffix = format!("/{wanted}");
@@ -192,14 +196,14 @@ impl Finder<'_> {
             .filter(|r| r.name.starts_with("refs/remotes/") && r.name.ends_with(&suffix));
         // Several remotes have it, or none: git decides what the name means.
         match (remotes.next(), remotes.next()) {
-            (Some(only), None) => Ok(only.clone()),
-            _ => Ok(Ref::default()),
+            (Some(only), None) => Ok(Some(only.clone())),
+            _ => Ok(None),
         }
     }
 
     /// Returns the default branch as git users expect it: the remote's default, else `main` or
     /// `master`, else the branch that is checked out.
-    fn default_branch(&self) -> Result<Ref, Fault> {
+    fn default_branch(&self) -> Result<Option<Ref>, Fault> {
         let mut heads: Vec<&Ref> = self
             .refs
             .iter()
@@ -208,38 +212,35 @@ impl Finder<'_> {
         heads.sort_by_key(|r| r.name != "refs/remotes/origin/HEAD");
         if let Some(head) = heads.first() {
             let remote = head.name.strip_suffix("HEAD").unwrap_or_default();
-            if let Some(short) = head.target.strip_prefix(remote) {
+            let target = head.target.as_deref();
+            if let Some((target, short)) = target.and_then(|t| Some((t, t.strip_prefix(remote)?))) {
                 let local = format!("refs/heads/{short}");
-                let found = self.list(&[local.clone(), head.target.clone()])?;
+                let found = self.list(&[local.clone(), target.to_owned()])?;
                 if let Some(best) = found.iter().find(|r| r.name == local).or(found.first()) {
-                    return Ok(best.clone());
+                    return Ok(Some(best.clone()));
                 }
             }
         }
         for name in ["refs/heads/main", "refs/heads/master"] {
             if let Some(found) = self.find(name) {
-                return Ok(found.clone());
+                return Ok(Some(found.clone()));
             }
         }
         let head = self.git.run(["symbolic-ref", "--quiet", "HEAD"])?;
         let name = String::from_utf8_lossy(&head.stdout).trim_end().to_owned();
         if name.is_empty() {
-            return Ok(Ref::default());
+            return Ok(None);
         }
         let found = self.list(std::slice::from_ref(&name))?;
-        Ok(found.into_iter().find(|r| r.name == name).unwrap_or_default())
+        Ok(found.into_iter().find(|r| r.name == name))
     }
 
     /// Returns the commit of the reference or, if that has none, of the revision that git resolves.
-    fn commit(&self, wanted: Option<&str>, reference: &Ref) -> Result<String, Fault> {
-        if !reference.commit.is_empty() {
-            return Ok(reference.commit.clone());
+    fn commit(&self, wanted: Option<&str>, reference: Option<&Ref>) -> Result<String, Fault> {
+        if let Some(commit) = reference.and_then(|r| r.commit.clone()) {
+            return Ok(commit);
         }
-        let named = if reference.name.is_empty() {
-            wanted.unwrap_or("HEAD").to_owned()
-        } else {
-            reference.name.clone()
-        };
+        let named = reference.map_or(wanted.unwrap_or("HEAD"), |r| r.name.as_str());
         let spec = format!("{named}^{{commit}}");
         let found =
             self.git.run(["rev-parse", "--verify", "--quiet", "--end-of-options", &spec])?;
@@ -263,8 +264,9 @@ impl Finder<'_> {
     }
 
     /// Returns how far a commit and an upstream are apart: (ahead, behind).
-    fn distance(&self, commit: &str, upstream: &str) -> Result<(u64, u64), Fault> {
-        if upstream.is_empty() || self.find(upstream).is_some_and(|r| r.commit == commit) {
+    fn distance(&self, commit: &str, upstream: Option<&str>) -> Result<(u64, u64), Fault> {
+        let Some(upstream) = upstream else { return Ok((0, 0)) };
+        if self.find(upstream).is_some_and(|r| r.commit.as_deref() == Some(commit)) {
             return Ok((0, 0));
         }
         let range = format!("{commit}...{upstream}");

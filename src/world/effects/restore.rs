@@ -19,6 +19,7 @@ use crate::world::fs::{paths, removal};
 use crate::world::git::command::Git;
 use crate::world::git::index::format::Hash;
 use crate::world::git::marker::{self, Admin, Marker};
+use crate::world::git::ownership;
 use crate::world::git::ref_changes::{Change, Made};
 use crate::world::git::{refs, registration, submodules};
 
@@ -324,7 +325,7 @@ pub(in crate::world) fn undo(task: &Task<'_>) -> Result<EnvironmentOutcome, Faul
         let root = task.layout().worktrees();
         // If the restore was killed in between, the directory still points to the old incarnation.
         let before = life_of(task.env(), &restore.from);
-        let proof = marker::Proof { root: &root, log: task.log_id(), env: task.env() };
+        let proof = ownership::Proof { root: &root, log: task.log_id(), env: task.env() };
         proof.admits(&restore.target, found, marker.as_ref(), Some(before))?;
         removal::no_mounts(&restore.target)?;
         let folder = restore.trash.parent().unwrap_or(&restore.trash);
@@ -347,7 +348,6 @@ pub(in crate::world) fn undo(task: &Task<'_>) -> Result<EnvironmentOutcome, Faul
             if let Some(marker) = Marker::read(taken)? {
                 let incarnation = restore.from.incarnation;
                 let nonce = restore.from.nonce.as_ref().map(ToString::to_string);
-                let nonce = nonce.unwrap_or_default();
                 Marker { incarnation, nonce, ..marker }.replace(taken)?;
             }
             removal::rename(taken, &old.removed)?;

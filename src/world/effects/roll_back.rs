@@ -16,6 +16,7 @@ use crate::world::fs::{names, paths, removal};
 use crate::world::git::command::Git;
 use crate::world::git::heads::Heads;
 use crate::world::git::marker::{self, Admin, Marker};
+use crate::world::git::ownership;
 use crate::world::git::ref_changes::Change;
 use crate::world::git::{refs, registration};
 
@@ -95,7 +96,7 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     if let Some(found) = marker::identity(&target).unwrap_or(None) {
         if let Some((marker, used)) = marker_of(task, admin) {
             let root = layout.worktrees();
-            marker::prove(&root, &target, found, Some(&marker), task.log_id(), env)?;
+            ownership::prove(&root, &target, found, Some(&marker), task.log_id(), env)?;
             removal::no_mounts(&target)?;
             if used {
                 let to = layout.trash_of(env.life());

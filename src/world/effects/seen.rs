@@ -7,7 +7,6 @@ use std::path::Path;
 use sha2::Digest as _;
 
 use crate::core::Inspection;
-use crate::core::empty_is_none::non_empty;
 use crate::world::effects::nested_work;
 use crate::world::effects::rebuildable::Folders;
 use crate::world::fs::paths;
@@ -25,7 +24,7 @@ pub(super) struct Seen {
     pub(super) kept: Vec<String>,
     /// Number of evidence lines beyond those.
     pub(super) dropped: usize,
-    pub(super) head: String,
+    pub(super) head: Option<String>,
     /// Whether a rescue has anything to save.
     pub(super) rescue: bool,
     /// The fingerprint so far.
@@ -36,7 +35,7 @@ pub(super) struct Seen {
     pub(super) last_change: i64,
     /// Facts worth a mention that are no work at risk.
     pub(super) noted: Vec<String>,
-    pub(super) branch: String,
+    pub(super) branch: Option<String>,
     /// Whether a nested repository holds work.
     pub(super) nested: bool,
     /// Untracked and ignored directories, with the line that git's status gives for each; nested
@@ -49,13 +48,13 @@ impl Default for Seen {
         Self {
             kept: Vec::new(),
             dropped: 0,
-            head: String::new(),
+            head: None,
             rescue: false,
             sum: sha2::Sha256::new(),
             budget: FINGERPRINT_ENTRIES_MAX,
             last_change: 0,
             noted: Vec::new(),
-            branch: String::new(),
+            branch: None,
             nested: false,
             folders: Vec::new(),
         }
@@ -97,7 +96,7 @@ impl Seen {
     /// Records the commit that HEAD is at, or `(initial)`.
     pub(super) fn at(&mut self, oid: &str) {
         self.sum.update(oid.as_bytes());
-        self.head = if oid.starts_with('(') { String::new() } else { oid.to_owned() };
+        self.head = (!oid.starts_with('(')).then(|| oid.to_owned());
     }
 
     /// Adds work that a removal would take away.
@@ -182,12 +181,12 @@ impl Seen {
         Inspection {
             unsaved: self.kept,
             fingerprint: Some(crate::format::hex(&self.sum.finalize())),
-            head: non_empty(self.head),
+            head: self.head,
             rescue: self.rescue,
             has_hook,
             quiet: false,
             last_change: u64::try_from(self.last_change).unwrap_or(0),
-            branch: non_empty(self.branch),
+            branch: self.branch,
             noted: self.noted,
             unseen: false,
             nested: self.nested,

@@ -24,6 +24,7 @@ use crate::world::git::index::format::Hash;
 use crate::world::git::index::racy::{self, Settled};
 use crate::world::git::locks::Lock;
 use crate::world::git::marker::{self, Admin, Marker};
+use crate::world::git::ownership;
 use crate::world::git::ref_changes::{self, Change};
 use crate::world::git::{reachability, refs, registration};
 
@@ -40,7 +41,7 @@ pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<EnvironmentOutc
         let admin = Admin::of(task.log_id(), env);
         let marker = Marker::read(&admin.published)?;
         let root = layout.worktrees();
-        marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+        ownership::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
         // Last check before the rename: the tree must be the one that the removal was agreed for.
         if is_stale(task)? {
             return Ok(EnvironmentOutcome::Outdated);

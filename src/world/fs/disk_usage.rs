@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::core::Fault;
 use crate::core::event::Size;
 use crate::world::fs::error::Error;
 
@@ -26,10 +25,10 @@ pub(in crate::world) struct Measured {
 ///
 /// # Errors
 /// As [`measure`].
-pub(in crate::world) fn of(
+pub(in crate::world) fn of<E: From<Error>>(
     path: &Path,
-    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<Size, Error> {
+    each: &mut dyn FnMut(u64) -> Result<(), E>,
+) -> Result<Size, E> {
     measure(path, each).map(|measured| measured.size)
 }
 
@@ -38,10 +37,10 @@ pub(in crate::world) fn of(
 /// # Errors
 /// When the tree itself cannot be inspected, or `each` returns an error. Entries that vanish during
 /// the walk, or cannot be read, do not count.
-pub(in crate::world) fn measure(
+pub(in crate::world) fn measure<E: From<Error>>(
     path: &Path,
-    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<Measured, Error> {
+    each: &mut dyn FnMut(u64) -> Result<(), E>,
+) -> Result<Measured, E> {
     let top = path.symlink_metadata().map_err(Error::about("inspect", path))?;
     let (mut size, mut seen, mut last_change) = (Size::default(), BTreeSet::new(), 0);
     let mut todo: Vec<PathBuf> = vec![path.to_owned()];
@@ -54,7 +53,7 @@ pub(in crate::world) fn measure(
             last_change = last_change.max(changed(&found));
         }
         size.entries += 1;
-        each(size.entries).map_err(Error::Stopped)?;
+        each(size.entries)?;
         size.apparent += if found.is_dir() { 0 } else { found.len() };
         // A file with several hard links takes its blocks once.
         if found.nlink() < 2 || found.is_dir() || seen.insert(found.ino()) {

@@ -56,17 +56,11 @@ pub enum Error {
         /// The directory that has the attribute.
         path: PathBuf,
     },
-    /// The callback of the caller ended a walk.
-    #[error(transparent)]
-    Stopped(Fault),
 }
 
 impl Error {
     /// Returns an adapter for `map_err` that names the operation and its path.
-    pub(in crate::world) fn about<'a>(
-        what: &'static str,
-        path: &'a Path,
-    ) -> impl Fn(io::Error) -> Self + 'a {
+    pub(crate) fn about<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
         move |source| Self::System { what, path: path.to_owned(), source }
     }
 }
@@ -94,7 +88,6 @@ impl From<Error> for Fault {
                 let hint = format!("run `chattr -i -a '{path}'` as root, then repeat the command");
                 Self::new(Code::PermissionDenied, message, hint)
             }
-            Error::Stopped(fault) => fault,
         }
     }
 }

@@ -84,7 +84,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 /// that deny writing to their owner (module caches create such) get the owner's permissions first.
 pub(in crate::world) fn delete_tree(path: &Path) -> Result<(), Error> {
     no_mounts(path)?;
-    remove_tree::tree(path, &mut |_| Ok(())).map(drop)
+    remove_tree::tree(path, &mut |_| Ok::<(), Error>(())).map(drop)
 }
 
 /// Renames a worktree into a folder of its own elsewhere; its siblings stay.

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::core::Fault;
 use crate::failpoint::fault;
 use crate::world::fs::beneath::{self, Mounts};
 use crate::world::fs::error::Error;
@@ -22,39 +21,39 @@ use crate::world::fs::error::Error;
 const DEPTH_MAX: usize = 128;
 
 /// Unlinks a directory and everything in it; a missing one is success. Calls `each` with
-/// the number of entries removed so far; an error from it stops the walk. Returns the
-/// number of removed entries.
+/// the number of entries removed so far; an error from it stops the walk and is returned.
+/// Returns the number of removed entries.
 ///
 /// # Errors
-/// The error of the system, with the path; [`Error::MountAt`] at a mount.
-pub(in crate::world) fn tree(
+/// The error of the system, with the path; [`Error::MountAt`] at a mount; the error of `each`.
+pub(in crate::world) fn tree<E: From<Error>>(
     path: &Path,
-    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<u64, Error> {
+    each: &mut dyn FnMut(u64) -> Result<(), E>,
+) -> Result<u64, E> {
     let mut unlinker = Unlinker { each, count: 0, path: path.to_owned(), moved: 0 };
     let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
     match unlinker.top(&name) {
         Ok(()) | Err(Stop::System(Errno::NOENT)) => Ok(unlinker.count),
-        Err(Stop::Caller(fault)) => Err(Error::Stopped(fault)),
-        Err(Stop::System(Errno::XDEV)) => Err(Error::MountAt { place: unlinker.path }),
-        Err(Stop::System(e)) => Err(Error::about("unlink", &unlinker.path)(e.into())),
+        Err(Stop::Caller(error)) => Err(error),
+        Err(Stop::System(Errno::XDEV)) => Err(Error::MountAt { place: unlinker.path }.into()),
+        Err(Stop::System(e)) => Err(Error::about("unlink", &unlinker.path)(e.into()).into()),
     }
 }
 
-/// Reason why a walk over a tree ends early: an error of the system, or a fault of the callback.
-pub(in crate::world) enum Stop {
+/// Reason why a walk over a tree ends early: an error of the system, or one of the callback.
+pub(in crate::world) enum Stop<E> {
     System(Errno),
-    Caller(Fault),
+    Caller(E),
 }
 
-impl From<Errno> for Stop {
+impl<E> From<Errno> for Stop<E> {
     fn from(errno: Errno) -> Self {
         Self::System(errno)
     }
 }
 
-struct Unlinker<'a> {
-    each: &'a mut dyn FnMut(u64) -> Result<(), Fault>,
+struct Unlinker<'a, E> {
+    each: &'a mut dyn FnMut(u64) -> Result<(), E>,
     count: u64,
     /// Current path, for error messages only; no system call uses it.
     path: PathBuf,
@@ -62,8 +61,8 @@ struct Unlinker<'a> {
     moved: u64,
 }
 
-impl Unlinker<'_> {
-    fn top(&mut self, name: &CStr) -> Result<(), Stop> {
+impl<E> Unlinker<'_, E> {
+    fn top(&mut self, name: &CStr) -> Result<(), Stop<E>> {
         let top = open_inside(CWD, name, 0)?;
         self.contents(top.as_fd(), top.as_fd(), 0)?;
         rustix::fs::unlinkat(CWD, name, AtFlags::REMOVEDIR)?;
@@ -76,7 +75,7 @@ impl Unlinker<'_> {
         top: BorrowedFd<'_>,
         open: BorrowedFd<'_>,
         depth: usize,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Stop<E>> {
         loop {
             // Read anew after each pass: unlinking during a read may make readdir skip entries.
             let mut found = 0_u32;
@@ -105,7 +104,7 @@ impl Unlinker<'_> {
         name: &CStr,
         kind: FileType,
         depth: usize,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Stop<E>> {
         let is_directory = match kind {
             FileType::Directory => true,
             // Some file systems do not fill in `d_type`.
@@ -144,7 +143,7 @@ impl Unlinker<'_> {
         top: BorrowedFd<'_>,
         parent: BorrowedFd<'_>,
         name: &CStr,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Stop<E>> {
         self.moved += 1;
         // The name is unique to this process; the next pass over the top finds and empties it.
         let new = format!(".gk-deep-{}-{}", std::process::id(), self.moved);
@@ -154,7 +153,7 @@ impl Unlinker<'_> {
         }
     }
 
-    fn gone(&mut self) -> Result<(), Stop> {
+    fn gone(&mut self) -> Result<(), Stop<E>> {
         self.count += 1;
         (self.each)(self.count).map_err(Stop::Caller)
     }

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use crate::core::{Code, Fault};
 use crate::world::fs;
+use crate::world::git::doubt::Doubt;
 use crate::world::git::locks::ExistingLock;
 use crate::world::process;
 use crate::world::process::redact;
@@ -80,6 +81,42 @@ pub enum Error {
         what: &'static str,
         /// What git printed.
         text: String,
+    },
+    /// The marker in an administrative directory cannot be one of ours.
+    #[error("{} is not a valid marker of groundskeeper", path.display())]
+    MalformedMarker {
+        /// Path of the marker.
+        path: PathBuf,
+        /// What the parser said, if the file was read.
+        why: Option<String>,
+    },
+    /// Something else has the name of a directory.
+    #[error("{} is no longer a directory", path.display())]
+    Replaced {
+        /// Path of the directory.
+        path: PathBuf,
+    },
+    /// A witness of ownership is missing or disagrees.
+    #[error("{} is not proven to be created by groundskeeper", path.display())]
+    NotProven {
+        /// Path of the directory.
+        path: PathBuf,
+        /// What is wrong with the proof.
+        doubt: Doubt,
+    },
+    /// A folder of the repository vanishes as often as it is made.
+    #[error("another program keeps removing {}", folder.display())]
+    Vanishing {
+        /// Path of the folder.
+        folder: PathBuf,
+    },
+    /// All names for an archived registration are taken.
+    #[error("{} holds too many entries of {name}", folder.display())]
+    NamesTaken {
+        /// Folder of the archived registrations.
+        folder: PathBuf,
+        /// Name of the registration.
+        name: String,
     },
 }
 
@@ -218,8 +255,30 @@ impl From<Error> for Fault {
             Error::NotANumber { .. } => {
                 Self::new(Code::GitFailed, message, "run `git fsck` in the repository")
             }
+            Error::MalformedMarker { .. } | Error::Replaced { .. } | Error::NotProven { .. } => {
+                of_ownership(error, message)
+            }
+            Error::Vanishing { .. } => {
+                let hint = "find and stop that program; the step is retried";
+                Self::new(Code::Io, message, hint).transient()
+            }
+            Error::NamesTaken { .. } => {
+                Self::new(Code::LimitReached, message, "inspect these entries, and remove them")
+            }
         }
     }
+}
+
+fn of_ownership(error: Error, message: String) -> Fault {
+    let (hint, cause) = match error {
+        Error::MalformedMarker { why, .. } => ("inspect it; groundskeeper does not change it", why),
+        Error::NotProven { doubt, .. } => {
+            let hint = "run `groundskeeper sweep` to see what is known of it; nothing was changed";
+            (hint, Some(doubt.to_string()))
+        }
+        _ => ("move it away; groundskeeper removes only what it created", None),
+    };
+    cause.into_iter().fold(Fault::new(Code::NotOurs, message, hint), Fault::because)
 }
 
 fn of_failure(failure: Failure, message: String) -> Fault {
@@ -258,6 +317,24 @@ mod tests {
         ] {
             assert_eq!(failed(text).reason(), Some(reason), "{text}");
         }
+    }
+
+    /// The hints differ; the code and the place of the reason do not.
+    #[test]
+    fn unproven_ownership_names_its_reason() {
+        let path = || PathBuf::from("/w/a");
+        let fault = Fault::from(Error::NotProven { path: path(), doubt: Doubt::NoMarker });
+        assert_eq!((fault.code, fault.transient), (Code::NotOurs, false));
+        assert_eq!(fault.message, "/w/a is not proven to be created by groundskeeper");
+        assert_eq!(fault.causes, [Doubt::NoMarker.to_string()]);
+        let replaced = Fault::from(Error::Replaced { path: path() });
+        assert_eq!((replaced.code, replaced.causes.len()), (Code::NotOurs, 0));
+        let malformed = Error::MalformedMarker { path: path(), why: Some("eof".to_owned()) };
+        let malformed = Fault::from(malformed);
+        assert_eq!(malformed.message, "/w/a is not a valid marker of groundskeeper");
+        assert_eq!(malformed.causes, ["eof"]);
+        let hints = [fault, replaced, malformed].map(|fault| fault.hint);
+        assert!(hints[0] != hints[1] && hints[1] != hints[2], "{hints:?}");
     }
 
     /// Only a full disk gives another code; only a lock of another git makes it transient.

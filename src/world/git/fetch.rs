@@ -69,9 +69,6 @@ pub(in crate::world) fn fetch(
 
 /// Returns the remote that a tracking ref belongs to, and the branch there.
 fn source_of(git: &Git<'_>, tracking: &str) -> Result<(String, String), Error> {
-    if tracking.is_empty() {
-        return Err(Error::NoUpstream);
-    }
     let listed = git.run(["config", "-z", "--get-regexp", r"^remote\..*\.fetch$"])?;
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     let found = listed.split('\0').filter_map(|entry| entry.split_once('\n'));

@@ -1,8 +1,5 @@
-//! Proof of ownership: the marker in a worktree's admin directory, and the checks before removals.
-//!
-//! A directory is ours only if three witnesses agree: the marker (log id, environment, incarnation,
-//! device and inode), the environment's record in the log, and the managed root that contains its
-//! real path. A directory that cannot be proven ours is left alone.
+//! The marker in a worktree's administrative directory, and the paths of that directory. What a
+//! marker proves is decided in `ownership`.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,18 +7,20 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::{Code, Environment, Fault, HostPath, Life, Nonce};
+use crate::core::empty_is_none;
+use crate::core::{Environment, HostPath, Life, Nonce};
 use crate::failpoint::guard;
+use crate::world::fs;
 use crate::world::fs::file_id::FileId;
 use crate::world::fs::names::Names;
 use crate::world::fs::paths;
+use crate::world::git::error::Error;
 
 /// Name of the marker inside the administrative directory.
 pub const MARKER: &str = "groundskeeper.json";
 /// Name of a marker that is being written; a rename installs it.
 const FRESH: &str = "groundskeeper.new";
 const MARKER_BYTES_MAX: u64 = 4_096;
-const POINTER_BYTES_MAX: u64 = 8_192;
 
 /// Content of the marker, stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,16 +35,16 @@ pub struct Marker {
     pub device: u64,
     /// Inode of the worktree's root directory.
     pub inode: u64,
-    /// Commit that was checked out first; empty when it is not known.
-    #[serde(default)]
-    pub commit: String,
-    /// Tree of `commit`; empty when it is not known.
-    #[serde(default)]
-    pub tree: String,
-    /// Nonce of the incarnation, which distinguishes it from all others; empty for an incarnation
+    /// Commit that was checked out first, as far as it is known; stored as empty text otherwise.
+    #[serde(default, with = "empty_is_none")]
+    pub commit: Option<String>,
+    /// Tree of `commit`, as far as it is known; stored as empty text otherwise.
+    #[serde(default, with = "empty_is_none")]
+    pub tree: Option<String>,
+    /// Nonce of the incarnation, which distinguishes it from all others; none for an incarnation
     /// that an earlier version began.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub nonce: String,
+    #[serde(default, with = "empty_is_none", skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
 }
 
 impl Marker {
@@ -58,9 +57,9 @@ impl Marker {
             incarnation: env.incarnation,
             device: worktree.device,
             inode: worktree.inode,
-            commit: String::new(),
-            tree: String::new(),
-            nonce: env.nonce.as_ref().map(ToString::to_string).unwrap_or_default(),
+            commit: None,
+            tree: None,
+            nonce: env.nonce.as_ref().map(ToString::to_string),
         }
     }
 
@@ -70,27 +69,29 @@ impl Marker {
         self.log == log
             && self.environment == life.id.as_str()
             && self.incarnation == life.incarnation
-            && (self.nonce == life.nonce.map(Nonce::as_str).unwrap_or_default()
-                || !guard::stands("life"))
+            && (self.nonce.as_deref() == life.nonce.map(Nonce::as_str) || !guard::stands("life"))
     }
 
     /// Reads the marker of an administrative directory; `None` when there is none.
     ///
     /// # Errors
     /// When it exists and cannot be read or parsed.
-    pub fn read(admin_dir: &Path) -> Result<Option<Self>, Fault> {
+    pub fn read(admin_dir: &Path) -> Result<Option<Self>, Error> {
         let path = admin_dir.join(MARKER);
         let size = match path.symlink_metadata() {
             Ok(found) if found.is_file() => found.len(),
-            Ok(_) => return Err(malformed(&path)),
+            Ok(_) => return Err(Error::MalformedMarker { path, why: None }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(paths::fault("inspect", &path, &e)),
+            Err(e) => return Err(fs::Error::about("inspect", &path)(e).into()),
         };
         if size > MARKER_BYTES_MAX {
-            return Err(malformed(&path));
+            return Err(Error::MalformedMarker { path, why: None });
         }
-        let text = std::fs::read(&path).map_err(paths::failed("read", &path))?;
-        serde_json::from_slice(&text).map(Some).map_err(|e| malformed(&path).because(e))
+        let text = std::fs::read(&path).map_err(fs::Error::about("read", &path))?;
+        serde_json::from_slice(&text).map(Some).map_err(|e| {
+            let why = Some(e.to_string());
+            Error::MalformedMarker { path, why }
+        })
     }
 
     /// Replaces the present marker and keeps its modification time: the age of the marker tells
@@ -98,7 +99,7 @@ impl Marker {
     ///
     /// # Errors
     /// The error of the system.
-    pub fn replace(&self, admin_dir: &Path) -> Result<(), Fault> {
+    pub fn replace(&self, admin_dir: &Path) -> Result<(), fs::Error> {
         let path = admin_dir.join(MARKER);
         let fresh = admin_dir.join(FRESH);
         let before = path.symlink_metadata().and_then(|found| found.modified());
@@ -109,7 +110,7 @@ impl Marker {
             }
             std::fs::rename(&fresh, &path)
         };
-        write().map_err(paths::failed("write", &path))
+        write().map_err(fs::Error::about("write", &path))
     }
 
     /// Writes it atomically into an administrative directory that is not yet published. After a
@@ -117,11 +118,12 @@ impl Marker {
     ///
     /// # Errors
     /// The error of the system.
-    pub fn write(&self, admin_dir: &Path) -> Result<(), Fault> {
+    pub fn write(&self, admin_dir: &Path) -> Result<(), fs::Error> {
         let (path, fresh) = (admin_dir.join(MARKER), admin_dir.join(FRESH));
         let text = serde_json::to_vec(self).unwrap_or_default();
         let written = std::fs::write(&fresh, text);
-        written.and_then(|()| std::fs::rename(&fresh, &path)).map_err(paths::failed("write", &path))
+        let written = written.and_then(|()| std::fs::rename(&fresh, &path));
+        written.map_err(fs::Error::about("write", &path))
     }
 }
 
@@ -134,27 +136,18 @@ pub fn made_at(admin_dir: &Path) -> i128 {
     marker.map_or(0, |m| i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec()))
 }
 
-fn malformed(path: &Path) -> Fault {
-    let message = format!("{} is not a valid marker of groundskeeper", path.display());
-    Fault::new(Code::NotOurs, message, "inspect it; groundskeeper does not change it")
-}
-
 /// Returns which directory is at a path; `None` when nothing has this name.
 ///
 /// # Errors
 /// When something else has this name, or the system cannot inspect it.
-pub fn identity(path: &Path) -> Result<Option<FileId>, Fault> {
+pub fn identity(path: &Path) -> Result<Option<FileId>, Error> {
     match path.symlink_metadata() {
         Ok(found) if found.is_dir() => Ok(Some(FileId::of(&found))),
-        Ok(_) => {
-            let message = format!("{} is no longer a directory", path.display());
-            let hint = "move it away; groundskeeper removes only what it created";
-            Err(Fault::new(Code::NotOurs, message, hint))
-        }
+        Ok(_) => Err(Error::Replaced { path: path.to_owned() }),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
-        Err(e) => Err(paths::fault("inspect", path, &e)),
+        Err(e) => Err(fs::Error::about("inspect", path)(e).into()),
     }
 }
 
@@ -196,164 +189,6 @@ impl Admin {
     }
 }
 
-/// Reports whether a directory is the worktree of an incarnation, whatever its inode is now: its
-/// pointer must name the incarnation's own administrative directory. A directory without a pointer
-/// is it if its inode is the recorded one; with the pointer of another incarnation it is not.
-#[must_use]
-pub fn is_worktree_of(path: &Path, log: &str, life: Life<'_>, found: u64, recorded: u64) -> bool {
-    match pointed_to(path) {
-        Some(name) => name == Names::of(log, life).admin().as_bytes(),
-        None => found == recorded,
-    }
-}
-
-/// Reports whether a groundskeeper gives administrative directories such a name. A pointer to any
-/// other name was written by another program and proves nothing.
-fn is_our_kind(name: &[u8]) -> bool {
-    name.starts_with(b"gk-")
-}
-
-/// Returns the name of the administrative directory that the `.git` file of a worktree points to,
-/// if it is one of a groundskeeper's.
-fn pointed_to(worktree: &Path) -> Option<Vec<u8>> {
-    let pointer = worktree.join(".git");
-    let plain =
-        pointer.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() < POINTER_BYTES_MAX);
-    let text = std::fs::read(&pointer).ok().filter(|_| plain)?;
-    let path = text.strip_prefix(b"gitdir: ")?.trim_ascii_end();
-    let name = paths::from_bytes(path).file_name()?;
-    Some(paths::to_host(Path::new(name)).0).filter(|name| is_our_kind(name))
-}
-
-/// Reports whether the repository or the registration in it is missing, and with it the marker,
-/// while the user forced the removal. The log, the pointer or inode, and the managed root are then
-/// the witnesses; what follows is a rename to the trash and no more.
-fn is_orphaned(log: &str, env: &Environment) -> bool {
-    let admin = Admin::of(log, env).published;
-    let gone = matches!(admin.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
-    gone && env.teardown.as_ref().is_some_and(|t| t.force)
-}
-
-/// Reports whether the registration of a worktree is missing from its repository (pruned, or the
-/// repository was replaced) while the directory is known to be the one that was made.
-#[must_use]
-pub fn is_forgotten(log: &str, env: &Environment, path: &Path, found: FileId) -> bool {
-    let admin = Admin::of(log, env).published;
-    let gone = matches!(admin.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
-    let is_it = |inode| is_worktree_of(path, log, env.life(), found.inode, inode);
-    gone && env.worktree.as_ref().is_some_and(|made| is_it(made.inode))
-}
-
-/// The witnesses of ownership besides the marker: the log, its environment, the managed root.
-#[derive(Debug, Clone, Copy)]
-pub struct Proof<'a> {
-    /// Directory below which every managed worktree lies.
-    pub root: &'a Path,
-    /// Id of the log, in hex.
-    pub log: &'a str,
-    /// Environment as recorded in the log.
-    pub env: &'a Environment,
-}
-
-/// Proves that the directory at `path` is the worktree of `env`.
-///
-/// # Errors
-/// [`Code::NotOurs`] when a witness is missing or disagrees; the cause says which.
-pub fn prove(
-    managed_root: &Path,
-    path: &Path,
-    found: FileId,
-    marker: Option<&Marker>,
-    log: &str,
-    env: &Environment,
-) -> Result<(), Fault> {
-    Proof { root: managed_root, log, env }.admits(path, found, marker, None)
-}
-
-impl Proof<'_> {
-    /// Proves that the directory at `path` may be touched. `before` is an earlier incarnation to
-    /// which its pointer may still lead.
-    ///
-    /// # Errors
-    /// [`Code::NotOurs`] when a witness is missing or disagrees.
-    pub fn admits(
-        &self,
-        path: &Path,
-        found: FileId,
-        marker: Option<&Marker>,
-        before: Option<Life<'_>>,
-    ) -> Result<(), Fault> {
-        let refuse = |why: String| {
-            let message =
-                format!("{} is not proven to be created by groundskeeper", path.display());
-            let hint = "run `groundskeeper sweep` to see what is known of it; nothing was changed";
-            Err(Fault::new(Code::NotOurs, message, hint).because(why))
-        };
-        let root = self.root.canonicalize().map_err(paths::failed("find", self.root))?;
-        let real = path.canonicalize().map_err(paths::failed("find", path))?;
-        // A path that differs from its real path leads through a link, and may
-        // lead out of the root.
-        if !real.starts_with(&root) || real == root || real != path {
-            return refuse(format!(
-                "its real path {} is not inside the managed root",
-                real.display()
-            ));
-        }
-        let (log, env) = (self.log, self.env);
-        let Some(marker) = marker else {
-            let recorded = env.worktree.as_ref().map(|w| w.inode);
-            let is_it = |inode| is_worktree_of(path, log, env.life(), found.inode, inode);
-            if is_orphaned(log, env) && recorded.is_some_and(is_it) {
-                return Ok(());
-            }
-            return refuse("the marker in its git directory is missing".into());
-        };
-        if !marker.is_of(log, env.life()) {
-            let (name, life) = (&marker.environment, marker.incarnation);
-            let other = if marker.nonce.is_empty() { "" } else { ", with another nonce" };
-            return refuse(format!("its marker names {name}, incarnation {life}{other}"));
-        }
-        self.is_the_directory(path, found, marker, before).or_else(|why| refuse(why.into()))
-    }
-
-    /// Checks that the directory is the worktree. A pointer to the incarnation's own administrative
-    /// directory proves it, wherever the directory was moved. Without a pointer, its device and
-    /// inode must be the recorded ones.
-    fn is_the_directory(
-        &self,
-        path: &Path,
-        found: FileId,
-        marker: &Marker,
-        before: Option<Life<'_>>,
-    ) -> Result<(), &'static str> {
-        if let Some(name) = pointed_to(path) {
-            let lives = std::iter::once(self.env.life()).chain(before);
-            let mut names = lives.map(|life| Names::of(self.log, life).admin());
-            let known = names.any(|known| known.as_bytes() == name);
-            return if known {
-                Ok(())
-            } else {
-                Err("its .git file names the worktree of another incarnation")
-            };
-        }
-        // Some file systems get another device number at each mount; then the device
-        // of our root counts.
-        let current = identity(self.root).ok().flatten().map(|root| root.device);
-        let same = |device: u64, inode: u64| {
-            inode == found.inode && (device == found.device || Some(found.device) == current)
-        };
-        if !same(marker.device, marker.inode) {
-            return Err("another directory is at its path");
-        }
-        match &self.env.worktree {
-            Some(w) if !same(w.device, w.inode) => {
-                Err("the log records another directory at its path")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,9 +202,9 @@ mod tests {
             incarnation,
             device: 1,
             inode: 2,
-            commit: String::new(),
-            tree: String::new(),
-            nonce: String::new(),
+            commit: None,
+            tree: None,
+            nonce: None,
         };
         // A kill in the middle of a write leaves this file.
         std::fs::write(dir.path().join(FRESH), "").expect("written");
@@ -379,5 +214,25 @@ mod tests {
         marker(2).write(dir.path()).expect_err("nothing can be written beside it");
         let read = Marker::read(dir.path()).expect("read").expect("there");
         assert_eq!(read.incarnation, 1, "and it is whole");
+    }
+
+    /// Other versions read these bytes: absent values are empty texts, an absent nonce is no field.
+    #[test]
+    fn stored_marker_keeps_its_bytes() {
+        let old = r#"{"log":"ab","environment":"demo","incarnation":1,"device":2,"inode":3"#;
+        let read =
+            |rest: &str| serde_json::from_str::<Marker>(&format!("{old}{rest}")).expect("a marker");
+        let full = r#","commit":"c1","tree":"t1","nonce":"n1"}"#;
+        let none = r#","commit":"","tree":""}"#;
+        for stored in [full, none] {
+            let written = serde_json::to_string(&read(stored)).expect("json");
+            assert_eq!(written, format!("{old}{stored}"));
+        }
+        let known = read(full);
+        let known = [known.commit, known.tree, known.nonce];
+        assert_eq!(known.each_ref().map(Option::as_deref), [Some("c1"), Some("t1"), Some("n1")]);
+        let unknown = read("}");
+        assert_eq!([&unknown.commit, &unknown.tree, &unknown.nonce], [&None, &None, &None]);
+        assert_eq!(read(none), unknown);
     }
 }

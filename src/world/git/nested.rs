@@ -14,7 +14,6 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use crate::core::Fault;
 use crate::world::fs::beneath::{self, Mounts};
 use crate::world::fs::remove_tree::Stop;
 
@@ -65,11 +64,11 @@ pub(in crate::world) struct NestedRepositories {
 ///
 /// # Errors
 /// The error of `each`.
-pub(in crate::world) fn find(
+pub(in crate::world) fn find<E>(
     root: &Path,
     limits: Limits,
-    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<NestedRepositories, Fault> {
+    each: &mut dyn FnMut(u64) -> Result<(), E>,
+) -> Result<NestedRepositories, E> {
     search(root, limits, each, true)
 }
 
@@ -77,20 +76,20 @@ pub(in crate::world) fn find(
 ///
 /// # Errors
 /// The error of `each`.
-pub(in crate::world) fn below(
+pub(in crate::world) fn below<E>(
     root: &Path,
     limits: Limits,
-    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<NestedRepositories, Fault> {
+    each: &mut dyn FnMut(u64) -> Result<(), E>,
+) -> Result<NestedRepositories, E> {
     search(root, limits, each, false)
 }
 
-fn search(
+fn search<E>(
     root: &Path,
     limits: Limits,
-    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
+    each: &mut dyn FnMut(u64) -> Result<(), E>,
     with_root: bool,
-) -> Result<NestedRepositories, Fault> {
+) -> Result<NestedRepositories, E> {
     let mut found = NestedRepositories::default();
     let top = match open_top(root) {
         Ok(top) => top,
@@ -132,10 +131,10 @@ struct PendingDir {
     path: PathBuf,
 }
 
-struct Walk<'a> {
+struct Walk<'a, E> {
     root: &'a Path,
     limits: Limits,
-    each: &'a mut dyn FnMut(u64) -> Result<(), Fault>,
+    each: &'a mut dyn FnMut(u64) -> Result<(), E>,
     entries: u64,
     found: NestedRepositories,
     todo: Vec<PendingDir>,
@@ -162,8 +161,8 @@ fn base_for(place: &PendingDir, open: &OwnedFd) -> Result<(Rc<OwnedFd>, PathBuf)
     Ok((Rc::new(base), PathBuf::new()))
 }
 
-impl Walk<'_> {
-    fn directory(&mut self, place: &PendingDir, counts: bool) -> Result<(), Fault> {
+impl<E> Walk<'_, E> {
+    fn directory(&mut self, place: &PendingDir, counts: bool) -> Result<(), E> {
         (self.each)(self.entries)?;
         let before = self.todo.len();
         let path = place.path.as_path();
@@ -177,7 +176,7 @@ impl Walk<'_> {
                 self.unknown(path, describe(e));
                 return Ok(());
             }
-            Err(Stop::Caller(fault)) => return Err(fault),
+            Err(Stop::Caller(error)) => return Err(error),
         };
         let bare = names.head && names.objects && names.refs;
         if bare {
@@ -191,7 +190,7 @@ impl Walk<'_> {
     }
 
     /// Reads a directory and queues its subdirectories.
-    fn read(&mut self, place: &PendingDir) -> Result<Names, Stop> {
+    fn read(&mut self, place: &PendingDir) -> Result<Names, Stop<E>> {
         let mut names = Names::default();
         let depth = place.path.components().count();
         let (mut too_deep, mut files) = (false, false);
@@ -300,6 +299,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::world::process;
+
+    /// Answer to a search that may go on.
+    type Checked = Result<(), process::Error>;
 
     fn tree(dirs: &[&str], files: &[&str]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a directory");
@@ -328,7 +331,7 @@ mod tests {
         // A repository that only a link leads to is not nested.
         let outside = tree(&["repo/.git"], &[]);
         std::os::unix::fs::symlink(outside.path(), root.path().join("plain/out")).expect("linked");
-        let found = find(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
+        let found = find(root.path(), Limits::ALL, &mut |_| Checked::Ok(())).expect("searched");
         let there = names(root.path(), &found.repositories);
         assert_eq!(there, ["deps/cache/x.git", "linked", "tool", "tool/sub"]);
         assert_eq!(found.unknown, []);
@@ -337,11 +340,11 @@ mod tests {
     #[test]
     fn root_counts_only_on_request() {
         let root = tree(&[".git", "inside/.git"], &[]);
-        let found = find(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
+        let found = find(root.path(), Limits::ALL, &mut |_| Checked::Ok(())).expect("searched");
         assert_eq!(names(root.path(), &found.repositories), ["", "inside"]);
-        let found = below(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
+        let found = below(root.path(), Limits::ALL, &mut |_| Checked::Ok(())).expect("searched");
         assert_eq!(names(root.path(), &found.repositories), ["inside"]);
-        let any = find(root.path(), Limits::ANY, &mut |_| Ok(())).expect("searched");
+        let any = find(root.path(), Limits::ANY, &mut |_| Checked::Ok(())).expect("searched");
         assert_eq!(any.repositories, [root.path()]);
     }
 
@@ -349,20 +352,20 @@ mod tests {
     fn unreadable_or_too_deep_is_unknown() {
         let root = tree(&["a/b/c/.git", "locked"], &[]);
         let limits = Limits { depth: 1, ..Limits::ALL };
-        let found = find(root.path(), limits, &mut |_| Ok(())).expect("searched");
+        let found = find(root.path(), limits, &mut |_| Checked::Ok(())).expect("searched");
         assert_eq!(found.repositories, [] as [PathBuf; 0]);
         assert_eq!(found.unknown.len(), 1, "{found:?}");
         let locked = root.path().join("locked");
         std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).expect("locked");
         if std::fs::read_dir(&locked).is_err() {
-            let found = find(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
+            let found = find(root.path(), Limits::ALL, &mut |_| Checked::Ok(())).expect("searched");
             assert_eq!(found.unknown.len(), 1, "{found:?}");
         }
         std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o700)).expect("opened");
         let few = Limits { entries: 2, ..Limits::ALL };
-        let found = find(root.path(), few, &mut |_| Ok(())).expect("searched");
+        let found = find(root.path(), few, &mut |_| Checked::Ok(())).expect("searched");
         assert!(!found.unknown.is_empty(), "more entries than the limit: {found:?}");
-        let missing = find(&root.path().join("missing"), Limits::ALL, &mut |_| Ok(()));
+        let missing = find(&root.path().join("missing"), Limits::ALL, &mut |_| Checked::Ok(()));
         assert_eq!(missing.expect("searched"), NestedRepositories::default(), "nothing is there");
     }
 
@@ -372,7 +375,7 @@ mod tests {
         let mut left = 2;
         let stopped = find(root.path(), Limits::ALL, &mut |_| {
             left -= 1;
-            if left == 0 { Err(crate::world::process::Error::Cancelled.into()) } else { Ok(()) }
+            if left == 0 { Err(process::Error::Cancelled) } else { Ok(()) }
         });
         assert!(stopped.is_err());
     }

@@ -8,9 +8,10 @@
 use std::io;
 use std::path::Path;
 
-use crate::core::{Code, Environment, Fault, Life};
+use crate::core::{Environment, Life};
 use crate::failpoint::kill::point;
-use crate::world::fs::{paths, removal};
+use crate::world::fs::{self, paths, removal};
+use crate::world::git::error::Error;
 use crate::world::git::marker::{Admin, Marker};
 use crate::world::git::refs;
 
@@ -20,12 +21,12 @@ const POINTER: &str = "gitdir";
 const HIDDEN: &str = "gitdir.removed";
 
 /// Publishes the staged administrative directory. This one rename makes the worktree known to git.
-pub(in crate::world) fn publish(admin: &Admin) -> Result<(), Fault> {
+pub(in crate::world) fn publish(admin: &Admin) -> Result<(), Error> {
     let parent = admin.published.parent().unwrap_or(&admin.published);
     for _ in 0..RACES_MAX {
         match std::fs::create_dir(parent) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(paths::fault("create", parent, &e));
+                return Err(fs::Error::about("create", parent)(e).into());
             }
             _ => {}
         }
@@ -37,12 +38,10 @@ pub(in crate::world) fn publish(admin: &Admin) -> Result<(), Fault> {
             }
             // git removes `worktrees` with its last entry, maybe since `create_dir` above.
             Err(e) if e.kind() == io::ErrorKind::NotFound && !parent.exists() => {}
-            Err(e) => return Err(paths::fault("publish", &admin.published, &e)),
+            Err(e) => return Err(fs::Error::about("publish", &admin.published)(e).into()),
         }
     }
-    let message = format!("another program keeps removing {}", parent.display());
-    Err(Fault::new(Code::Io, message, "find and stop that program; the step is retried")
-        .transient())
+    Err(Error::Vanishing { folder: parent.to_owned() })
 }
 
 /// Owner of a registration: a log, and an incarnation in it.
@@ -59,19 +58,19 @@ fn is_ours(owner: &Owner<'_>, admin: &Admin) -> bool {
 
 /// Hides the registration: from here on git does not know the worktree any more. A registration
 /// that is not ours, or has no pointer, is left alone.
-pub(in crate::world) fn hide(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
+pub(in crate::world) fn hide(owner: &Owner<'_>, admin: &Admin) -> Result<(), Error> {
     if !is_ours(owner, admin) {
         return Ok(());
     }
     let (from, to) = (admin.published.join(POINTER), admin.published.join(HIDDEN));
     match paths::rename(&from, &to) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        hidden => hidden.map_err(paths::failed("hide", &from)),
+        hidden => Ok(hidden.map_err(fs::Error::about("hide", &from))?),
     }
 }
 
 /// Moves a hidden registration out of git's folder and keeps it for a restore.
-pub(in crate::world) fn archive(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
+pub(in crate::world) fn archive(owner: &Owner<'_>, admin: &Admin) -> Result<(), Error> {
     if is_ours(owner, admin) { archive_hidden(admin) } else { Ok(()) }
 }
 
@@ -81,30 +80,30 @@ pub(in crate::world) fn archive_ended(
     admin: &Admin,
     log: &str,
     life: Life<'_>,
-) -> Result<(), Fault> {
+) -> Result<(), Error> {
     let (from, to) = (admin.published.join(POINTER), admin.published.join(HIDDEN));
     let is_its = |marker: Marker| marker.is_of(log, life);
     if from.exists() && Marker::read(&admin.published)?.is_some_and(is_its) {
         match paths::rename(&from, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            hidden => hidden.map_err(paths::failed("hide", &from))?,
+            hidden => hidden.map_err(fs::Error::about("hide", &from))?,
         }
     }
     archive_hidden(admin)
 }
 
 /// Does the same for a hidden registration; one that is visible or missing is left alone.
-pub(in crate::world) fn archive_hidden(admin: &Admin) -> Result<(), Fault> {
+pub(in crate::world) fn archive_hidden(admin: &Admin) -> Result<(), Error> {
     if !admin.published.exists() || admin.published.join(POINTER).exists() {
         return Ok(());
     }
-    std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
+    std::fs::create_dir_all(&admin.folder).map_err(fs::Error::about("create", &admin.folder))?;
     let from = &admin.published;
     drop_locks(from)?;
     match paths::rename(from, &admin.removed) {
         // A restore or a purge of the same incarnation was faster.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        moved => moved.map_err(paths::failed("move", from))?,
+        moved => moved.map_err(fs::Error::about("move", from))?,
     }
     point("unregister.moved");
     Ok(())
@@ -112,28 +111,29 @@ pub(in crate::world) fn archive_hidden(admin: &Admin) -> Result<(), Fault> {
 
 /// Removes the lock files of gits that were killed in an ended worktree: a restore would bring back
 /// a worktree in which no git can work.
-fn drop_locks(admin: &Path) -> Result<(), Fault> {
+fn drop_locks(admin: &Path) -> Result<(), fs::Error> {
     let entries = match std::fs::read_dir(admin) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(paths::failed("read", admin))?,
+        entries => entries.map_err(fs::Error::about("read", admin))?,
     };
     let files = entries.flatten().map(|entry| entry.path());
     for lock in files.filter(|path| path.extension().is_some_and(|e| e == "lock")) {
-        paths::remove_file_if_any(&lock).map_err(paths::failed("remove", &lock))?;
+        paths::remove_file_if_any(&lock).map_err(fs::Error::about("remove", &lock))?;
     }
     Ok(())
 }
 
 /// Removes a hidden registration for good, and whatever an interrupted attempt left of it. The
 /// names of `gone` and `staged` contain our log's id, so no other program writes there.
-pub(in crate::world) fn remove(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
+pub(in crate::world) fn remove(owner: &Owner<'_>, admin: &Admin) -> Result<(), Error> {
     // First the rest of an interrupted attempt: the rename below needs the name to be free.
     removal::remove_ours(&admin.gone)?;
     if is_ours(owner, admin) {
         let (published, gone) = (&admin.published, &admin.gone);
-        std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
+        std::fs::create_dir_all(&admin.folder)
+            .map_err(fs::Error::about("create", &admin.folder))?;
         // One rename takes it from git's view whole; a deletion in place would show half of it.
-        paths::rename(published, gone).map_err(paths::failed("move", published))?;
+        paths::rename(published, gone).map_err(fs::Error::about("move", published))?;
     }
     removal::remove_ours(&admin.gone)?;
     removal::remove_ours(&admin.staged)?;
@@ -142,31 +142,30 @@ pub(in crate::world) fn remove(owner: &Owner<'_>, admin: &Admin) -> Result<(), F
 }
 
 /// Moves a registration whose incarnation has ended out of git's folder; it is hidden first.
-pub(in crate::world) fn archive_stranded(published: &Path) -> Result<(), Fault> {
+pub(in crate::world) fn archive_stranded(published: &Path) -> Result<(), Error> {
     let pointer = published.join(POINTER);
     match paths::rename(&pointer, published.join(HIDDEN)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(paths::fault("hide", &pointer, &e));
+            return Err(fs::Error::about("hide", &pointer)(e).into());
         }
         _ => {}
     }
     let common = published.parent().and_then(Path::parent).unwrap_or(published);
     let folder = common.join("groundskeeper");
-    std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
+    std::fs::create_dir_all(&folder).map_err(fs::Error::about("create", &folder))?;
     let name = published.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // The name may be taken by the registration that was archived when the worktree was removed.
     let others = (1..=RACES_MAX).map(|n| format!("{name}.{n}.removed"));
     let names = std::iter::once(format!("{name}.removed")).chain(others);
     let mut free = names.map(|name| folder.join(name)).filter(|path| !path.exists());
-    let path = free.next().ok_or_else(|| {
-        let message = format!("{} holds too many entries of {name}", folder.display());
-        Fault::new(Code::LimitReached, message, "inspect these entries, and remove them")
-    })?;
-    Ok(removal::rename(published, &path)?)
+    match free.next() {
+        Some(path) => Ok(removal::rename(published, &path)?),
+        None => Err(Error::NamesTaken { folder, name }),
+    }
 }
 
 /// Deletes an archived registration: the trash entry that it was kept for is deleted.
-pub(in crate::world) fn forget(admin: &Admin) -> Result<(), Fault> {
+pub(in crate::world) fn forget(admin: &Admin) -> Result<(), Error> {
     removal::remove_ours(&admin.removed)?;
     drop(paths::remove_dir_if_empty(&admin.folder));
     Ok(())

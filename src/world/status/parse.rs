@@ -6,8 +6,8 @@ const ENTRIES_MAX: usize = 500;
 /// Parsed output of git's status.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// Commit of HEAD; empty before the first commit.
-    pub head: String,
+    /// Commit of HEAD; `None` before the first commit.
+    pub head: Option<String>,
     /// Branch that is checked out; `None` when HEAD is detached.
     pub branch: Option<String>,
     /// Upstream of the branch, if one is configured.
@@ -117,7 +117,7 @@ impl Changes {
         let mut words = line.splitn(3, ' ').skip(1);
         let (name, value) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         match name {
-            "branch.oid" if value != "(initial)" => value.clone_into(&mut self.head),
+            "branch.oid" if value != "(initial)" => self.head = Some(value.to_owned()),
             "branch.head" if value != "(detached)" => self.branch = Some(value.to_owned()),
             "branch.upstream" => self.upstream = Some(value.to_owned()),
             "branch.ab" => {
@@ -186,7 +186,10 @@ mod tests {
             u UU N... 100644 100644 100644 100644 aa bb cc both ways\0\
             ? left \xff over/\0! ignored\0";
         let found = Changes::parse(text);
-        assert_eq!((found.head.as_str(), found.branch.as_deref()), ("1111", Some("topic/x y")));
+        assert_eq!(
+            (found.head.as_deref(), found.branch.as_deref()),
+            (Some("1111"), Some("topic/x y"))
+        );
         assert_eq!((found.upstream.as_deref(), found.distance), (Some("origin/m"), Some((3, 12))));
         assert_eq!((found.stashes, found.staged, found.unstaged), (2, 2, 1));
         assert_eq!((found.modified, found.deleted, found.renamed), (1, 1, 1));

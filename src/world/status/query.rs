@@ -151,16 +151,16 @@ fn changes_since(
 
 /// Returns the commits since the base, and the commits that the base's branch has gained.
 fn distance(env: &Environment, git: &Git<'_>, changes: &Changes) -> (Option<u64>, Option<u64>) {
-    let Some(base) = env.base.as_ref().filter(|_| !changes.head.is_empty()) else {
+    let (Some(base), Some(head)) = (&env.base, &changes.head) else {
         return (None, None);
     };
     let common = paths::borrowed(&env.plan.repository.common_dir);
     let named = base.reference.as_deref().and_then(|r| Some((r, refs::tip(common, r)?)));
-    if changes.head == base.commit && named.as_ref().is_some_and(|(_, tip)| *tip == base.commit) {
+    if *head == base.commit && named.as_ref().is_some_and(|(_, tip)| *tip == base.commit) {
         return (Some(0), Some(0));
     }
     let other = named.as_ref().map_or(base.commit.as_str(), |(reference, _)| reference);
-    let range = format!("{other}...{}", changes.head);
+    let range = format!("{other}...{head}");
     // A missing base is no failure of the status.
     let line = git.line(["rev-list", "--count", "--left-right", &range]).unwrap_or_default();
     let mut counts = line.split('\t').map(|n| n.parse().ok());
@@ -174,7 +174,7 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
     if changes.tracked() == 0 {
         return Ok((0, 0, plain));
     }
-    let against = if changes.head.is_empty() { "--cached" } else { "HEAD" };
+    let against = if changes.head.is_none() { "--cached" } else { "HEAD" };
     let args = ["diff", "--numstat", "-z", "--find-renames", "--no-ext-diff", "--no-textconv"];
     let args = ["--literal-pathspecs"].into_iter().chain(args);
     let args = args.chain(["--ignore-submodules=all", against, "--"]).map(OsStr::new);
@@ -208,7 +208,7 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
             _ => complete = false,
         }
     }
-    Ok((insertions, deletions, complete && !changes.head.is_empty()))
+    Ok((insertions, deletions, complete && changes.head.is_some()))
 }
 
 /// Returns the paths to which a diff can be limited; empty when there are too many.

@@ -73,7 +73,7 @@ frozen_structs! {
     }
     pub(in crate::snapshot) struct Kept<'a> of event::Kept {
         environment: Cow<'a, EnvironmentId>,
-        why: Text<'a>,
+        why: Cow<'a, event::KeepReason>,
     }
     pub(in crate::snapshot) struct LiveSetHeld<'a> of event::LiveSetHeld {
         server: Text<'a>,

@@ -91,7 +91,7 @@ impl Task<'_> {
         let busy = |e: &Environment| e.incarnation == incarnation && e.owed.is_some();
         !log.is_empty()
             && self.world.log_id.starts_with(log)
-            && self.state.knows(&id, incarnation, nonce)
+            && self.state.knows(&id, incarnation, Some(nonce))
             && self.state.archive_of(&id, incarnation).is_none()
             && !self.state.environment(&id).is_some_and(busy)
     }
@@ -116,7 +116,8 @@ impl Task<'_> {
     fn incarnation(&self, marker: &Marker) -> (Option<&Environment>, bool) {
         let id = EnvironmentId::parse(&marker.environment).ok();
         let knows = |id: &EnvironmentId| {
-            self.state.knows(id, marker.incarnation, &marker.nonce) || !guard::stands("life")
+            self.state.knows(id, marker.incarnation, marker.nonce.as_deref())
+                || !guard::stands("life")
         };
         let env = id.filter(knows).and_then(|id| self.state.environment(&id));
         let over = env.is_some_and(|e| {

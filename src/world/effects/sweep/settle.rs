@@ -32,7 +32,7 @@ impl Task<'_> {
                             let hint = "inspect it, and delete it manually if it is not needed";
                             return Err(Fault::new(Code::NotOurs, message, hint));
                         }
-                        remove_tree::tree(path, &mut |_| Ok(self.cancel.check()?))?;
+                        remove_tree::tree(path, &mut |_| self.cancel.check().map_err(Fault::from))?;
                         Ok(())
                     }
                     Ok(_) => Ok(removal::remove_ours_file(path)?),
@@ -50,9 +50,10 @@ impl Task<'_> {
                 Ok(())
             }
             SettleAction::Unregister(admin) => {
-                let marker = Marker::read(admin)?.map(|m| m.environment).unwrap_or_default();
-                let _held = self.hold(&marker)?;
-                registration::archive_stranded(admin)
+                // Gone or no longer ours: another process was faster.
+                let Some(marker) = Marker::read(admin)? else { return Ok(()) };
+                let _held = self.hold(&marker.environment)?;
+                Ok(registration::archive_stranded(admin)?)
             }
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::core::event::Finding;
-use crate::core::{EnvironmentId, State};
+use crate::core::{EnvironmentId, Fault, State};
 use crate::world::effects::clean_output;
 use crate::world::effects::context::World;
 use crate::world::fs::data_dir::CLEANED_PREFIX;
@@ -48,8 +48,11 @@ pub(super) enum SettleAction {
 
 impl Task<'_> {
     pub(super) fn repository_in(&self, path: &Path) -> Option<String> {
-        let found = nested::find(path, Limits::ANY, &mut |_| Ok(self.cancel.check()?));
-        found.map_or_else(|fault| Some(fault.to_string()), |f| clean_output::repository(&f, path))
+        let found = nested::find(path, Limits::ANY, &mut |_| self.cancel.check());
+        found.map_or_else(
+            |e| Some(Fault::from(e).to_string()),
+            |f| clean_output::repository(&f, path),
+        )
     }
 }
 

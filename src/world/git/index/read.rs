@@ -42,14 +42,20 @@ pub(in crate::world) fn is_summed(index: &[u8], hash: Hash) -> bool {
     body.starts_with(b"DIRC") && (sum.iter().all(|b| *b == 0) || hash.of(&[body]) == sum)
 }
 
-/// Calls `each` with every entry in order. Returns the object id of the tree that equals the whole
-/// index, empty when that is unknown. Returns `None` when the index is not understood; `each` may
-/// have seen some entries by then.
+/// What an index says about all its entries together.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::world) struct Whole {
+    /// Object id of the tree that equals the whole index, if git has recorded it.
+    pub(in crate::world) tree: Option<Vec<u8>>,
+}
+
+/// Calls `each` with every entry in order. Returns `None` when the index is not understood; `each`
+/// may have seen some entries by then.
 pub(in crate::world) fn each(
     index: &[u8],
     hash: Hash,
     mut each: impl FnMut(Listed<'_>),
-) -> Option<Vec<u8>> {
+) -> Option<Whole> {
     let (version, count) = (word(index, 4)?, word(index, 8)?);
     if index.get(..4)? != b"DIRC" || !(2..=4).contains(&version) {
         return None;
@@ -137,21 +143,21 @@ fn stat_at(index: &[u8], start: usize) -> Option<(u32, Stat)> {
     Some((field(6)?, stat))
 }
 
-/// Returns the top tree of the cached-tree extension. `None` for a split index, which keeps entries
+/// Reads the top tree of the cached-tree extension. `None` for a split index, which keeps entries
 /// in another file, and for a sparse one, which collapses directories.
-fn extensions(index: &[u8], mut at: usize, id_bytes: usize) -> Option<Vec<u8>> {
-    let mut tree = Vec::new();
+fn extensions(index: &[u8], mut at: usize, id_bytes: usize) -> Option<Whole> {
+    let mut tree = None;
     while at + 8 + id_bytes <= index.len() {
         let (name, size) = (&index[at..at + 4], word(index, at + 4)? as usize);
         let body = index.get(at + 8..(at + 8).checked_add(size)?)?;
         match name {
             b"link" | b"sdir" => return None,
-            b"TREE" => tree = top_tree(body, id_bytes).unwrap_or_default(),
+            b"TREE" => tree = top_tree(body, id_bytes),
             _ => {}
         }
         at += 8 + size;
     }
-    (at + id_bytes == index.len()).then_some(tree)
+    (at + id_bytes == index.len()).then_some(Whole { tree })
 }
 
 /// Returns the object id of the first entry: no name, a count that is -1 when the tree is invalid,
