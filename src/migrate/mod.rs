@@ -11,6 +11,7 @@
 //! | `file_names.rs`, `manifest.rs`, `app_lock.rs` | file names, the manifest beside the database, the application's lock |
 //! | `hold.rs`, `source.rs` | other programs kept out between two steps; the locked old database |
 //! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
+//! | `plain_file.rs`, `interrupt.rs`, `disk.rs` | reads of plain files only, work that can be interrupted, free space |
 //! | `request.rs` | turns a request or configuration into a plan |
 //! | `standalone.rs` | runs a migration without a daemon and its log |
 //!
@@ -58,11 +59,15 @@ pub mod request;
 pub mod secrets;
 pub mod sqlite;
 
+mod access;
 mod context;
 mod copy;
 mod copy_source;
+mod disk;
 mod flip;
 mod hold;
+mod interrupt;
+mod plain_file;
 mod source;
 mod undo;
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::sqlite;
+use crate::files::{SUFFIXES, with_suffix};
+use crate::{plain_file, sqlite};
 use groundskeeper_core::{Code, Fault};
 use groundskeeper_system::paths;
 
@@ -70,6 +71,23 @@ pub trait Recipe: Send + Sync {
     /// # Errors
     /// `migration_failed`, naming the condition that does not hold.
     fn verify(&self, staging: &Connection) -> Result<(), Fault>;
+
+    /// Like [`Recipe::verify`], for a recipe whose checks may take long: they end when
+    /// [`Work::cancelled`] reports a stop.
+    ///
+    /// # Errors
+    /// As [`Recipe::verify`]; `cancelled`.
+    fn verify_with(&self, staging: &Connection, work: &Work<'_>) -> Result<(), Fault> {
+        let _ = work;
+        self.verify(staging)
+    }
+
+    /// Returns whether the new database may be without rows although the old one has some. A recipe
+    /// that plans each row, and reports the rows in [`Built`], knows it. One that cannot tell
+    /// returns `false`, and such a result is refused.
+    fn may_be_empty(&self) -> bool {
+        true
+    }
 
     /// Performs the small steps that an installed database still needs at every start. Returns the
     /// names of the steps that were done now.
@@ -220,7 +238,11 @@ pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
         Recognised::Current => Ok(false),
         Recognised::Newer(why) => {
             let message = format!("{} is newer than recipe {name} supports", path.display());
-            let hint = "install a later version of groundskeeper; nothing was changed";
+            let hint = if recipe.files().is_empty() {
+                "install a later version of groundskeeper; nothing was changed"
+            } else {
+                "use a later version of the recipe; nothing was changed"
+            };
             Err(Fault::new(Code::DatabaseNewer, message, hint).because(why))
         }
         Recognised::Foreign(why) => {
@@ -231,22 +253,27 @@ pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
     }
 }
 
-/// Checks that a non-empty plain file is at this path. A link is refused because a rename onto it
-/// would replace the link and not its target.
+/// Checks that a non-empty plain file is at this path, and plain files or none are its sidecars. A
+/// link is refused because a rename onto it would replace the link and not its target.
 pub(super) fn check_file(path: &Path) -> Result<(), Fault> {
-    let meta = path.symlink_metadata().map_err(paths::failed("find", path))?;
-    let what = if meta.is_symlink() {
-        "a symbolic link"
-    } else if meta.is_dir() {
-        "a directory"
-    } else if !meta.is_file() {
-        "not a plain file"
-    } else if meta.len() == 0 {
-        "empty"
+    let found = path.symlink_metadata().map_err(paths::failed("find", path))?;
+    let (what, hint) = if found.is_symlink() {
+        let target = path.canonicalize().ok().filter(|target| target.is_file());
+        let hint = match target {
+            Some(target) => format!("pass {}, where the link leads", target.display()),
+            None => "pass the path of the database file; the link leads to none".to_owned(),
+        };
+        ("a symbolic link", hint)
+    } else if !found.is_file() {
+        (plain_file::kind(found.file_type()), "pass the path of the database file".to_owned())
+    } else if found.len() == 0 {
+        ("empty", "pass the path of a database that holds tables".to_owned())
     } else {
+        for suffix in SUFFIXES {
+            plain_file::check(&with_suffix(path, suffix), Code::NotADatabase)?;
+        }
         return Ok(());
     };
     let message = format!("{} is {what}", path.display());
-    let hint = "pass the path of the database file itself; nothing was changed";
-    Err(Fault::new(Code::NotADatabase, message, hint))
+    Err(Fault::new(Code::NotADatabase, message, format!("{hint}; nothing was changed")))
 }

@@ -1,0 +1,180 @@
+//! Whether this user may write a database, and give the new one the owner of the old one: what is
+//! in the way, with the command that helps.
+
+#[cfg(unix)]
+use std::fs::{File, Permissions};
+#[cfg(unix)]
+use std::io;
+use std::path::Path;
+
+use groundskeeper_core::{Code, Fault};
+#[cfg(unix)]
+use groundskeeper_system::paths;
+
+/// Checks that a database and its directory can be written: SQLite locks the database by writing to
+/// it, also where a migration only reads.
+///
+/// # Errors
+/// `permission_denied`, with the command that helps.
+pub(super) fn check_writable(database: &Path) -> Result<(), Fault> {
+    let Some(hint) = hint(database) else { return Ok(()) };
+    let message = format!("{} and its directory must be writable", database.display());
+    Err(Fault::new(Code::PermissionDenied, message, hint))
+}
+
+/// Checks that the directory of a database can be written.
+///
+/// # Errors
+/// As [`check_writable`].
+pub(super) fn check_writable_dir(database: &Path) -> Result<(), Fault> {
+    let dir = database.parent().unwrap_or(Path::new("/"));
+    let Some(hint) = hint_for(dir) else { return Ok(()) };
+    let message = format!("{} must be writable", dir.display());
+    Err(Fault::new(Code::PermissionDenied, message, hint))
+}
+
+/// Returns what keeps this user from writing a database; `None` when nothing does.
+pub(super) fn hint(database: &Path) -> Option<String> {
+    let dir = database.parent().unwrap_or(Path::new("/"));
+    hint_for(dir).or_else(|| hint_for(database))
+}
+
+fn hint_for(path: &Path) -> Option<String> {
+    let cause = unwritable(path)?;
+    let rights = if path.is_dir() { "rwx" } else { "rw" };
+    let path = path.display();
+    Some(match cause {
+        Obstacle::Mode => {
+            format!("run `chmod u+{rights} {path}` as its owner, and migrate as that user")
+        }
+        Obstacle::FileSystem => {
+            format!("remount the read-only file system of {path} with write access, then retry")
+        }
+        Obstacle::Missing => format!("check that the path {path} exists"),
+    })
+}
+
+enum Obstacle {
+    Mode,
+    FileSystem,
+    Missing,
+}
+
+/// Returns why this user cannot write to a path. Root may write to a file of any mode.
+#[cfg(unix)]
+fn unwritable(path: &Path) -> Option<Obstacle> {
+    use rustix::fs::{Access, access};
+    use rustix::io::Errno;
+    // A directory is not listed, but the names in it are used.
+    let read = if path.is_dir() { Access::EXEC_OK } else { Access::READ_OK };
+    match access(path, read | Access::WRITE_OK) {
+        Ok(()) => None,
+        Err(Errno::ROFS) => Some(Obstacle::FileSystem),
+        Err(Errno::NOENT | Errno::NOTDIR) => Some(Obstacle::Missing),
+        Err(_) => Some(Obstacle::Mode),
+    }
+}
+
+#[cfg(not(unix))]
+fn unwritable(path: &Path) -> Option<Obstacle> {
+    match path.metadata() {
+        Ok(found) => found.permissions().readonly().then_some(Obstacle::Mode),
+        Err(_) => Some(Obstacle::Missing),
+    }
+}
+
+/// Checks that a new file beside a database can get the owner and group of the database. `trial` is
+/// a name for a file that exists only during this call, where the file system needs one.
+///
+/// # Errors
+/// `permission_denied` naming the owner.
+#[cfg(unix)]
+pub(super) fn check_owner(database: &Path, trial: &Path) -> Result<(), Fault> {
+    let failed = paths::failed("create a file beside", database);
+    // A real file, since the answer depends on more than user ids: on capabilities, on the user
+    // namespace and on the file system.
+    let (file, is_named) = match nameless(database) {
+        Some(file) => (file, false),
+        None => (named(trial).map_err(&failed)?, true),
+    };
+    let result = give_owner(&file, database);
+    if is_named {
+        std::fs::remove_file(trial).map_err(&failed)?;
+    }
+    result
+}
+
+/// Gives a new file the owner, group and mode of a database.
+///
+/// # Errors
+/// `permission_denied` when this user may not do so; the error of the system.
+#[cfg(unix)]
+pub(super) fn same_owner_and_mode(database: &Path, new: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let failed = paths::failed("set the owner and mode of", new);
+    // Not through a link: in a directory of another user, root would give away its target.
+    let file = open_no_follow(new).map_err(&failed)?;
+    // The owner first. Until then the file is readable by this user only.
+    give_owner(&file, database)?;
+    let mode = database.metadata().map_err(&failed)?.permissions().mode() & 0o777;
+    file.set_permissions(Permissions::from_mode(mode)).map_err(&failed)
+}
+
+#[cfg(unix)]
+fn give_owner(file: &File, database: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let failed = paths::failed("read the owner of", database);
+    let wanted = database.metadata().map_err(&failed)?;
+    let found = file.metadata().map_err(&failed)?;
+    let (uid, gid) = (wanted.uid(), wanted.gid());
+    if (found.uid(), found.gid()) == (uid, gid) {
+        return Ok(());
+    }
+    fchown(file, Some(uid), Some(gid)).map_err(|error| {
+        let path = database.display();
+        let message =
+            format!("{path} belongs to user {uid} and group {gid}, and the new database could not");
+        let hint = format!("migrate as user {uid} with group {gid}, or as root");
+        Fault::new(Code::PermissionDenied, message, hint).because(error)
+    })
+}
+
+/// Creates a file without a name in the directory of a database, so that a kill leaves nothing;
+/// `None` where the system cannot.
+#[cfg(target_os = "linux")]
+fn nameless(database: &Path) -> Option<File> {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    open(database.parent()?, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn nameless(_: &Path) -> Option<File> {
+    None
+}
+
+#[cfg(unix)]
+fn named(trial: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // A kill may have left one.
+    paths::remove_file_if_any(trial)?;
+    File::options().write(true).create_new(true).mode(0o600).open(trial)
+}
+
+#[cfg(unix)]
+fn open_no_follow(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    File::options().write(true).custom_flags(flags).open(path)
+}
+
+/// A file inherits its owner and rights from its directory.
+#[cfg(not(unix))]
+pub(super) fn check_owner(_: &Path, _: &Path) -> Result<(), Fault> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(super) fn same_owner_and_mode(_: &Path, _: &Path) -> Result<(), Fault> {
+    Ok(())
+}
