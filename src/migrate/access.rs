@@ -163,8 +163,10 @@ fn named(trial: &Path) -> io::Result<File> {
 
 #[cfg(unix)]
 fn open_no_follow(path: &Path) -> io::Result<File> {
+    use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
     File::options().write(true).custom_flags(flags).open(path)
 }
 

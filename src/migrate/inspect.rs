@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::context::Task;
 use crate::files::{SUFFIXES, with_suffix};
-use crate::recipe::{check_file, is_old};
+use crate::recipe::{check_kind, is_old};
 use crate::{access, disk, plain_file, recovery};
 use groundskeeper_core::event::SourceState;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
@@ -67,7 +67,7 @@ fn check_files(task: &Task<'_>) -> Result<(), Fault> {
         // An interrupted migration may still install it.
         return access::check_writable_dir(&names.database);
     }
-    check_file(&names.database)?;
+    check_kind(&names.database)?;
     access::check_writable(&names.database)
 }
 
@@ -131,4 +131,24 @@ fn check_space(path: &Path) -> Result<(), Fault> {
         needed.div_ceil(1 << 20)
     );
     Err(Fault::new(Code::DiskFull, message, "free space on this disk, then migrate again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounted_file_is_found_in_list() {
+        let mounts = b"36 35 98:0 / / rw shared:1 - ext4 /dev/a rw\n\
+            37 36 98:0 /a /srv/data rw - ext4 /dev/a rw\n\
+            38 36 98:0 /b /srv/my\\040data/app.db rw - ext4 /dev/a rw\n\
+            39 36 98:0 /c /srv/back\\134slash rw - ext4 /dev/a rw\n";
+        for path in ["/srv/data", "/srv/my data/app.db", "/srv/back\\slash"] {
+            assert!(is_mounted(mounts, Path::new(path)), "{path}");
+        }
+        for path in ["/srv/data/app.db", "/srv/my", "/srv/my data/app.db-wal", "/b"] {
+            assert!(!is_mounted(mounts, Path::new(path)), "{path}");
+        }
+        assert!(!is_mounted(b"", Path::new("/a")));
+    }
 }

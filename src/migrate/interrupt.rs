@@ -60,3 +60,42 @@ pub(super) fn run<T: Send, M>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                           SELECT count(*) FROM n";
+
+    /// The stop is requested while one statement runs, and while `meanwhile` is over.
+    #[test]
+    fn running_statement_is_interrupted() {
+        for (limit, wanted) in [
+            (Duration::MAX, Interrupted::Cancelled),
+            (Duration::from_millis(10), Interrupted::Expired),
+        ] {
+            let database = Connection::open_in_memory().expect("opened");
+            let (handle, started) = (database.get_interrupt_handle(), Instant::now());
+            let cancelled = || wanted == Interrupted::Cancelled;
+            let endless = move |_: &AtomicBool| database.execute_batch(ENDLESS);
+            let (result, other, why) = run(&handle, limit, &cancelled, endless, || 7);
+            let code = result.expect_err("interrupted").sqlite_error_code();
+            assert_eq!(code, Some(rusqlite::ErrorCode::OperationInterrupted));
+            assert_eq!((other, why), (7, Some(wanted)));
+            assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        }
+    }
+
+    #[test]
+    fn panic_of_work_is_passed_on() {
+        let database = Connection::open_in_memory().expect("opened");
+        let handle = database.get_interrupt_handle();
+        let panicking = || {
+            run(&handle, Duration::MAX, &|| false, |_| panic!("on purpose"), || ());
+        };
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panicking));
+        assert!(caught.is_err(), "it is not lost");
+    }
+}

@@ -66,6 +66,9 @@ mod copy_source;
 mod disk;
 mod flip;
 mod hold;
+#[cfg(test)]
+#[cfg(unix)]
+mod inspect_tests;
 mod interrupt;
 mod plain_file;
 mod source;

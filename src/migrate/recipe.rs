@@ -253,27 +253,33 @@ pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
     }
 }
 
-/// Checks that a non-empty plain file is at this path, and plain files or none are its sidecars. A
-/// link is refused because a rename onto it would replace the link and not its target.
+/// Checks that a non-empty plain file is at this path, besides [`check_kind`].
 pub(super) fn check_file(path: &Path) -> Result<(), Fault> {
+    check_kind(path)?;
     let found = path.symlink_metadata().map_err(paths::failed("find", path))?;
-    let (what, hint) = if found.is_symlink() {
-        let target = path.canonicalize().ok().filter(|target| target.is_file());
-        let hint = match target {
-            Some(target) => format!("pass {}, where the link leads", target.display()),
-            None => "pass the path of the database file; the link leads to none".to_owned(),
-        };
-        ("a symbolic link", hint)
-    } else if !found.is_file() {
-        (plain_file::kind(found.file_type()), "pass the path of the database file".to_owned())
-    } else if found.len() == 0 {
-        ("empty", "pass the path of a database that holds tables".to_owned())
-    } else {
-        for suffix in SUFFIXES {
-            plain_file::check(&with_suffix(path, suffix), Code::NotADatabase)?;
-        }
+    if found.len() > 0 {
         return Ok(());
+    }
+    let message = format!("{} is empty", path.display());
+    let hint = "pass the path of a database that holds tables; nothing was changed";
+    Err(Fault::new(Code::NotADatabase, message, hint))
+}
+
+/// Checks that a plain file is at this path, and plain files or none are its sidecars. A link is
+/// refused because a rename onto it would replace the link and not its target.
+pub(super) fn check_kind(path: &Path) -> Result<(), Fault> {
+    let found = path.symlink_metadata().map_err(paths::failed("find", path))?;
+    if found.is_file() {
+        let mut sidecars = SUFFIXES.iter().filter(|suffix| !suffix.is_empty());
+        return sidecars.try_for_each(|suffix| {
+            plain_file::check(&with_suffix(path, suffix), Code::NotADatabase).map(drop)
+        });
+    }
+    let target = path.canonicalize().ok().filter(|target| found.is_symlink() && target.is_file());
+    let hint = match target {
+        Some(target) => format!("pass {}, where the link leads", target.display()),
+        None => "pass the path of the database file".to_owned(),
     };
-    let message = format!("{} is {what}", path.display());
+    let message = format!("{} is {}", path.display(), plain_file::kind(found.file_type()));
     Err(Fault::new(Code::NotADatabase, message, format!("{hint}; nothing was changed")))
 }

@@ -63,7 +63,8 @@ pub fn reason(error: &rusqlite::Error) -> Option<(Code, &'static str)> {
         }
         Some(ErrorCode::NotADatabase) => (Code::NotADatabase, "pass the path of a SQLite database"),
         Some(ErrorCode::DatabaseCorrupt) => {
-            let hint = "the file is damaged; save its rows with `sqlite3 FILE .recover`";
+            let hint =
+                "the file is damaged; save its rows with `sqlite3 FILE .recover | sqlite3 NEW`";
             (Code::NotADatabase, hint)
         }
         Some(ErrorCode::DiskFull) => (Code::DiskFull, "free disk space, then retry"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::tests::{BUILD, Case};
+use super::case::{BUILD, Case};
 use crate::sqlite;
 
 /// Statements, and parts of statements that change how the text behind them is read.
@@ -76,7 +76,10 @@ fn tables(database: &Connection) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(96)
+    })]
 
     #[test]
     fn hostile_script_never_loses_tables(

@@ -38,8 +38,8 @@
 //! # Queries
 //!
 //! A query is one statement that changes nothing. Numbers count as their text, a blob as its bytes
-//! in hexadecimal form. `NULL` in a row of `verify.sql` or `warnings.sql` counts as the text `NULL`,
-//! since the row is a finding in any case; a reason of `NULL` is no reason.
+//! in hexadecimal form. `NULL` in a row of `verify.sql` or `warnings.sql` counts as the text
+//! `NULL`, since the row is a finding in any case; a reason of `NULL` is no reason.
 
 mod fault;
 mod guard;
@@ -47,6 +47,8 @@ mod recipe;
 mod script;
 mod text;
 
+#[cfg(test)]
+pub(crate) mod case;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

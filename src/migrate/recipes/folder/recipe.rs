@@ -1,5 +1,4 @@
-//! The recipe: reads the files of a folder, runs each in its step, and says in a fault which file is
-//! to be corrected, and where.
+//! The recipe: reads the files of a folder and runs each in its step.
 
 use std::path::{Path, PathBuf};
 

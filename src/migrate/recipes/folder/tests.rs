@@ -1,140 +1,16 @@
 //! Scripts that must be refused, each by the whole engine: the fault names the file and the line,
 //! and the old database keeps its bytes.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-
 use super::Folder;
+use super::case::{BUILD, Case, RECOGNISE};
 use super::script::Limits;
 use crate::files::with_suffix;
-use crate::http::NoNetwork;
-use crate::keychain::NoKeychain;
-use crate::recipes::Recipes;
-use crate::request::MigrationRequest;
-use crate::{MigrationRunner, sqlite, standalone};
-use groundskeeper_core::event::Actor;
-use groundskeeper_core::{Code, Command, Ended, Fault, MigrationStep, Settlement};
-
-pub(super) const RECOGNISE: &str =
-    "SELECT iif(user_version < 2, 'old', 'current') FROM pragma_user_version";
-pub(super) const BUILD: &str = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT);
-    INSERT INTO item SELECT id, name FROM old.item;";
-const STAMP: &str = "PRAGMA user_version = 2";
-
-/// A folder of SQL files, and an old database with three rows.
-pub(super) struct Case {
-    dir: tempfile::TempDir,
-}
-
-impl Case {
-    pub(super) fn new() -> Self {
-        let case = Self { dir: tempfile::tempdir().expect("a folder") };
-        std::fs::create_dir(case.folder()).expect("a folder");
-        for (file, text) in [("recognise", RECOGNISE), ("build", BUILD), ("stamp", STAMP)] {
-            case.write(file, text);
-        }
-        case.fill(
-            "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT);
-             INSERT INTO item (name) VALUES ('a'), ('b'), ('c');",
-        );
-        case
-    }
-
-    fn with(files: &[(&str, &str)]) -> Self {
-        let case = Self::new();
-        for (file, text) in files {
-            case.write(file, text);
-        }
-        case
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.dir.path().join("recipe")
-    }
-
-    pub(super) fn database(&self) -> PathBuf {
-        self.dir.path().join("data/app.db")
-    }
-
-    pub(super) fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.folder().join(format!("{file}.sql")), text).expect("written");
-    }
-
-    /// Makes the old database anew.
-    pub(super) fn fill(&self, sql: &str) {
-        let data = self.dir.path().join("data");
-        drop(std::fs::remove_dir_all(&data));
-        std::fs::create_dir(&data).expect("a folder");
-        let database = Connection::open(self.database()).expect("made");
-        database.execute_batch(sql).expect("filled");
-    }
-
-    fn runner(&self, recipes: Recipes) -> MigrationRunner {
-        let home = self.dir.path().join("home");
-        MigrationRunner::new(&home, recipes, Box::new(NoNetwork), Box::new(NoKeychain))
-    }
-
-    /// Migrates. Returns whether the database was replaced.
-    pub(super) fn migrate(&self) -> Result<bool, Fault> {
-        let recipe = self.folder().display().to_string();
-        let request =
-            MigrationRequest { database: self.database(), recipe, ..MigrationRequest::default() };
-        let plan = request.plan(&Recipes::default())?;
-        let done = standalone::migrate(&self.runner(Recipes::default()), plan)?;
-        Ok(done.backup.is_some())
-    }
-
-    /// Migrates with other limits and a stop request. Returns the fault of the build.
-    fn build_fault(&self, limits: Limits, cancelled: &dyn Fn() -> bool) -> Fault {
-        let folder = Folder::open(&self.folder()).expect("read").with_limits(limits);
-        let recipes = Recipes::new(vec![Arc::new(folder)]);
-        let recipe = "recipe".to_owned();
-        let request =
-            MigrationRequest { database: self.database(), recipe, ..MigrationRequest::default() };
-        let plan = request.plan(&recipes).expect("a plan");
-        let (runner, id) = (self.runner(recipes), standalone::new_id().expect("random"));
-        let mut alone = standalone::Standalone::default();
-        let actor = Actor::default();
-        alone.submit(Command::Migrate { migration: id.clone(), plan, actor }).expect("begun");
-        loop {
-            let migration = alone.state().migration(&id).cloned().expect("known");
-            let owed = migration.owed.clone().expect("not over");
-            let stop = || owed.step == MigrationStep::BuildStaging && cancelled();
-            let result = runner.perform(&migration, owed.step, &stop);
-            if owed.step == MigrationStep::BuildStaging {
-                return result.expect_err("it cannot be built");
-            }
-            let ended = Ended { entered: owed.entered, result };
-            let settled = Command::Settle(Settlement::Migration(id.clone(), ended));
-            alone.submit(settled).expect("settled");
-        }
-    }
-
-    pub(super) fn bytes(&self) -> Vec<u8> {
-        std::fs::read(self.database()).expect("read")
-    }
-
-    /// Checks that the migration is refused and nothing has changed. Returns the fault.
-    fn refused(&self) -> Fault {
-        let before = self.bytes();
-        let fault = self.migrate().expect_err("it must be refused");
-        assert_eq!(self.bytes(), before, "{fault}");
-        assert_eq!(crate::sample::listing(&self.dir.path().join("data")), ["app.db"], "{fault}");
-        assert!(crate::sample::helps_user(&fault), "{fault}: {}", fault.hint);
-        fault
-    }
-
-    fn new_rows(&self, query: &str) -> Vec<String> {
-        let database = sqlite::open(&self.database()).expect("opened");
-        let mut ask = database.prepare(query).expect("prepared");
-        let rows = ask.query_map([], |row| row.get(0)).expect("asked");
-        rows.collect::<Result<_, _>>().expect("read")
-    }
-}
+use crate::sqlite;
+use groundskeeper_core::Code;
 
 /// Checks that each script is refused, with a message that contains the text.
 fn check_refusals(file: &str, cases: &[(&str, &str)]) {
