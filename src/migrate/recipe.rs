@@ -238,11 +238,8 @@ pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
         Recognised::Current => Ok(false),
         Recognised::Newer(why) => {
             let message = format!("{} is newer than recipe {name} supports", path.display());
-            let hint = if recipe.files().is_empty() {
-                "install a later version of groundskeeper; nothing was changed"
-            } else {
-                "use a later version of the recipe; nothing was changed"
-            };
+            let hint = "use a later version of the recipe, which for a built-in one is a later \
+                        version of the program; nothing was changed";
             Err(Fault::new(Code::DatabaseNewer, message, hint).because(why))
         }
         Recognised::Foreign(why) => {

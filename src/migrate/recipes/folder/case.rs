@@ -99,8 +99,13 @@ impl Case {
         migrate_in(self.dir.path(), auth)
     }
 
-    /// Migrates with other limits and a stop request. Returns the fault of the build.
-    pub(super) fn build_fault(&self, limits: Limits, cancelled: &dyn Fn() -> bool) -> Fault {
+    /// Migrates with other limits, and a stop request for one step. Returns the fault of that step.
+    pub(super) fn fault_of(
+        &self,
+        step: MigrationStep,
+        limits: Limits,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Fault {
         let folder = Folder::open(&self.folder()).expect("read").with_limits(limits);
         let recipes = Recipes::new(vec![Arc::new(folder)]);
         let recipe = "recipe".to_owned();
@@ -114,10 +119,10 @@ impl Case {
         loop {
             let migration = alone.state().migration(&id).cloned().expect("known");
             let owed = migration.owed.clone().expect("not over");
-            let stop = || owed.step == MigrationStep::BuildStaging && cancelled();
+            let stop = || owed.step == step && cancelled();
             let result = runner.perform(&migration, owed.step, &stop);
-            if owed.step == MigrationStep::BuildStaging {
-                return result.expect_err("it cannot be built");
+            if owed.step == step {
+                return result.expect_err("it cannot succeed");
             }
             let ended = Ended { entered: owed.entered, result };
             let settled = Command::Settle(Settlement::Migration(id.clone(), ended));

@@ -102,7 +102,8 @@ const OLD: &str = "change the copy of the old database in normalise.sql";
 const PRAGMAS: &str = "remove it: of the pragmas with a value, a script may set user_version, \
                        application_id, analysis_limit, defer_foreign_keys, legacy_alter_table and \
                        recursive_triggers";
-const SHAPE: &str = "move it to the beginning of build.sql: it shapes a new database only";
+const SHAPE: &str = "move it to the beginning of build.sql, page_size before auto_vacuum: later it \
+                     has no effect";
 const FOREIGN_KEYS: &str = "remove it: it has no effect in a transaction; PRAGMA \
                             defer_foreign_keys = ON checks the keys at the end of the script";
 const ENCODING: &str = "remove it: the new database has the encoding of the old one";
@@ -111,8 +112,14 @@ const ENCODING: &str = "remove it: the new database has the encoding of the old 
 pub(super) fn install(connection: &mut Connection, rights: Rights) -> rusqlite::Result<Denials> {
     let denials = Denials::default();
     let last = denials.clone();
-    let guard = move |context: AuthContext<'_>| match judge(&context, rights) {
-        None => Authorization::Allow,
+    // Statements are prepared one after the other, so this is true for those behind the first that
+    // writes.
+    let mut has_content = false;
+    let guard = move |context: AuthContext<'_>| match judge(&context, rights, has_content) {
+        None => {
+            has_content |= writes(&context.action);
+            Authorization::Allow
+        }
         Some(denial) => {
             // The first one: SQLite may ask again about the consequences.
             lock_unpoisoned(&last.0).get_or_insert(denial);
@@ -128,7 +135,19 @@ pub(super) fn remove(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
 }
 
-fn judge(context: &AuthContext<'_>, rights: Rights) -> Option<Denial> {
+/// Returns whether an action gives a new database its first page, and with it its page size.
+fn writes(action: &AuthAction<'_>) -> bool {
+    use AuthAction as A;
+    match action {
+        A::Select | A::Read { .. } | A::Recursive | A::Function { .. } => false,
+        A::Pragma { pragma_name, pragma_value } => {
+            pragma_value.is_some() && !pragma_name.eq_ignore_ascii_case("page_size")
+        }
+        _ => true,
+    }
+}
+
+fn judge(context: &AuthContext<'_>, rights: Rights, has_content: bool) -> Option<Denial> {
     let deny = |what: String, hint| Some(Denial { what, hint });
     match context.action {
         AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => None,
@@ -147,7 +166,8 @@ fn judge(context: &AuthContext<'_>, rights: Rights) -> Option<Denial> {
         AuthAction::Unknown { .. } => deny("ATTACH or DETACH".to_owned(), OTHER_FILES),
         AuthAction::Pragma { pragma_name, pragma_value } => {
             let of_old = context.database_name == Some("old");
-            pragma(&pragma_name.to_ascii_lowercase(), pragma_value, of_old, rights)
+            let may_shape = rights == Rights::Build && !has_content;
+            pragma(&pragma_name.to_ascii_lowercase(), pragma_value, of_old, rights, may_shape)
         }
         change => {
             if rights == Rights::Query {
@@ -161,11 +181,16 @@ fn judge(context: &AuthContext<'_>, rights: Rights) -> Option<Denial> {
     }
 }
 
-fn pragma(name: &str, value: Option<&str>, of_old: bool, rights: Rights) -> Option<Denial> {
+fn pragma(
+    name: &str,
+    value: Option<&str>,
+    of_old: bool,
+    rights: Rights,
+    may_shape: bool,
+) -> Option<Denial> {
     let reads = READ_OF_NAME.contains(&name) || value.is_none() && READ.contains(&name);
     let shapes = BUILD.contains(&name);
-    let changes =
-        CHANGE.contains(&name) && rights != Rights::Query || shapes && rights == Rights::Build;
+    let changes = CHANGE.contains(&name) && rights != Rights::Query || shapes && may_shape;
     if reads || changes && !of_old {
         return None;
     }

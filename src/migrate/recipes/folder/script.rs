@@ -85,6 +85,14 @@ pub(super) enum Cause {
     Fault(Fault),
 }
 
+impl Failure {
+    fn is_busy(&self) -> bool {
+        let Cause::Sqlite(error) = &self.cause else { return false };
+        let code = error.sqlite_error_code();
+        matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+}
+
 impl From<Cause> for Failure {
     fn from(cause: Cause) -> Self {
         Self { line: None, cause }
@@ -135,6 +143,8 @@ impl Script<'_> {
         let (result, (), why) = interrupt::run(&handle, self.time, self.cancelled, whole, || ());
         result.map_err(|failure| match why {
             Some(Interrupted::Cancelled) => Cause::Cancelled.into(),
+            // Waiting for the lock of another program took the time, and ending that one helps.
+            Some(Interrupted::Expired) if failure.is_busy() => failure,
             Some(Interrupted::Expired) => Cause::Time(self.time).into(),
             None => failure,
         })

@@ -5,12 +5,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
+
 use super::Folder;
 use super::case::{BUILD, Case, RECOGNISE};
 use super::script::Limits;
 use crate::files::with_suffix;
+use crate::http::NoNetwork;
+use crate::keychain::NoKeychain;
+use crate::recipe::{OnConflict, Recipe as _, Work};
 use crate::sqlite;
-use groundskeeper_core::Code;
+use groundskeeper_core::{Code, MigrationStep as Step};
 
 /// Checks that each script is refused, with a message that contains the text.
 fn check_refusals(file: &str, cases: &[(&str, &str)]) {
@@ -93,6 +98,12 @@ fn only_listed_pragmas_are_allowed() {
     ];
     check_refusals("build", &cases);
     check_refusals("stamp", &[("PRAGMA page_size = 1024", "build.sql")]);
+    let late = [
+        ("CREATE TABLE item (a); PRAGMA page_size = 1024", "beginning of build.sql"),
+        ("PRAGMA auto_vacuum = 1; PRAGMA page_size = 1024", "beginning of build.sql"),
+        ("PRAGMA user_version = 1; PRAGMA auto_vacuum = 1", "beginning of build.sql"),
+    ];
+    check_refusals("build", &late);
     let build = format!(
         "PRAGMA page_size = 8192; PRAGMA auto_vacuum = 1; {BUILD}
          PRAGMA application_id = 7; PRAGMA foreign_keys; ANALYZE; PRAGMA optimize;
@@ -119,11 +130,11 @@ fn triggers_and_virtual_tables_work() {
         INSERT INTO older SELECT name FROM old.item;
         INSERT INTO box VALUES (1, 2, 3);
         CREATE TEMP TABLE t AS SELECT 1; CREATE VIEW v AS SELECT name FROM item;
-        ALTER TABLE item RENAME COLUMN name TO title; ALTER TABLE item RENAME TO title;
+        CREATE TABLE more (a, c); ALTER TABLE more RENAME COLUMN a TO b; ALTER TABLE more DROP COLUMN c;
+        ALTER TABLE item RENAME TO title;
         ALTER TABLE title RENAME TO item; REINDEX; DROP VIEW IF EXISTS none;
         INSERT INTO words (words) VALUES ('optimize');";
-    let build = build.replace("ALTER TABLE item RENAME COLUMN name TO title; ", "");
-    let case = Case::with(&[("build", &build)]);
+    let case = Case::with(&[("build", build)]);
     assert!(case.migrate().expect("migrated"));
     assert_eq!(case.new_rows("SELECT v.name FROM v"), ["a", "b", "c"]);
     assert_eq!(case.new_rows("SELECT name FROM older WHERE older MATCH 'b'"), ["b"]);
@@ -157,7 +168,7 @@ const ENDLESS: &str = "CREATE TABLE item (a);
 #[test]
 fn script_ends_at_time_limit() {
     let limits = Limits { script: Duration::from_millis(200), ..Limits::default() };
-    let fault = Case::with(&[("build", ENDLESS)]).build_fault(limits, &|| false);
+    let fault = Case::with(&[("build", ENDLESS)]).fault_of(Step::BuildStaging, limits, &|| false);
     assert!(fault.message.contains("did not end within 0.2 s"), "{fault}");
     // The limit of the first look holds by default.
     let query = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
@@ -166,7 +177,7 @@ fn script_ends_at_time_limit() {
     let short = Limits { look: Duration::from_millis(200), ..Limits::default() };
     let case = Case::new();
     let database = sqlite::open(&case.database()).expect("opened");
-    let found = crate::recipe::Recipe::recognise(&folder.with_limits(short), &database);
+    let found = folder.with_limits(short).recognise(&database);
     assert!(found.expect_err("endless").message.contains("recognise.sql"));
 }
 
@@ -178,10 +189,67 @@ fn stop_request_ends_running_script() {
     for build in [ENDLESS, &many] {
         let (asked, from) = (AtomicU32::new(0), Instant::now());
         let cancelled = || asked.fetch_add(1, Ordering::Relaxed) >= 1;
-        let fault = Case::with(&[("build", build)]).build_fault(Limits::default(), &cancelled);
+        let fault = Case::with(&[("build", build)]).fault_of(
+            Step::BuildStaging,
+            Limits::default(),
+            &cancelled,
+        );
         assert_eq!(fault.code, Code::Cancelled, "{fault}");
         assert!(from.elapsed() < Duration::from_secs(10), "{:?}", from.elapsed());
     }
+}
+
+/// The checks of a new database run beside each other, and both end.
+#[test]
+fn stop_request_ends_verification() {
+    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                   SELECT i FROM n WHERE i < 0";
+    let (case, from) = (Case::with(&[("verify", endless)]), Instant::now());
+    let asked = AtomicU32::new(0);
+    let cancelled = || asked.fetch_add(1, Ordering::Relaxed) >= 1;
+    let fault = case.fault_of(Step::VerifyStaging, Limits::default(), &cancelled);
+    assert_eq!(fault.code, Code::Cancelled, "{fault}");
+    assert!(from.elapsed() < Duration::from_secs(10), "{:?}", from.elapsed());
+}
+
+fn with_idle_work<T>(call: impl FnOnce(&Work<'_>) -> T) -> T {
+    call(&Work {
+        tenant: "",
+        conflicts: OnConflict::Refuse,
+        secrets: None,
+        now_ms: 0,
+        network: &NoNetwork,
+        keychain: &NoKeychain,
+        progress: &|_, _| (),
+        cancelled: &|| false,
+    })
+}
+
+/// The time limit passes while the script waits for the other program.
+#[test]
+fn locked_database_is_no_endless_script() {
+    let case = Case::new();
+    let other = Connection::open(case.database()).expect("opened");
+    other.execute_batch("BEGIN IMMEDIATE").expect("held");
+    let scripts = [None, None, None, None, None, None, Some("DELETE FROM item")];
+    let limits = Limits { look: Duration::from_millis(100), ..Limits::default() };
+    let folder = Folder::built_in("test", scripts).with_limits(limits);
+    let database = sqlite::open(&case.database()).expect("opened");
+    let fault = with_idle_work(|work| folder.ready(&database, work)).expect_err("it is locked");
+    assert_eq!(fault.code, Code::DatabaseInUse, "{fault}");
+}
+
+/// The tables behind it may hold rows.
+#[test]
+fn table_of_missing_module_is_named() {
+    let case = Case::new();
+    case.fill(
+        "CREATE TABLE item (id, name); INSERT INTO item VALUES (1, 'a'); PRAGMA writable_schema = 1;
+         INSERT INTO sqlite_master VALUES
+             ('table', 'odd', 'odd', 0, 'CREATE VIRTUAL TABLE odd USING nomodule (a)');",
+    );
+    let fault = case.refused();
+    assert!(fault.hint.contains("drop the virtual table odd"), "{fault}: {}", fault.hint);
 }
 
 #[test]
@@ -191,7 +259,7 @@ fn script_ends_at_page_limit() {
         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
         INSERT INTO item SELECT randomblob(1000) FROM n;";
     for build in [build, &build.replace("CREATE TABLE", "CREATE TEMP TABLE")] {
-        let fault = Case::with(&[("build", build)]).build_fault(limits, &|| false);
+        let fault = Case::with(&[("build", build)]).fault_of(Step::BuildStaging, limits, &|| false);
         assert!(fault.message.contains("its limit of 1 MiB"), "{fault} {:?}", fault.causes);
     }
 }
