@@ -15,11 +15,10 @@ use groundskeeper_system::paths;
 /// it, also where a migration only reads.
 ///
 /// # Errors
-/// `permission_denied`, with the command that helps.
+/// `permission_denied`, or `io_error` for a read-only file system, with the command that helps.
 pub(super) fn check_writable(database: &Path) -> Result<(), Fault> {
-    let Some(hint) = hint(database) else { return Ok(()) };
-    let message = format!("{} and its directory must be writable", database.display());
-    Err(Fault::new(Code::PermissionDenied, message, hint))
+    check_writable_dir(database)?;
+    check_path(database)
 }
 
 /// Checks that the directory of a database can be written.
@@ -27,37 +26,46 @@ pub(super) fn check_writable(database: &Path) -> Result<(), Fault> {
 /// # Errors
 /// As [`check_writable`].
 pub(super) fn check_writable_dir(database: &Path) -> Result<(), Fault> {
-    let dir = database.parent().unwrap_or(Path::new("/"));
-    let Some(hint) = hint_for(dir) else { return Ok(()) };
-    let message = format!("{} must be writable", dir.display());
-    Err(Fault::new(Code::PermissionDenied, message, hint))
+    check_path(database.parent().unwrap_or(Path::new("/")))
 }
 
-/// Returns what keeps this user from writing a database; `None` when nothing does.
+fn check_path(path: &Path) -> Result<(), Fault> {
+    let Some(obstacle) = unwritable(path) else { return Ok(()) };
+    let code = match obstacle {
+        Obstacle::Mode => Code::PermissionDenied,
+        Obstacle::FileSystem => Code::Io,
+        Obstacle::Missing => Code::PathNotFound,
+    };
+    let message = format!("{} must be writable", path.display());
+    Err(Fault::new(code, message, obstacle.hint(path)))
+}
+
+/// Returns the command that lets this user write a database; `None` when nothing is in the way.
 pub(super) fn hint(database: &Path) -> Option<String> {
     let dir = database.parent().unwrap_or(Path::new("/"));
-    hint_for(dir).or_else(|| hint_for(database))
-}
-
-fn hint_for(path: &Path) -> Option<String> {
-    let cause = unwritable(path)?;
-    let rights = if path.is_dir() { "rwx" } else { "rw" };
-    let path = path.display();
-    Some(match cause {
-        Obstacle::Mode => {
-            format!("run `chmod u+{rights} {path}` as its owner, and migrate as that user")
-        }
-        Obstacle::FileSystem => {
-            format!("remount the read-only file system of {path} with write access, then retry")
-        }
-        Obstacle::Missing => format!("check that the path {path} exists"),
-    })
+    [dir, database].into_iter().find_map(|path| Some(unwritable(path)?.hint(path)))
 }
 
 enum Obstacle {
     Mode,
     FileSystem,
     Missing,
+}
+
+impl Obstacle {
+    fn hint(&self, path: &Path) -> String {
+        let rights = if path.is_dir() { "rwx" } else { "rw" };
+        let path = path.display();
+        match self {
+            Self::Mode => {
+                format!("run `chmod u+{rights} {path}` as its owner, and migrate as that user")
+            }
+            Self::FileSystem => {
+                format!("remount the read-only file system of {path} with write access, then retry")
+            }
+            Self::Missing => format!("check that the path {path} exists"),
+        }
+    }
 }
 
 /// Returns why this user cannot write to a path. Root may write to a file of any mode.

@@ -154,3 +154,20 @@ fn mounted_database_is_refused() {
     assert!(fault.message.contains("mounted as a single file"), "{fault}");
     assert!(case.migrate().expect("migrated"), "without the mount");
 }
+
+/// The code of a read-only file system differs from that of a missing right.
+#[cfg(target_os = "linux")]
+#[test]
+fn read_only_mount_is_reported() {
+    let case = Case::new();
+    let data = case.root().join("data");
+    let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"";
+    let mount = Command::new("sh").args(["-c", script]).arg(&data).output();
+    let is_mounted = mount.is_ok_and(|done| done.status.success());
+    let result = is_mounted.then(|| crate::access::check_writable(&case.database()));
+    drop(Command::new("umount").arg(&data).output());
+    let Some(result) = result else { return };
+    let fault = result.expect_err("it cannot be written");
+    assert_eq!(fault.code, crate::Code::Io, "{fault}");
+    assert!(fault.hint.contains("remount the read-only file system"), "{}", fault.hint);
+}

@@ -65,9 +65,15 @@ impl Named<'_> {
                 failed(format!("{at} did not end within {seconds} s and was stopped"), what)
             }
             Cause::Pages(bytes) => {
-                let message =
-                    format!("{at} made the database larger than its limit of {} MiB", bytes >> 20);
-                failed(message, "look for a query without an end")
+                // SQLite does not tell the end of a disk for temporary files from the limit.
+                let message = format!(
+                    "{at} wrote more than its limit of {} MiB, or filled the disk of temporary files",
+                    bytes >> 20
+                );
+                failed(
+                    message,
+                    "look for a query without an end, or free space in /var/tmp or TMPDIR",
+                )
             }
             Cause::Sqlite(error) => self.sqlite(&at, error),
             Cause::Fault(fault) => fault.clone(),
