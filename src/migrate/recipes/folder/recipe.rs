@@ -281,7 +281,7 @@ impl Recipe for Folder {
         self.run("build", databases, work.cancelled)?;
         let warnings = self.lines("warnings", databases, work.cancelled)?;
         let rows = sqlite::count_all(staging, &path)?;
-        if rows.is_empty() && !self.may_be_empty() {
+        if rows.is_empty() {
             let cause = Cause::Flaw("the script made no table".to_owned());
             let fault = self.named("build").fault(&Failure { line: None, cause });
             return Err(Fault { code: Code::MigrationFailed, ..fault });

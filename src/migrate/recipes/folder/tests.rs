@@ -52,6 +52,7 @@ fn unread_text_is_refused() {
         ("", "no statement"),
         (" -- CREATE TABLE item (a);\n/* */ ;", "no statement"),
         ("SELECT 1", "made no table"),
+        ("SELECT 1 -- groundskeeper: may-be-empty", "made no table"),
         ("CREATE TABLE item (a); SELEC 1", "line 1"),
         ("CREATE TABLE item (a);\nINSERT INTO item VALUES (?1)", "has a parameter"),
     ];
