@@ -7,10 +7,12 @@
 
 use std::path::Path;
 
-use crate::core::event::Actor;
+use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{Code, Command, Fault, Migration, MigrationId, MigrationPhase};
 use crate::engine::Handle;
 use crate::migrate::app_lock::{self, Owner};
+use crate::migrate::recipe::{Recipe, is_old};
+use crate::migrate::recipes::Recipes;
 use crate::migrate::request::{MigrationRequest, is_interrupted};
 use crate::migrate::{MigrationRunner, standalone};
 use crate::world::fs::paths;
@@ -18,7 +20,8 @@ use crate::world::fs::paths;
 /// Application locks that the daemon holds until it ends.
 pub type Owned = Vec<Owner>;
 
-/// Brings databases to their newest generation, one after the other. Returns their locks.
+/// Brings databases to their newest generation, one after the other. Returns their locks. A
+/// database of another application is left alone.
 ///
 /// # Errors
 /// The first fault that keeps a database from being ready.
@@ -51,24 +54,41 @@ pub async fn bring_up(
         if let Some(id) = underway {
             drop(settled(handle, &id).await?);
         }
-        if is_interrupted(&plan, recipes) || crate::migrate::recipe::is_old(&database, &*recipe)? {
-            let id = standalone::new_id()?;
-            let actor = Actor {
-                origin: crate::core::event::Origin::Daemon,
-                uid: 0,
-                pid: std::process::id(),
-            };
-            let command = Command::Migrate { migration: id.clone(), plan: plan.clone(), actor };
-            handle.submit(command).await?;
-            let done = settled(handle, &id).await?;
-            log_result(&done, &database)?;
+        let brought_up = bring_up_one(handle, &plan, &*recipe, recipes).await;
+        if let Err(fault) = &brought_up
+            && fault.code == Code::DatabaseForeign
+        {
+            // A database of another application is no reason to keep the daemon from its other
+            // work. It is neither locked nor changed.
+            tracing::warn!(database = %database.display(), %fault, "the database is left alone");
+            continue;
         }
+        brought_up?;
         owned.extend(app_lock::acquire(&*recipe, &database, false)?);
         for step in migration_runner.make_ready(&plan, &*recipe)? {
             tracing::info!(database = %database.display(), step, "a startup step was done");
         }
     }
     Ok(owned)
+}
+
+/// Migrates one database if it is of the old generation or an earlier migration was interrupted.
+async fn bring_up_one(
+    handle: &Handle,
+    plan: &MigrationPlan,
+    recipe: &dyn Recipe,
+    recipes: &Recipes,
+) -> Result<(), Fault> {
+    let database = paths::from_host(&plan.database);
+    if !is_interrupted(plan, recipes) && !is_old(&database, recipe)? {
+        return Ok(());
+    }
+    let id = standalone::new_id()?;
+    let origin = crate::core::event::Origin::Daemon;
+    let actor = Actor { origin, uid: 0, pid: std::process::id() };
+    let command = Command::Migrate { migration: id.clone(), plan: plan.clone(), actor };
+    handle.submit(command).await?;
+    log_result(&settled(handle, &id).await?, &database)
 }
 
 async fn settled(handle: &Handle, id: &MigrationId) -> Result<Migration, Fault> {

@@ -5,18 +5,24 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use crate::context::{Task, sync};
 use crate::files::with_suffix;
+use crate::interrupt::Interrupted;
 use crate::manifest::{self, ReadManifest, Stage, manifest_for};
 use crate::recipe::KEPT_SECRETS;
-use crate::{flip, secrets, sqlite};
+use crate::{access, flip, interrupt, secrets, sqlite};
 use groundskeeper_core::event::Staging;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
 use groundskeeper_system::paths;
+
+/// Limit of the tables that a fault names.
+const TABLES_MAX: usize = 20;
 
 /// Builds the new database from an empty file.
 pub(super) fn build(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
@@ -31,12 +37,13 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
     files.remove_set(path).map_err(paths::failed("remove", path))?;
     let copy = crate::copy::open(task)?;
     sqlite::create_private(path)?;
+    access::same_owner_and_mode(&task.names.database, path)?;
     let mut staging = sqlite::open_private(path)?;
-    files.same_mode(&task.names.database, path).map_err(paths::failed("set the mode of", path))?;
     let built = task.with_work(|work| task.recipe.build(&copy, &mut staging, work))?;
     point("migrate.built");
     let rows = sqlite::count_all(&staging, path)?;
     compare(&built.rows, &rows)?;
+    has_rows(task, &rows)?;
     drop(staging);
     task.runner.with_held(task.id(), |held| held.is_built = true);
     // Only the engine knows where the old secrets are kept; a recipe writes a placeholder.
@@ -80,6 +87,24 @@ fn compare(planned: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fau
     Err(fault.with_evidence(wrong))
 }
 
+/// Checks that the new database has rows if the old one has some. A script that reads no row, for
+/// example because of a wrong condition, would otherwise install a database without content.
+fn has_rows(task: &Task<'_>, built: &[(String, u64)]) -> Result<(), Fault> {
+    let old = task.migration.copy.iter().flat_map(|copy| &copy.rows);
+    let old: Vec<&(String, u64)> = old.filter(|(_, rows)| *rows > 0).collect();
+    let is_empty = built.iter().all(|(_, rows)| *rows == 0);
+    if old.is_empty() || !is_empty || task.recipe.may_be_empty() {
+        return Ok(());
+    }
+    let rows: u64 = old.iter().map(|(_, rows)| rows).sum();
+    let message = format!("the old database has {rows} rows and the new one has none");
+    let hint = "correct build.sql; if it is intended, add the line \
+                `-- groundskeeper: may-be-empty` to build.sql; nothing was changed";
+    let named = old.iter().take(TABLES_MAX).map(|(table, rows)| format!("{table}: {rows} rows"));
+    let fault = Fault::new(Code::MigrationFailed, message, hint);
+    Err(fault.with_evidence(named))
+}
+
 /// Stamps the new database, verifies it and turns it into one durable file.
 pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     task.hold_and_check()?;
@@ -93,9 +118,13 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let staging = sqlite::open_private(path)?;
     task.progress("verify", (0, 0), "bytes");
     let built = task.migration.staging.as_ref().map(|s| s.rows.clone()).unwrap_or_default();
-    still_there(&built, &sqlite::count_all(&staging, path)?)?;
+    let found = sqlite::count_all(&staging, path)?;
+    still_there(&built, &found, "the new database lost rows", "migrate again")?;
     task.with_work(|work| task.recipe.stamp(&staging, work))?;
     point("migrate.stamped");
+    let stamped = sqlite::count_all(&staging, path)?;
+    let hint = "correct the stamp of the recipe: it may add rows, and remove none";
+    still_there(&found, &stamped, "the stamp removed rows of the new database", hint)?;
     prove(task, &staging, path)?;
     sqlite::settle(staging, path)?;
     point("migrate.settled");
@@ -113,39 +142,46 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     Ok(MigrationOutcome::StagingVerified(bytes, sqlite::fingerprint(path)))
 }
 
-/// Checks integrity while a second thread syncs the file and runs the recipe's own check: the check
-/// is bound by the processor and the sync by the disk.
+/// Checks integrity in a second thread while this one syncs the file and runs the recipe's own
+/// check: the integrity check is bound by the processor and the sync by the disk.
 fn prove(task: &Task<'_>, staging: &Connection, path: &Path) -> Result<(), Fault> {
-    let files = task.files();
+    let own = sqlite::open_private(path)?;
+    let handle = own.get_interrupt_handle();
+    let whole = move |_: &AtomicBool| sqlite::check(&own, path);
     let beside = || {
-        files.sync(path).map_err(paths::failed("sync", path))?;
-        task.recipe.verify(&sqlite::open_private(path)?)
+        task.files().sync(path).map_err(paths::failed("sync", path))?;
+        task.with_work(|work| task.recipe.verify_with(staging, work))
     };
-    let (whole, beside) = std::thread::scope(|scope| {
-        let beside = scope.spawn(beside);
-        (sqlite::check(staging, path), beside.join())
-    });
+    let (whole, beside, why) =
+        interrupt::run(&handle, Duration::MAX, task.cancelled, whole, beside);
+    // It failed because it was interrupted.
+    if whole.is_err() && why == Some(Interrupted::Cancelled) {
+        return Err(sqlite::stopped());
+    }
     whole?;
-    beside.unwrap_or_else(|_| {
-        Err(Fault::new(
-            Code::Defect,
-            "the check of the new database panicked",
-            "please report this",
-        ))
-    })
+    beside
 }
 
-/// Checks that no table has fewer rows than were built. The stamp may add rows.
-fn still_there(built: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fault> {
+/// Checks that no table is missing or has fewer rows than before. It may have more.
+fn still_there(
+    before: &[(String, u64)],
+    found: &[(String, u64)],
+    message: &str,
+    hint: &str,
+) -> Result<(), Fault> {
     let found: BTreeMap<&str, u64> = found.iter().map(|(t, n)| (t.as_str(), *n)).collect();
-    let less = built.iter().filter(|(t, n)| found.get(t.as_str()).is_none_or(|f| f < n));
-    let less: Vec<String> =
-        less.map(|(t, n)| format!("{t}: fewer than the {n} rows built")).collect();
+    let less = before.iter().filter(|(t, n)| found.get(t.as_str()).is_none_or(|f| f < n));
+    let less: Vec<String> = less
+        .map(|(table, rows)| match found.get(table.as_str()) {
+            Some(found) => format!("{table}: {found} rows instead of {rows}"),
+            None => format!("{table}: the table with {rows} rows is gone"),
+        })
+        .collect();
     if less.is_empty() {
         return Ok(());
     }
-    let hint = "migrate again; the old database is unchanged";
-    Err(Fault::new(Code::MigrationFailed, "the new database lost rows", hint).with_evidence(less))
+    let hint = format!("{hint}; the old database is unchanged");
+    Err(Fault::new(Code::MigrationFailed, message, hint).with_evidence(less))
 }
 
 fn leave_one_file(task: &Task<'_>, path: &Path) -> Result<(), Fault> {

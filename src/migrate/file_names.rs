@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::with_suffix;
 use crate::recipe::Recipe;
-use groundskeeper_core::Migration;
+use groundskeeper_core::{Code, Fault, Migration};
 use groundskeeper_system::paths;
 
 /// Paths of a migration's files.
@@ -49,6 +49,36 @@ impl Names {
             secrets,
             database,
         }
+    }
+}
+
+/// Longest name of a file, in bytes; every common file system has this limit.
+const NAME_BYTES_MAX: usize = 255;
+
+impl Names {
+    /// Checks that the names of all files fit into the limit of the file system, before any of them
+    /// is made.
+    ///
+    /// # Errors
+    /// `invalid_request` naming the file whose name is too long.
+    pub(super) fn check_length(&self) -> Result<(), Fault> {
+        let temporary = |path: &Path| with_suffix(path, ".tmp-12345678");
+        let database = [&self.copy, &self.staging, &self.backup, &self.undone];
+        let database = database.map(|path| with_suffix(path, "-journal"));
+        let secrets = self.secrets_backup.iter().map(|path| temporary(path));
+        let longest = database.into_iter().chain([temporary(&self.manifest)]).chain(secrets);
+        let bytes = |path: &Path| path.file_name().map_or(0, |name| name.len());
+        let Some(longest) = longest.max_by_key(|path| bytes(path)) else { return Ok(()) };
+        let Some(over) = bytes(&longest).checked_sub(NAME_BYTES_MAX).filter(|over| *over > 0)
+        else {
+            return Ok(());
+        };
+        let message = format!(
+            "the name of {} is too long: files of the migration get longer ones beside it",
+            self.database.display()
+        );
+        let hint = format!("give it, or its file of secrets, a name that is {over} bytes shorter");
+        Err(Fault::new(Code::InvalidRequest, message, hint))
     }
 }
 

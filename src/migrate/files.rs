@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use groundskeeper_system::portable;
+use crate::access;
+use groundskeeper_core::Fault;
+use groundskeeper_system::{paths, portable};
 
 /// Waits before each further attempt of a rename or a removal that another program blocks: a
 /// scanner that has the file open, a handle that is closed late. Nearly 8 s in total.
@@ -224,22 +226,21 @@ impl Files {
         self.rename(temporary, path)
     }
 
-    /// Writes a small file as [`Self::write`] does, with the owner and the permissions of another.
+    /// Writes a small file as [`Self::write`] does, with the owner and the mode of another.
     ///
     /// # Errors
-    /// As [`Self::write`]; when the owner cannot be set.
+    /// The fault of the file system; `permission_denied` when this user may not give it that owner.
     pub fn write_like(
         &self,
         like: &Path,
         path: &Path,
         temporary: &Path,
         bytes: &[u8],
-    ) -> io::Result<()> {
-        self.write_temporary(temporary, bytes)?;
-        portable::copy_owner(like, temporary)?;
-        self.same_mode(like, temporary)?;
-        self.sync(temporary)?;
-        self.rename(temporary, path)
+    ) -> Result<(), Fault> {
+        let failed = paths::failed("write", path);
+        self.write_temporary(temporary, bytes).map_err(&failed)?;
+        access::same_owner_and_mode(like, temporary)?;
+        self.sync(temporary).and_then(|()| self.rename(temporary, path)).map_err(&failed)
     }
 
     fn write_temporary(&self, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -259,14 +260,6 @@ impl Files {
     /// The error of the system.
     pub fn make_dir(&self, path: &Path) -> io::Result<()> {
         self.call(Call::MakeDir, path, || portable::create_private_dirs(path))
-    }
-
-    /// Gives the file `to` the permissions of the file `from`.
-    ///
-    /// # Errors
-    /// The error of the system.
-    pub fn same_mode(&self, from: &Path, to: &Path) -> io::Result<()> {
-        portable::copy_permissions(from, to)
     }
 }
 

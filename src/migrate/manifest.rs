@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::context::Task;
 use crate::file_names::Names;
 use crate::files::{Files, with_suffix};
-use groundskeeper_core::Fault;
+use crate::plain_file;
+use groundskeeper_core::{Code, Fault};
 use groundskeeper_system::paths;
 
 /// Phase of a migration, as the manifest records it.
@@ -99,15 +100,11 @@ const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 /// Reads the manifest at this path.
 #[must_use]
 pub fn read(path: &Path) -> ReadManifest {
-    use std::io::Read as _;
-    let mut text = Vec::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text));
-    match read {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return ReadManifest::Nothing,
-        Err(e) => return ReadManifest::Unreadable(e.to_string()),
-        Ok(_) => {}
-    }
+    let text = match plain_file::read(path, MANIFEST_BYTES_MAX, Code::Io) {
+        Ok(Some(text)) => text,
+        Ok(None) => return ReadManifest::Nothing,
+        Err(fault) => return ReadManifest::Unreadable(fault.to_string()),
+    };
     match serde_json::from_slice::<Manifest>(&text) {
         Ok(manifest) if manifest.version == 1 => ReadManifest::Manifest(Box::new(manifest)),
         Ok(manifest) => {

@@ -12,11 +12,12 @@
 //! | `file_names.rs`, `manifest.rs`, `app_lock.rs` | file names, the manifest beside the database, the application's lock |
 //! | `hold.rs`, `source.rs` | other programs kept out between two steps; the locked old database |
 //! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
+//! | `plain_file.rs`, `interrupt.rs` | reads of plain files only, work that can be interrupted |
 //! | `request.rs` | turns a request or configuration into a plan |
 //! | `standalone.rs` | runs migrations in the calling process, with a log of their own |
 //!
-//! `groundskeeper_core` decides which phase comes next. Only `standalone.rs` appends to a log, and no
-//! recipe is built in: a program passes its own in [`recipes::Recipes`].
+//! `groundskeeper_core` decides which phase comes next. Only `standalone.rs` appends to a log, and
+//! no recipe is built in: a program passes its own in [`recipes::Recipes`].
 //!
 //! # In a program of your own
 //!
@@ -62,11 +63,17 @@ pub mod request;
 pub mod secrets;
 pub mod sqlite;
 
+mod access;
 mod context;
 mod copy;
 mod copy_source;
 mod flip;
 mod hold;
+#[cfg(test)]
+#[cfg(unix)]
+mod inspect_tests;
+mod interrupt;
+mod plain_file;
 mod replace;
 mod source;
 mod undo;

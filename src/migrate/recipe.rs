@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::sqlite;
+use crate::files::{SUFFIXES, with_suffix};
+use crate::{plain_file, sqlite};
 use groundskeeper_core::{Code, Fault};
 use groundskeeper_system::paths;
 
@@ -70,6 +71,23 @@ pub trait Recipe: Send + Sync {
     /// # Errors
     /// `migration_failed`, naming the condition that does not hold.
     fn verify(&self, staging: &Connection) -> Result<(), Fault>;
+
+    /// Like [`Recipe::verify`], for a recipe whose checks may take long: they end when
+    /// [`Work::cancelled`] reports a stop.
+    ///
+    /// # Errors
+    /// As [`Recipe::verify`]; `cancelled`.
+    fn verify_with(&self, staging: &Connection, work: &Work<'_>) -> Result<(), Fault> {
+        let _ = work;
+        self.verify(staging)
+    }
+
+    /// Returns whether the new database may be without rows although the old one has some. A recipe
+    /// that plans each row, and reports the rows in [`Built`], knows it. One that cannot tell
+    /// returns `false`, and such a result is refused.
+    fn may_be_empty(&self) -> bool {
+        true
+    }
 
     /// Performs the small steps that an installed database still needs at every start. Returns the
     /// names of the steps that were done now.
@@ -220,7 +238,8 @@ pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
         Recognised::Current => Ok(false),
         Recognised::Newer(why) => {
             let message = format!("{} is newer than recipe {name} supports", path.display());
-            let hint = "install a later version of groundskeeper; nothing was changed";
+            let hint = "use a later version of the recipe, which for a built-in one is a later \
+                        version of the program; nothing was changed";
             Err(Fault::new(Code::DatabaseNewer, message, hint).because(why))
         }
         Recognised::Foreign(why) => {
@@ -231,22 +250,33 @@ pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
     }
 }
 
-/// Checks that a non-empty plain file is at this path. A link is refused because a rename onto it
-/// would replace the link and not its target.
+/// Checks that a non-empty plain file is at this path, besides [`check_kind`].
 pub(super) fn check_file(path: &Path) -> Result<(), Fault> {
-    let meta = path.symlink_metadata().map_err(paths::failed("find", path))?;
-    let what = if meta.is_symlink() {
-        "a symbolic link"
-    } else if meta.is_dir() {
-        "a directory"
-    } else if !meta.is_file() {
-        "not a plain file"
-    } else if meta.len() == 0 {
-        "empty"
-    } else {
+    check_kind(path)?;
+    let found = path.symlink_metadata().map_err(paths::failed("find", path))?;
+    if found.len() > 0 {
         return Ok(());
-    };
-    let message = format!("{} is {what}", path.display());
-    let hint = "pass the path of the database file itself; nothing was changed";
+    }
+    let message = format!("{} is empty", path.display());
+    let hint = "pass the path of a database that holds tables; nothing was changed";
     Err(Fault::new(Code::NotADatabase, message, hint))
+}
+
+/// Checks that a plain file is at this path, and plain files or none are its sidecars. A link is
+/// refused because a rename onto it would replace the link and not its target.
+pub(super) fn check_kind(path: &Path) -> Result<(), Fault> {
+    let found = path.symlink_metadata().map_err(paths::failed("find", path))?;
+    if found.is_file() {
+        let mut sidecars = SUFFIXES.iter().filter(|suffix| !suffix.is_empty());
+        return sidecars.try_for_each(|suffix| {
+            plain_file::check(&with_suffix(path, suffix), Code::NotADatabase).map(drop)
+        });
+    }
+    let target = path.canonicalize().ok().filter(|target| found.is_symlink() && target.is_file());
+    let hint = match target {
+        Some(target) => format!("pass {}, where the link leads", target.display()),
+        None => "pass the path of the database file".to_owned(),
+    };
+    let message = format!("{} is {}", path.display(), plain_file::kind(found.file_type()));
+    Err(Fault::new(Code::NotADatabase, message, format!("{hint}; nothing was changed")))
 }

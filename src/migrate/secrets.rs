@@ -12,11 +12,14 @@ use super::files::{Files, with_suffix};
 use super::recipe::{Keychain, Secrets};
 use crate::context::Task;
 use crate::manifest::{self, KeychainBackup, Manifest, ReadManifest, Stage, manifest_for};
+use crate::plain_file;
 use groundskeeper_core::hex;
 use groundskeeper_core::{Code, Fault, MigrationId, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
 use groundskeeper_system::paths;
 
+/// Largest file with secrets, in bytes.
+const SECRETS_BYTES_MAX: u64 = 64 << 20;
 /// Name of the old file with secrets in a migration's directory.
 pub(super) const KEPT: &str = "secrets";
 /// Name of the file beside it that holds the digest of the new secrets as they were written.
@@ -34,7 +37,7 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
     if backup.exists() || !secrets.exists() {
         return Ok(());
     }
-    let bytes = std::fs::read(secrets).map_err(paths::failed("read", secrets))?;
+    let bytes = plain_file::read(secrets, SECRETS_BYTES_MAX, Code::Io)?.unwrap_or_default();
     let files = task.files();
     let folder = task.runner.folder_of(task.id());
     files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
@@ -44,9 +47,7 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
         .write(&kept, &with_suffix(&kept, ".tmp"), &bytes)
         .map_err(paths::failed("write", &kept))?;
     // A roll-back renames this copy into the place of the secrets, so it is as they are.
-    files
-        .write_like(secrets, backup, &with_suffix(backup, ".tmp"), &bytes)
-        .map_err(paths::failed("write", backup))
+    files.write_like(secrets, backup, &with_suffix(backup, ".tmp"), &bytes)
 }
 
 /// Writes the secrets that the new database refers to. Repeated after a kill, it writes the same.
@@ -88,17 +89,16 @@ fn write_file(task: &Task<'_>, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     }
     let temporary = with_suffix(path, ".tmp");
     let like = task.names.secrets_backup.as_deref().filter(|backup| backup.exists());
-    let written = match like {
+    match like {
         Some(like) => files.write_like(like, path, &temporary, bytes),
-        None => files.write(path, &temporary, bytes),
-    };
-    written.map_err(paths::failed("write", path))
+        None => files.write(path, &temporary, bytes).map_err(paths::failed("write", path)),
+    }
 }
 
 /// Refuses when another program changed the file since it was copied. The file may belong to more
 /// than one database, so a foreign change is never overwritten.
 fn check_untouched(task: &Task<'_>, path: &Path, new: &[u8]) -> Result<(), Fault> {
-    let now = std::fs::read(path).ok();
+    let now = plain_file::read(path, SECRETS_BYTES_MAX, Code::DatabaseInUse)?;
     let old = task.names.secrets_backup.as_deref().and_then(|backup| std::fs::read(backup).ok());
     if now.is_none() || now == old || now.as_deref() == Some(new) {
         return Ok(());

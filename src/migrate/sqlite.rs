@@ -7,8 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::access;
 use super::files::with_suffix;
 use groundskeeper_core::{Code, Fault};
 use groundskeeper_system::{paths, portable};
@@ -17,14 +19,39 @@ use groundskeeper_system::{paths, portable};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache while a database is verified, in KiB.
 const CHECK_KIB: i64 = 48 * 1_024;
+/// Limit of the findings of a check, since a user reads them.
+const FINDINGS_MAX: usize = 20;
 
 /// Returns the fault for an SQLite error, with its code and what the user can do.
 pub fn fault(what: &str, path: &Path, error: &rusqlite::Error) -> Fault {
     let message = format!("cannot {what} {}", path.display());
-    let file = path.display();
-    let check = format!("run `sqlite3 {file} 'pragma integrity_check'`; nothing was changed");
-    let (code, hint) = reason(error).unwrap_or((Code::SqliteFailed, check.as_str()));
+    let (code, hint) = match (reason(error), missing(error)) {
+        (Some((Code::PermissionDenied, hint)), _) => {
+            (Code::PermissionDenied, access::hint(path).unwrap_or_else(|| hint.to_owned()))
+        }
+        (Some((code, hint)), _) => (code, hint.to_owned()),
+        (None, Some(missing)) => {
+            let hint = format!("restore {missing} from a backup of {}", path.display());
+            (Code::SqliteFailed, format!("{hint}; nothing was changed"))
+        }
+        (None, None) => {
+            let check = format!("sqlite3 {} 'pragma integrity_check'", path.display());
+            (Code::SqliteFailed, format!("run `{check}`; nothing was changed"))
+        }
+    };
     Fault::new(code, message, hint).caused_by(error)
+}
+
+/// Returns what a statement needs and the database does not have, such as `the table item`; `None`
+/// for every other error.
+pub fn missing(error: &rusqlite::Error) -> Option<String> {
+    use rusqlite::Error as E;
+    let (E::SqlInputError { msg: text, .. } | E::SqliteFailure(_, Some(text))) = error else {
+        return None;
+    };
+    let (kind, name) = text.strip_prefix("no such ")?.split_once(": ")?;
+    let is_part = ["table", "column", "view", "index"].contains(&kind);
+    is_part.then(|| format!("the {kind} {name}"))
 }
 
 /// Returns the cause outside the database and what to do about it; `None` when the database or the
@@ -36,7 +63,8 @@ pub fn reason(error: &rusqlite::Error) -> Option<(Code, &'static str)> {
         }
         Some(ErrorCode::NotADatabase) => (Code::NotADatabase, "pass the path of a SQLite database"),
         Some(ErrorCode::DatabaseCorrupt) => {
-            let hint = "the file is damaged; save its rows with `sqlite3 FILE .recover`";
+            let hint =
+                "the file is damaged; save its rows with `sqlite3 FILE .recover | sqlite3 NEW`";
             (Code::NotADatabase, hint)
         }
         Some(ErrorCode::DiskFull) => (Code::DiskFull, "free disk space, then retry"),
@@ -177,7 +205,7 @@ pub fn stopped() -> Fault {
 /// Returns the number of rows of every table, sorted by table name.
 ///
 /// # Errors
-/// The error of SQLite.
+/// The error of SQLite, naming the table.
 pub fn count_all(database: &Connection, path: &Path) -> Result<Vec<(String, u64)>, Fault> {
     let names = "SELECT name FROM sqlite_master
                  WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
@@ -189,10 +217,23 @@ pub fn count_all(database: &Connection, path: &Path) -> Result<Vec<(String, u64)
         let count = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
         let rows: i64 = database
             .query_row(&count, [], |row| row.get(0))
-            .map_err(failed("count the rows of", path))?;
+            .map_err(|error| uncounted(path, &name, &error))?;
         counts.push((name, u64::try_from(rows).unwrap_or(0)));
     }
     Ok(counts)
+}
+
+fn uncounted(path: &Path, table: &str, error: &rusqlite::Error) -> Fault {
+    let what = format!("count the rows of table {table} of");
+    let fault = fault(&what, path, error);
+    if !error.to_string().contains("no such module") {
+        return fault;
+    }
+    // A virtual table. The tables behind it may hold rows, so it is not left out silently.
+    let hint = format!(
+        "drop the virtual table {table} with a program that has its module; nothing was changed"
+    );
+    Fault { hint, ..fault }
 }
 
 /// Checks the integrity and the foreign keys of a database.
@@ -203,24 +244,50 @@ pub fn check(database: &Connection, path: &Path) -> Result<(), Fault> {
     // The check looks up every row in every index in the order of the table, so it reads index
     // pages at random.
     database.pragma_update(None, "cache_size", -CHECK_KIB).map_err(failed("check", path))?;
-    for question in ["PRAGMA main.integrity_check", "PRAGMA main.foreign_key_check"] {
-        let mut ask = database.prepare(question).map_err(failed("check", path))?;
-        let answers = ask
-            .query_map([], |row| row.get::<_, rusqlite::types::Value>(0))
-            .map_err(failed("check", path))?;
-        let text = |value| match value {
-            rusqlite::types::Value::Text(text) => text,
-            other => format!("{other:?}"),
-        };
-        let found: Vec<String> =
-            answers.take(20).filter_map(Result::ok).map(text).filter(|t| t != "ok").collect();
-        if !found.is_empty() {
-            let message = format!("{} fails its integrity check", path.display());
-            let hint = "please report this with the evidence; the old database is unchanged";
-            return Err(Fault::new(Code::MigrationFailed, message, hint).with_evidence(found));
-        }
+    let found = findings(database, path, "PRAGMA main.integrity_check", |row| {
+        Ok(text(row.get(0)?)).map(|text| (text != "ok").then_some(text))
+    })?;
+    if !found.is_empty() {
+        let message = format!("{} fails its integrity check", path.display());
+        let hint = "please report this with the evidence; the old database is unchanged";
+        return Err(Fault::new(Code::MigrationFailed, message, hint).with_evidence(found));
     }
-    Ok(())
+    let found = findings(database, path, "PRAGMA main.foreign_key_check", |row| {
+        let (table, parent) = (text(row.get(0)?), text(row.get(2)?));
+        // A table without rowids has none to name.
+        let row = row.get::<_, Option<i64>>(1)?.map(|id| format!(", rowid {id}"));
+        let row = row.unwrap_or_default();
+        Ok(Some(format!("table {table}{row}: there is no such row in table {parent}")))
+    })?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let message = format!("rows of {} refer to rows that do not exist", path.display());
+    let hint = "add the missing rows to the old database or remove the rows that refer to them, or \
+                make the recipe leave them out; the old database is unchanged";
+    Err(Fault::new(Code::MigrationFailed, message, hint).with_evidence(found))
+}
+
+/// Returns at most [`FINDINGS_MAX`] findings of a check.
+fn findings(
+    database: &Connection,
+    path: &Path,
+    question: &str,
+    finding: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<Option<String>>,
+) -> Result<Vec<String>, Fault> {
+    let ask = || -> rusqlite::Result<Vec<String>> {
+        let mut ask = database.prepare(question)?;
+        let answers = ask.query_map([], finding)?;
+        answers.filter_map(Result::transpose).take(FINDINGS_MAX).collect()
+    };
+    ask().map_err(failed("check", path))
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::Text(text) => text,
+        other => format!("{other:?}"),
+    }
 }
 
 /// Gives a private database the log mode that its users expect, and leaves it as one file.

@@ -113,60 +113,6 @@ pub fn create_private_dirs(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Gives the file `to` the permissions of the file `from`.
-///
-/// # Errors
-/// The error of the system.
-pub fn copy_permissions(from: &Path, to: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = from.metadata()?.permissions().mode() & 0o777;
-        std::fs::set_permissions(to, std::fs::Permissions::from_mode(mode))
-    }
-    // Both lie in one directory, whose access list both take over.
-    #[cfg(windows)]
-    {
-        let _ = (from, to);
-        Ok(())
-    }
-}
-
-/// Gives the file `to` the owner and the group of the file `from`. On Windows the owner of a file is
-/// its creator.
-///
-/// # Errors
-/// The error of the system, such as `PermissionDenied` for the file of another user.
-pub fn copy_owner(from: &Path, to: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{MetadataExt as _, chown};
-        let (wanted, found) = (from.metadata()?, to.metadata()?);
-        if (wanted.uid(), wanted.gid()) == (found.uid(), found.gid()) {
-            return Ok(());
-        }
-        chown(to, Some(wanted.uid()), Some(wanted.gid()))
-    }
-    #[cfg(windows)]
-    {
-        let _ = (from, to);
-        Ok(())
-    }
-}
-
-/// Checks that files can be created in a directory, as far as the system tells without creating
-/// one.
-///
-/// # Errors
-/// `PermissionDenied` or `ReadOnlyFilesystem`.
-pub fn check_writable(dir: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    return Ok(rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)?);
-    // The first file that is created shows it there.
-    #[cfg(windows)]
-    return dir.metadata().map(drop);
-}
-
 /// Returns the bytes that an ordinary user may still write on the disk of a directory.
 ///
 /// # Errors

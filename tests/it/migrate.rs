@@ -398,6 +398,22 @@ fn failed_database_ends_daemon_with_cause() {
     place.check_clean("after a start that failed");
 }
 
+/// The daemon becomes ready, and does not hold the lock of the application.
+#[test]
+fn foreign_database_is_left_alone() {
+    let harness = Harness::new();
+    let place = set_up_case(&harness, "01-openapi-file-basic", "one");
+    std::fs::remove_file(place.database()).expect("removed");
+    let db = Connection::open(place.database()).expect("made");
+    db.execute_batch("CREATE TABLE notes (a); INSERT INTO notes VALUES (1);").expect("filled");
+    drop(db);
+    let before = (read(&place.database()), place.files());
+    let (daemon, _) = start_with(&harness, &place, &[]);
+    assert_eq!((read(&place.database()), place.files()), before);
+    assert!(!place.data.join("data.db.owner-lock").exists(), "no lock is taken");
+    drop(daemon);
+}
+
 /// Creates a folder of SQL files, and a database that it migrates.
 fn create_notes_recipe(harness: &Harness) -> (PathBuf, PathBuf) {
     let recipe = harness.path("recipe");

@@ -68,7 +68,7 @@ pub fn kept(plan: &MigrationPlan, kept: &Path) -> Result<Option<Arc<dyn Recipe>>
     if !paths::exists(kept).map_err(paths::failed("inspect", kept))? {
         return Ok(None);
     }
-    match Folder::open(kept) {
+    match Folder::open_kept(kept) {
         Ok(folder) if Some(folder.hash()) == plan.folder_hash.as_deref() => {
             let path = plan.folder.as_ref().map_or(kept, paths::borrowed);
             Ok(Some(Arc::new(folder.as_from(path))))

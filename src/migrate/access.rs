@@ -1,0 +1,238 @@
+//! Whether this user may write a database, and give the new one the owner of the old one: what is
+//! in the way, with the command that helps.
+
+#[cfg(unix)]
+use std::fs::{File, Permissions};
+#[cfg(unix)]
+use std::io;
+use std::path::Path;
+
+use groundskeeper_core::{Code, Fault};
+#[cfg(unix)]
+use groundskeeper_system::paths;
+
+/// Checks that a database and its directory can be written: SQLite locks the database by writing to
+/// it, also where a migration only reads.
+///
+/// # Errors
+/// `permission_denied`, or `io_error` for a read-only file system, with the command that helps.
+pub(super) fn check_writable(database: &Path) -> Result<(), Fault> {
+    check_writable_dir(database)?;
+    check_path(database)
+}
+
+/// Checks that the directory of a database can be written.
+///
+/// # Errors
+/// As [`check_writable`].
+pub(super) fn check_writable_dir(database: &Path) -> Result<(), Fault> {
+    check_path(database.parent().unwrap_or(Path::new("/")))
+}
+
+fn check_path(path: &Path) -> Result<(), Fault> {
+    let Some(obstacle) = unwritable(path) else { return Ok(()) };
+    let code = match obstacle {
+        Obstacle::Mode => Code::PermissionDenied,
+        Obstacle::FileSystem => Code::Io,
+        Obstacle::Missing => Code::PathNotFound,
+    };
+    let message = format!("{} must be writable", path.display());
+    Err(Fault::new(code, message, obstacle.hint(path)))
+}
+
+/// Returns the command that lets this user write a database; `None` when nothing is in the way.
+pub(super) fn hint(database: &Path) -> Option<String> {
+    let dir = database.parent().unwrap_or(Path::new("/"));
+    [dir, database].into_iter().find_map(|path| Some(unwritable(path)?.hint(path)))
+}
+
+enum Obstacle {
+    Mode,
+    FileSystem,
+    Missing,
+}
+
+impl Obstacle {
+    fn hint(&self, path: &Path) -> String {
+        let rights = if path.is_dir() { "rwx" } else { "rw" };
+        let path = path.display();
+        match self {
+            Self::Mode => {
+                format!("run `chmod u+{rights} {path}` as its owner, and migrate as that user")
+            }
+            Self::FileSystem => {
+                format!("remount the read-only file system of {path} with write access, then retry")
+            }
+            Self::Missing => format!("check that the path {path} exists"),
+        }
+    }
+}
+
+/// Returns why this user cannot write to a path. Root may write to a file of any mode.
+#[cfg(unix)]
+fn unwritable(path: &Path) -> Option<Obstacle> {
+    use rustix::fs::{Access, access};
+    use rustix::io::Errno;
+    // A directory is not listed, but the names in it are used.
+    let read = if path.is_dir() { Access::EXEC_OK } else { Access::READ_OK };
+    match access(path, read | Access::WRITE_OK) {
+        Ok(()) => None,
+        Err(Errno::ROFS) => Some(Obstacle::FileSystem),
+        Err(Errno::NOENT | Errno::NOTDIR) => Some(Obstacle::Missing),
+        Err(_) => Some(Obstacle::Mode),
+    }
+}
+
+#[cfg(not(unix))]
+fn unwritable(path: &Path) -> Option<Obstacle> {
+    match path.metadata() {
+        Ok(found) => found.permissions().readonly().then_some(Obstacle::Mode),
+        Err(_) => Some(Obstacle::Missing),
+    }
+}
+
+/// Checks that a file may be replaced by a rename: in a directory with the sticky bit only the owner
+/// of the file, the owner of the directory and root may do so.
+///
+/// # Errors
+/// `permission_denied` naming the owner.
+#[cfg(unix)]
+pub(super) fn check_replaceable(path: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let (Ok(dir), Ok(file)) = (dir.metadata(), path.symlink_metadata()) else { return Ok(()) };
+    let user = rustix::process::geteuid().as_raw();
+    if !is_held_by_sticky_bit(user, (dir.mode(), dir.uid()), file.uid()) {
+        return Ok(());
+    }
+    let message = format!("{} cannot be replaced: its directory is sticky", path.display());
+    let hint = format!("migrate as user {}, to whom the file belongs", file.uid());
+    Err(Fault::new(Code::PermissionDenied, message, hint))
+}
+
+#[cfg(unix)]
+fn is_held_by_sticky_bit(user: u32, (dir_mode, dir_owner): (u32, u32), owner: u32) -> bool {
+    const STICKY: u32 = 0o1000;
+    dir_mode & STICKY != 0 && user != 0 && user != dir_owner && user != owner
+}
+
+/// No directory is sticky here.
+#[cfg(not(unix))]
+pub(super) fn check_replaceable(_: &Path) -> Result<(), Fault> {
+    Ok(())
+}
+
+/// Checks that a new file beside a database can get the owner and group of the database. `trial` is
+/// a name for a file that exists only during this call, where the file system needs one.
+///
+/// # Errors
+/// `permission_denied` naming the owner.
+#[cfg(unix)]
+pub(super) fn check_owner(database: &Path, trial: &Path) -> Result<(), Fault> {
+    let failed = paths::failed("create a file beside", database);
+    // A real file, since the answer depends on more than user ids: on capabilities, on the user
+    // namespace and on the file system.
+    let (file, is_named) = match nameless(database) {
+        Some(file) => (file, false),
+        None => (named(trial).map_err(&failed)?, true),
+    };
+    let result = give_owner(&file, database);
+    if is_named {
+        std::fs::remove_file(trial).map_err(&failed)?;
+    }
+    result
+}
+
+/// Gives a new file the owner, group and mode of a database.
+///
+/// # Errors
+/// `permission_denied` when this user may not do so; the error of the system.
+#[cfg(unix)]
+pub(super) fn same_owner_and_mode(database: &Path, new: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let failed = paths::failed("set the owner and mode of", new);
+    // Not through a link: in a directory of another user, root would give away its target.
+    let file = open_no_follow(new).map_err(&failed)?;
+    // The owner first. Until then the file is readable by this user only.
+    give_owner(&file, database)?;
+    let mode = database.metadata().map_err(&failed)?.permissions().mode() & 0o777;
+    file.set_permissions(Permissions::from_mode(mode)).map_err(&failed)
+}
+
+#[cfg(unix)]
+fn give_owner(file: &File, database: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let failed = paths::failed("read the owner of", database);
+    let wanted = database.metadata().map_err(&failed)?;
+    let found = file.metadata().map_err(&failed)?;
+    let (uid, gid) = (wanted.uid(), wanted.gid());
+    if (found.uid(), found.gid()) == (uid, gid) {
+        return Ok(());
+    }
+    fchown(file, Some(uid), Some(gid)).map_err(|error| {
+        let path = database.display();
+        let message =
+            format!("{path} belongs to user {uid} and group {gid}, and the new database could not");
+        let hint = format!("migrate as user {uid} with group {gid}, or as root");
+        Fault::new(Code::PermissionDenied, message, hint).because(error)
+    })
+}
+
+/// Creates a file without a name in the directory of a database, so that a kill leaves nothing;
+/// `None` where the system cannot.
+#[cfg(target_os = "linux")]
+fn nameless(database: &Path) -> Option<File> {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    open(database.parent()?, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn nameless(_: &Path) -> Option<File> {
+    None
+}
+
+#[cfg(unix)]
+fn named(trial: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // A kill may have left one.
+    paths::remove_file_if_any(trial)?;
+    File::options().write(true).create_new(true).mode(0o600).open(trial)
+}
+
+#[cfg(unix)]
+fn open_no_follow(path: &Path) -> io::Result<File> {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    File::options().write(true).custom_flags(flags).open(path)
+}
+
+/// A file inherits its owner and rights from its directory.
+#[cfg(not(unix))]
+pub(super) fn check_owner(_: &Path, _: &Path) -> Result<(), Fault> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(super) fn same_owner_and_mode(_: &Path, _: &Path) -> Result<(), Fault> {
+    Ok(())
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sticky_directory_protects_other_owners() {
+        let sticky = (0o41777, 7);
+        assert!(is_held_by_sticky_bit(8, sticky, 9));
+        for (user, dir, owner) in
+            [(0, sticky, 9), (7, sticky, 9), (9, sticky, 9), (8, (0o40777, 7), 9)]
+        {
+            assert!(!is_held_by_sticky_bit(user, dir, owner), "{user}");
+        }
+    }
+}
