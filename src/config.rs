@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 
-use etcetera::BaseStrategy as _;
 use serde::Deserialize;
 
 use crate::core::event::Retention;
@@ -200,8 +199,7 @@ fn file() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("GROUNDSKEEPER_CONFIG") {
         return Some(path.into());
     }
-    let dirs = etcetera::base_strategy::Xdg::new().ok()?;
-    Some(dirs.config_dir().join("groundskeeper/config.toml"))
+    crate::default_dir::default_config_file()
 }
 
 #[cfg(test)]

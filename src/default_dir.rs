@@ -1,4 +1,4 @@
-//! The data directory that is used when none is named.
+//! The data directory and the configuration file that are used when none is named.
 
 use std::path::PathBuf;
 
@@ -21,4 +21,11 @@ pub(crate) fn default_data_dir() -> Result<PathBuf, Fault> {
         Fault::new(Code::InvalidConfig, message, "set --data-dir").because(e)
     })?;
     Ok(dirs.data_dir().join("groundskeeper"))
+}
+
+/// Returns the configuration file to read when none is given; `None` without a home directory.
+#[cfg(feature = "daemon")]
+pub(crate) fn default_config_file() -> Option<PathBuf> {
+    let dirs = etcetera::base_strategy::Xdg::new().ok()?;
+    Some(dirs.config_dir().join("groundskeeper/config.toml"))
 }

@@ -54,14 +54,14 @@ pub(super) async fn serve(
     let mut wanted = context.config.databases.clone();
     wanted.append(&mut context.databases);
     let (handle, runner) = (&context.handle, &context.migration_runner);
-    let _owned = tokio::select! {
-        owned = bring_up(handle, runner, &wanted) => owned?,
+    tokio::select! {
+        brought_up = bring_up(handle, runner, &wanted) => brought_up?,
         // An interrupted migration is owed, and goes on at the next start.
         why = signals.next() => {
             tracing::info!(why, "stopping before the daemon is ready");
             return Ok(());
         }
-    };
+    }
     runner.remove_unused_recipes(|id| handle.view(|state| state.wants_recipe(id)));
     let layout = context.world.layout().clone();
     let address = unix_socket::address(&layout);

@@ -10,18 +10,14 @@ use std::path::Path;
 use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{Code, Command, Fault, Migration, MigrationId, MigrationPhase};
 use crate::engine::Handle;
-use crate::migrate::app_lock::{self, Owner};
 use crate::migrate::recipe::{Recipe, is_old};
 use crate::migrate::recipes::Recipes;
 use crate::migrate::request::{MigrationRequest, is_interrupted};
 use crate::migrate::{MigrationRunner, standalone};
 use crate::world::fs::paths;
 
-/// Application locks that the daemon holds until it ends.
-pub type Owned = Vec<Owner>;
-
-/// Brings databases to their newest generation, one after the other. Returns their locks. A
-/// database of another application is left alone.
+/// Brings databases to their newest generation, one after the other, and holds the locks of their
+/// applications. A database of another application is left alone.
 ///
 /// # Errors
 /// The first fault that keeps a database from being ready.
@@ -29,8 +25,8 @@ pub async fn bring_up(
     handle: &Handle,
     migration_runner: &MigrationRunner,
     wanted: &[MigrationRequest],
-) -> Result<Owned, Fault> {
-    let (recipes, mut owned) = (migration_runner.recipes(), Vec::new());
+) -> Result<(), Fault> {
+    let recipes = migration_runner.recipes();
     for one in wanted {
         let plan = one.plan(recipes)?;
         if plan.dry_run {
@@ -45,7 +41,7 @@ pub async fn bring_up(
         // The application creates the database. An interrupted migration is settled first, below.
         if !database.exists() && !is_interrupted(&plan, recipes) {
             tracing::info!(database = %database.display(), "the database does not exist yet");
-            owned.extend(app_lock::acquire(&*recipe, &database, false)?);
+            migration_runner.own(&plan.database, &*recipe)?;
             continue;
         }
         // The engine resumes an earlier daemon's migration as an owed step. Its result does not
@@ -64,12 +60,16 @@ pub async fn bring_up(
             continue;
         }
         brought_up?;
-        owned.extend(app_lock::acquire(&*recipe, &database, false)?);
-        for step in migration_runner.make_ready(&plan, &*recipe)? {
+        migration_runner.own(&plan.database, &*recipe)?;
+        let installed_by = handle.view(|state| {
+            let own = state.migrations().filter(|m| m.plan.database == plan.database);
+            own.filter(|m| m.has_migrated()).max_by_key(|m| m.seq).cloned()
+        });
+        for step in migration_runner.make_ready(&plan, &*recipe, installed_by.as_ref())? {
             tracing::info!(database = %database.display(), step, "a startup step was done");
         }
     }
-    Ok(owned)
+    Ok(())
 }
 
 /// Migrates one database if it is of the old generation or an earlier migration was interrupted.

@@ -13,7 +13,7 @@ use crate::files::Files;
 use crate::recipe::{Keychain, Network, Recipe};
 use crate::recipes::Recipes;
 use crate::source::Source;
-use groundskeeper_core::{Fault, Migration, MigrationId};
+use groundskeeper_core::{Fault, HostPath, Migration, MigrationId};
 use groundskeeper_system::paths;
 
 /// Progress of the effect that runs now, for a caller that waits for the migration.
@@ -76,6 +76,8 @@ pub struct MigrationRunner {
     pub(super) keychain: Box<dyn Keychain + Send + Sync>,
     pub(super) held: Mutex<BTreeMap<MigrationId, HeldLocks>>,
     pub(super) seen: Mutex<BTreeMap<MigrationId, Progress>>,
+    /// Locks of applications that this process holds until it ends, by database.
+    pub(super) owners: Mutex<BTreeMap<HostPath, app_lock::Owner>>,
 }
 
 /// Lock of a migration for the duration of one effect.

@@ -18,7 +18,7 @@ impl Task<'_> {
     /// `database_in_use`, transient, when another process holds the lock.
     pub(super) fn own_if_free(&self) -> Result<(), Fault> {
         self.runner.with_held(self.id(), |held| {
-            if held.owner.is_none() {
+            if held.owner.is_none() && !self.runner.owns(&self.migration.plan.database) {
                 let taken = app_lock::acquire(self.recipe, &self.names.database, true);
                 held.owner = taken.map_err(Fault::transient)?;
             }
@@ -59,7 +59,7 @@ impl Task<'_> {
     pub(super) fn hold(&self) -> Result<(), Fault> {
         let rehearsal = self.migration.plan.dry_run;
         self.runner.with_held(self.id(), |held| {
-            if held.owner.is_none() {
+            if held.owner.is_none() && !self.runner.owns(&self.migration.plan.database) {
                 held.owner = app_lock::acquire(self.recipe, &self.names.database, rehearsal)?;
             }
             if held.source.is_none() && self.names.database.exists() {

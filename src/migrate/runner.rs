@@ -16,10 +16,11 @@ use crate::file_names::Names;
 use crate::files::{self, Files};
 use crate::recipe::{Keychain, Network, OnConflict, Recipe, Work};
 use crate::recipes::Recipes;
-use crate::{build, copy, copy_source, flip, inspect, recipes, secrets, sqlite, undo};
+use crate::{app_lock, build, copy, copy_source, flip, inspect, recipes, secrets, sqlite, undo};
 use groundskeeper_core::event::MigrationPlan;
 use groundskeeper_core::{
-    Code, Fault, Migration, MigrationId, MigrationOutcome as Outcome, MigrationStep as Step,
+    Code, Fault, HostPath, Migration, MigrationId, MigrationOutcome as Outcome,
+    MigrationStep as Step,
 };
 use groundskeeper_failpoint::kill::point;
 use groundskeeper_system::paths;
@@ -45,6 +46,7 @@ impl MigrationRunner {
             keychain,
             held: Mutex::default(),
             seen: Mutex::default(),
+            owners: Mutex::default(),
         }
     }
 
@@ -118,8 +120,24 @@ impl MigrationRunner {
         outcome
     }
 
+    /// Takes the lock of a database's application and holds it until this runner is dropped.
+    ///
+    /// # Errors
+    /// `database_in_use` when another process holds it.
+    pub fn own(&self, database: &HostPath, recipe: &dyn Recipe) -> Result<(), Fault> {
+        let owner = app_lock::acquire(recipe, paths::borrowed(database), false)?;
+        lock_unpoisoned(&self.owners).extend(owner.map(|owner| (database.clone(), owner)));
+        Ok(())
+    }
+
+    /// Returns whether this process holds the lock of a database's application.
+    pub(super) fn owns(&self, database: &HostPath) -> bool {
+        lock_unpoisoned(&self.owners).contains_key(database)
+    }
+
     /// Performs the steps that an installed database still needs at every start. Returns the names
-    /// of the steps that were done now.
+    /// of the steps that were done now. `migration` is the one that installed the database, if it
+    /// is known: what these steps write does not stand in the way of an undo.
     ///
     /// # Errors
     /// The fault of the step that failed.
@@ -127,8 +145,10 @@ impl MigrationRunner {
         &self,
         plan: &MigrationPlan,
         recipe: &dyn Recipe,
+        migration: Option<&Migration>,
     ) -> Result<Vec<String>, Fault> {
         let path = paths::from_host(&plan.database);
+        let before = sqlite::fingerprint(&path);
         let database = sqlite::open(&path)?;
         let work = Work {
             tenant: &plan.tenant,
@@ -140,7 +160,13 @@ impl MigrationRunner {
             progress: &|_, _| (),
             cancelled: &|| false,
         };
-        recipe.ready(&database, &work)
+        let done = recipe.ready(&database, &work)?;
+        // Closed first: the last connection moves the log into the database.
+        database.close().map_err(|(_, e)| sqlite::fault("close", &path, &e))?;
+        if let Some(migration) = migration.filter(|m| undo::is_as_installed(self, m, &before)) {
+            undo::note_ready(self, migration, &sqlite::fingerprint(&path))?;
+        }
+        Ok(done)
     }
 
     /// Returns the directory that keeps a migration's old secrets.

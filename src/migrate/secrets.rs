@@ -120,7 +120,7 @@ fn note_keychain(task: &Task<'_>) -> Result<(), Fault> {
 /// Removes what was kept for an undo that cannot happen any more.
 pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
     let folder = task.runner.folder_of(task.id());
-    for name in [KEPT, WRITTEN, KEYCHAIN] {
+    for name in [KEPT, WRITTEN, KEYCHAIN, crate::undo::READY] {
         for path in [folder.join(name), folder.join(format!("{name}.tmp"))] {
             task.files().remove(&path).map_err(paths::failed("remove", &path))?;
         }

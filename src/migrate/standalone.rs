@@ -86,7 +86,7 @@ impl Default for Control<'_> {
     }
 }
 
-/// News of a running migration.
+/// A change in a running migration.
 #[derive(Debug, Clone, Copy)]
 pub enum Update<'a> {
     /// Its phase, attempts or fault changed.

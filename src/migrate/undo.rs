@@ -5,9 +5,9 @@
 use super::files::with_suffix;
 use super::{secrets, sqlite};
 use crate::app_lock;
-use crate::context::Task;
+use crate::context::{MigrationRunner, Task};
 use crate::replace::Replacement;
-use groundskeeper_core::{Code, Fault, MigrationOutcome};
+use groundskeeper_core::{Code, Fault, Migration, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
 use groundskeeper_system::paths;
 
@@ -17,8 +17,12 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let names = &task.names;
     let returned = !names.backup.exists() && names.undone.exists() && names.database.exists();
     // Once the old database is in its place the undo must finish, so its errors are transient then.
-    let owner = app_lock::acquire(task.recipe, &names.database, false);
-    let _owner = if returned { owner.map_err(Fault::transient)? } else { owner? };
+    let _owner = if task.runner.owns(&task.migration.plan.database) {
+        None
+    } else {
+        let owner = app_lock::acquire(task.recipe, &names.database, false);
+        if returned { owner.map_err(Fault::transient)? } else { owner? }
+    };
     if !returned {
         for path in [&names.backup, &names.database] {
             if !path.exists() {
@@ -56,10 +60,42 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     Ok(MigrationOutcome::Returned(paths::to_host(&names.undone)))
 }
 
+/// Name of the file, beside what an undo needs, with the fingerprint of the new database after the
+/// startup steps of this program.
+pub(super) const READY: &str = "ready";
+
+/// Returns whether a new database with this fingerprint holds nothing but what the migration and the
+/// startup steps of this program wrote.
+pub(super) fn is_as_installed(
+    runner: &MigrationRunner,
+    migration: &Migration,
+    fingerprint: &str,
+) -> bool {
+    let noted = std::fs::read_to_string(runner.folder_of(&migration.id).join(READY));
+    migration.installed == fingerprint || noted.is_ok_and(|noted| noted == fingerprint)
+}
+
+/// Notes the fingerprint of a new database after the startup steps of this program.
+///
+/// # Errors
+/// The error of the file system.
+pub(super) fn note_ready(
+    runner: &MigrationRunner,
+    migration: &Migration,
+    fingerprint: &str,
+) -> Result<(), Fault> {
+    let folder = runner.folder_of(&migration.id);
+    runner.files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
+    let note = folder.join(READY);
+    let written = runner.files.write(&note, &with_suffix(&note, ".tmp"), fingerprint.as_bytes());
+    written.map_err(paths::failed("write", &note))
+}
+
 /// Refuses when the new database or a secret was written to since the installation: an undo would
 /// lose that.
 fn refuse_if_changed(task: &Task<'_>) -> Result<(), Fault> {
-    if task.migration.installed != sqlite::fingerprint(&task.names.database) {
+    let now = sqlite::fingerprint(&task.names.database);
+    if !is_as_installed(task.runner, task.migration, &now) {
         return Err(refused("the new database was written to after its installation"));
     }
     if secrets::kept(task).changed {

@@ -124,8 +124,8 @@ fn carry(path: &Path) -> Result<(), Fault> {
         MigrationRequest { database, recipe: "catalog".to_owned(), ..MigrationRequest::default() };
     let recipes = Recipes::new(vec![Arc::new(catalog())]);
     let plan = wanted.plan(&recipes)?;
-    let is_empty = path.metadata().is_ok_and(|found| found.len() == 0);
-    if is_empty && !is_interrupted(&plan, &recipes) {
+    let has_content = path.metadata().is_ok_and(|found| found.len() > 0);
+    if !has_content && !is_interrupted(&plan, &recipes) {
         return Ok(());
     }
     let home = path.with_file_name("migrations");

@@ -180,6 +180,35 @@ fn progress_is_one_object_a_line() {
     assert!(lines.iter().any(|line| line["unit"] == "bytes"), "{text}");
 }
 
+/// The daemon that migrated a database at its start has written to it since, and holds the lock of
+/// the application.
+#[test]
+fn startup_migration_is_undone_by_same_daemon() {
+    let harness = Harness::new();
+    let place = set_up_case(&harness, CASE, "one");
+    let before = std::fs::read(place.database()).expect("read");
+    let ring = place.data.join("keyring.json");
+    let args = ["daemon", "--recipe", "executor", "--tenant", TENANT, "--auth"];
+    let mut command = harness.command(&args);
+    command.arg(&place.auth).arg("--migrate").arg(place.database());
+    command.env("GROUNDSKEEPER_KEYCHAIN_FILE", &ring).env("GROUNDSKEEPER_OFFLINE", "1");
+    let daemon = Daemon::of(&harness, command);
+    check_new(&place, CASE, "brought up");
+    let (code, undone) = undo(&harness, &place);
+    assert_eq!(code, 0, "{undone:#}");
+    assert_eq!(std::fs::read(place.database()).expect("read"), before);
+    daemon.terminate();
+
+    // A write of another program still stands in the way.
+    let again = local(&harness, &place, &["--json"]).output().expect("runs");
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let database = rusqlite::Connection::open(place.database()).expect("opened");
+    database.execute_batch("CREATE TABLE later (a)").expect("written");
+    drop(database);
+    let (code, refused) = undo(&harness, &place);
+    assert_eq!((code, &refused["error"]["code"]), (1, &Value::from("migration_conflict")));
+}
+
 /// The daemon ends it, and refuses once the new database is in its place.
 #[test]
 fn daemon_cancels_until_flip() {

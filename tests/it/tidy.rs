@@ -59,8 +59,8 @@ const PACKAGES: [(&str, &[&str]); 6] = [
     ("core", &[]),
     ("failpoint", &[]),
     ("system", &["core", "failpoint"]),
-    ("journal", &["core"]),
-    ("migrate", &["core", "failpoint", "system"]),
+    ("journal", &["core", "system"]),
+    ("migrate", &["core", "failpoint", "journal", "system"]),
     ("migrate/recipes/executor", &["migrate"]),
 ];
 
@@ -104,8 +104,8 @@ const CRATES: [(&str, &[&str]); 29] = [
     ("indicatif", &["src/cli/render/"]),
     ("comfy_table", &["src/cli/render/"]),
     ("jiff", &["src/journal/format.rs"]),
-    ("toml", &["src/config.rs"]),
-    ("etcetera", &["src/config.rs", "src/migrate/recipes/executor/defaults.rs"]),
+    ("toml", &["src/default_dir.rs"]),
+    ("etcetera", &["src/default_dir.rs", "src/migrate/recipes/executor/defaults.rs"]),
     ("reflink_copy", &["src/world/effects/copy_included.rs"]),
     ("libc", &["src/engine/scheduling.rs"]),
     ("sd_notify", &["src/daemon/"]),

@@ -4,15 +4,14 @@
 //! the untouched old database. The flip is one rename; before it the old database is current, after
 //! it the new one. Only then are copies and the backups of secrets removed. Nothing here does I/O.
 
-use crate::decision::Decision;
 use crate::effect::MigrationOutcome as Outcome;
 use crate::event::{
-    Actor, Event, FlipBegun, Flipped, MigrationAttemptFailed, MigrationEvent, MigrationFailed,
-    MigrationFinished, MigrationPlan, MigrationRequested, MigrationRolledBack,
-    MigrationUndoRefused, MigrationUndoRequested, MigrationUndone, SecretsWritten, SourceCopied,
-    SourceInspected, SourceNormalised, SourceState, Staging, StagingBuilt, StagingVerified,
+    Event, FlipBegun, Flipped, MigrationAttemptFailed, MigrationEvent, MigrationFailed,
+    MigrationFinished, MigrationRequested, MigrationRolledBack, MigrationUndoRefused,
+    MigrationUndone, SecretsWritten, SourceCopied, SourceInspected, SourceNormalised, SourceState,
+    Staging, StagingBuilt, StagingVerified,
 };
-use crate::fault::{Code, Fault};
+use crate::fault::Fault;
 use crate::id::{EffectId, HostPath, MigrationId, Subject, Time};
 use crate::model::migration::{Migration, MigrationPhase};
 use crate::model::step::{At, MigrationStep as Step, Owed};
@@ -315,103 +314,5 @@ impl State {
             let Some(oldest) = over.min_by_key(|m| m.seq).map(|m| m.id.clone()) else { return };
             self.migrations.remove(&oldest);
         }
-    }
-
-    /// Decides a migration: one per database at a time; a repeated identical request joins it.
-    pub(crate) fn decide_migrate(
-        &self,
-        migration: MigrationId,
-        plan: MigrationPlan,
-        actor: Actor,
-    ) -> Decision {
-        if let Some(other) = self.migrating(&plan.database) {
-            // The time is set per request; two identical requests differ in it alone.
-            let same = MigrationPlan { at_ms: other.plan.at_ms, ..plan.clone() } == other.plan;
-            if same {
-                return Ok(Vec::new());
-            }
-            let message = format!("{} is already being migrated with other options", plan.database);
-            let hint = "retry when it has ended; `groundskeeper migrate status` shows it";
-            return Err(Fault::new(Code::DatabaseInUse, message, hint));
-        }
-        if self.migrations.contains_key(&migration) {
-            let message = format!("migration {migration} already exists");
-            return Err(Fault::new(Code::Defect, message, "retry; each request draws a new id"));
-        }
-        if self.migrations().filter(|m| !m.is_over()).count() >= policy::MIGRATIONS_AT_ONCE {
-            let message = format!(
-                "the limit of {} concurrent migrations is reached",
-                policy::MIGRATIONS_AT_ONCE
-            );
-            let hint = "retry when one has ended; `groundskeeper migrate status` lists them";
-            return Err(Fault::new(Code::LimitReached, message, hint));
-        }
-        Ok(vec![MigrationRequested { migration, plan, actor }.into()])
-    }
-
-    fn known_migration(&self, id: &MigrationId) -> Result<&Migration, Fault> {
-        self.migration(id).ok_or_else(|| {
-            let hint = "run `groundskeeper migrate status` to list migrations";
-            Fault::new(Code::MigrationNotFound, format!("there is no migration {id}"), hint)
-        })
-    }
-
-    /// Decides to end a migration: until the flip begins, nothing that was made counts. From then on
-    /// the new database may be in its place, and only an undo leads back.
-    pub(crate) fn decide_cancel_migration(&self, id: &MigrationId) -> Decision {
-        use MigrationPhase as Phase;
-        let found = self.known_migration(id)?;
-        match found.phase {
-            Phase::Started
-            | Phase::Inspected
-            | Phase::Copied
-            | Phase::Normalised
-            | Phase::Staged
-            | Phase::SecretsWritten => {
-                let step = found.phase.step().map_or("", Step::as_str).to_owned();
-                let hint = "run `groundskeeper migrate` again to begin anew";
-                let fault = Fault::new(Code::Cancelled, "the migration was cancelled", hint);
-                Ok(vec![MigrationFailed { migration: id.clone(), step, fault }.into()])
-            }
-            // It ends without the new database already.
-            Phase::RollingBack | Phase::Failed | Phase::Rehearsed => Ok(Vec::new()),
-            Phase::FlipBegun | Phase::Flipped | Phase::Finished => {
-                let database = &found.plan.database;
-                let message =
-                    format!("cannot cancel migration {id}: it is {}", found.phase.as_str());
-                let hint = format!("run `groundskeeper migrate undo {database}` when it has ended");
-                Err(Fault::new(Code::MigrationConflict, message, hint))
-            }
-            Phase::Undoing | Phase::Undone => {
-                let message =
-                    format!("cannot cancel migration {id}: it is {}", found.phase.as_str());
-                let hint = "run `groundskeeper migrate status` to see how it ends";
-                Err(Fault::new(Code::MigrationConflict, message, hint))
-            }
-        }
-    }
-
-    /// Decides to put the old database back, unless a later migration of it took effect or runs.
-    pub(crate) fn decide_undo_migration(&self, id: &MigrationId, actor: Actor) -> Decision {
-        let found = self.known_migration(id)?;
-        if found.phase == MigrationPhase::Undoing {
-            return Ok(Vec::new());
-        }
-        let later = self.migrations().find(|m| {
-            m.plan.database == found.plan.database && m.seq > found.seq && !m.plan.dry_run
-        });
-        let reason = match later {
-            Some(later) if !later.is_over() || later.has_migrated() => {
-                Some(format!("migration {} of the same database followed it", later.id))
-            }
-            _ if !found.has_migrated() => Some(format!("it is {}", found.phase.as_str())),
-            _ => None,
-        };
-        if let Some(reason) = reason {
-            let message = format!("cannot undo migration {id}: {reason}");
-            let hint = "run `groundskeeper migrate status` to see which migrations can be undone";
-            return Err(Fault::new(Code::MigrationFailed, message, hint));
-        }
-        Ok(vec![MigrationUndoRequested { migration: id.clone(), actor }.into()])
     }
 }

@@ -7,6 +7,7 @@ mod clean;
 mod host;
 mod lease;
 mod migration;
+mod migration_requests;
 mod owed;
 mod provision;
 mod reconcile;
