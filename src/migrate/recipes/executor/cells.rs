@@ -134,8 +134,11 @@ impl<'r> Cells<'r> {
     /// Converts a value to a cell: null becomes NULL, a string becomes the cell's text, everything
     /// else becomes JSON. Notes that a string loses its quotes.
     pub(crate) fn emit(&self, column: &str, value: &Value) -> Emitted<'static> {
-        if matches!(value, Value::String(_)) {
+        if let Value::String(text) = value {
             self.losses.note(Cause::QuotesLost, || self.cell(column));
+            if text.has_half() {
+                self.losses.note(Cause::HalfCut, || self.cell(column));
+            }
         }
         emit(value)
     }
@@ -191,7 +194,7 @@ impl<'r> Cells<'r> {
 pub(crate) fn emit(value: &Value) -> Emitted<'static> {
     match value {
         Value::Null => Emitted::Null,
-        Value::String(text) => Emitted::Text(Cow::Owned(text.lossy().into_owned())),
+        Value::String(text) => Emitted::Text(Cow::Owned(text.written().into_owned())),
         value => Emitted::Text(Cow::Owned(js::compact(value))),
     }
 }

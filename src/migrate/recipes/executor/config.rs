@@ -172,7 +172,7 @@ impl Template {
         let lower = scheme.lossy().to_lowercase();
         // A slot spells the scheme's name with dashes or with its own underscores.
         for name in [lower.replace('_', "-"), lower] {
-            let slot = Slot { method: scheme.lossy().into_owned(), variable: "token".to_owned() };
+            let slot = Slot { method: scheme.written().into_owned(), variable: "token".to_owned() };
             self.slots.insert(format!("oauth2:{name}:connection"), slot);
         }
         self.lose(oauth2, "oauth2.", &["flow", "issuerUrl"]);

@@ -66,6 +66,10 @@ causes! {
     BindingWithoutSource = "binding-without-source",
         "connection(s) belong to a source that does not exist",
         "the connections were created anyway";
+    /// Rows of the early schema have the same id, and the last one was kept.
+    RowReplaced = "row-replaced",
+        "row(s) of the early schema were replaced by a later one of the same id",
+        "the backup of the old database keeps them";
     /// The source's configuration does not name a slot.
     SlotUnknown = "slot-unknown",
         "credential slot(s) are not named by the configuration of their source and were taken for \
@@ -150,6 +154,10 @@ causes! {
     /// A text is not UTF-8; invalid bytes became U+FFFD.
     TextMended = "text-mended", "text(s) are not UTF-8, and their invalid bytes were replaced",
         "the backup of the old database keeps the bytes";
+    /// A text with half of a surrogate pair was written without its end, as the original does it.
+    HalfCut = "half-cut",
+        "text(s) have half of a surrogate pair, which was replaced, and lost bytes at their end",
+        "the backup of the old database keeps them";
     /// A JSON number has no exact double.
     NumberRounded = "number-rounded", "JSON value(s) have numbers that were rounded",
         "the backup of the old database keeps them";

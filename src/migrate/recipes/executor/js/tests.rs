@@ -36,6 +36,22 @@ fn print_matches_javascript() {
     }
 }
 
+/// A lone half costs one byte at the end, since the driver reckons two bytes for its three.
+#[test]
+fn lone_halves_shorten_written_text() {
+    for (text, expected) in [
+        (r#""api.a\ud800b""#, "api.a\u{fffd}"),
+        (r#""a\udc00bc""#, "a\u{fffd}b"),
+        (r#""a\ud800""#, "a"),
+        (r#""\ud800x\ud801yé""#, "\u{fffd}x\u{fffd}y"),
+        (r#""\ud800é!""#, "\u{fffd}é"),
+        (r#""\ud83d\ude00é""#, "😀é"),
+    ] {
+        let value = parse(text).expect("JSON").value;
+        assert_eq!(value.as_text().expect("a string").written(), expected, "{text}");
+    }
+}
+
 #[test]
 fn parse_rejects_non_json() {
     let texts = [

@@ -2,10 +2,15 @@
 
 mod cases;
 mod clashes;
+mod damage;
+mod differences;
 mod early;
 mod generated;
 mod harness;
+mod kinds;
 mod large;
 mod old;
 mod rules;
+mod seeds;
 mod servers;
+mod v1;

@@ -57,7 +57,7 @@ impl Writer<'_> {
                 &tenant,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("integration {slug:?} occurs twice")));
+                return Err(fail::defect(format!("integration {slug:?} occurs twice")));
             }
         }
         let written = insert.written;
@@ -91,7 +91,7 @@ impl Writer<'_> {
             Ok(())
         })?;
         value.ok_or_else(|| {
-            fail::shape(format!("the configuration of source {} is missing", name()))
+            fail::defect(format!("the configuration of source {} is missing", name()))
         })
     }
 
@@ -139,7 +139,7 @@ impl Writer<'_> {
                 subject,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("OAuth client {:?} occurs twice", client.slug)));
+                return Err(fail::defect(format!("OAuth client {:?} occurs twice", client.slug)));
             }
         }
         let written = insert.written;
@@ -195,7 +195,7 @@ impl Writer<'_> {
                 subject,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("{} occurs twice", target.describe())));
+                return Err(fail::defect(format!("{} occurs twice", target.describe())));
             }
         }
         let written = insert.written;
@@ -248,7 +248,7 @@ impl Writer<'_> {
                 subject,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("policy {:?} occurs twice", policy.id)));
+                return Err(fail::defect(format!("policy {:?} occurs twice", policy.id)));
             }
         }
         let written = insert.written;
