@@ -3,12 +3,16 @@
 //! It supports HTTP and HTTPS only, checks certificates, follows at most three redirects and none
 //! from HTTPS to HTTP, and reads at most one mebibyte. An error yields no response.
 
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
 
-use ureq::Agent;
 use ureq::http::Uri;
+use ureq::{Agent, Proxy};
 
-use crate::recipe::Network;
+use crate::recipe::{Network, SharedNetwork};
 
 /// Largest body of a response, in bytes.
 const BODY_BYTES_MAX: u64 = 1_024 * 1_024;
@@ -16,6 +20,8 @@ const BODY_BYTES_MAX: u64 = 1_024 * 1_024;
 const REDIRECTS_MAX: u32 = 3;
 /// Shortest timeout with which a request is sent at all.
 const LIMIT_MIN: Duration = Duration::from_millis(50);
+/// Longest time for resolving a name. Resolvers repeat a lost question only after seconds.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
 
 /// Access to the network of this machine.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +57,39 @@ impl Network for Http {
         }
         answer.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_vec().ok()
     }
+
+    fn resolves(&self, url: &str, limit: Duration) -> bool {
+        let Some((host, port)) = server(url) else { return false };
+        // A proxy resolves names itself.
+        if host.parse::<IpAddr>().is_ok() || Proxy::try_from_env().is_some() {
+            return true;
+        }
+        // The system's resolver has no time limit, so a thread of its own waits for it.
+        let (found, answer) = sync_channel(1);
+        let lookup = thread::Builder::new().name("gk-lookup".to_owned()).spawn(move || {
+            let addresses = (host.as_str(), port).to_socket_addrs();
+            let is_found = addresses.is_ok_and(|mut all| all.next().is_some());
+            // Nothing waits for a late answer.
+            found.send(is_found).unwrap_or_default();
+        });
+        lookup.is_ok() && answer.recv_timeout(limit.min(LOOKUP_LIMIT)).unwrap_or(false)
+    }
+
+    fn shared(&self) -> Option<SharedNetwork> {
+        Some(Arc::new(Self))
+    }
+}
+
+/// Returns name and port of a server.
+fn server(url: &str) -> Option<(String, u16)> {
+    let uri: Uri = url.parse().ok()?;
+    let port = match uri.scheme_str()? {
+        "https" => 443,
+        "http" => 80,
+        _ => return None,
+    };
+    let host = uri.host()?.trim_matches(['[', ']']);
+    Some((host.to_owned(), uri.port_u16().unwrap_or(port)))
 }
 
 impl Network for NoNetwork {
@@ -102,6 +141,20 @@ mod tests {
         for bad in ["", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "not a url"] {
             assert_eq!(Http.get(bad, second), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn http_resolves_addresses_and_local_names() {
+        let second = Duration::from_secs(5);
+        for url in
+            ["http://127.0.0.1:9/x", "https://[::1]/", "http://localhost:1", "https://192.0.2.1/"]
+        {
+            assert!(Http.resolves(url, second), "{url}");
+        }
+        for url in ["", "ftp://127.0.0.1/", "http://", "not a url", "http://a..b/"] {
+            assert!(!Http.resolves(url, second), "{url}");
+        }
+        assert!(Http.shared().is_some() && NoNetwork.shared().is_none());
     }
 
     #[test]

@@ -36,9 +36,8 @@
 //! | starts with an empty database if `source.scope_id` has capitals or is generated | migrates |
 //! | stops for ever at rows that clash, naming one index | names the rows, and can keep the first or rename |
 //!
-//! A secrets file that is no JSON object, or that starts with a byte order mark, is refused, and the
-//! hint says how to save it. Two rows of one id in a table that has lost its key, an integer beyond
-//! 2^53 and text that is not UTF-8 are treated as `cells` and `plan` say.
+//! A secrets file that is no JSON object, or that starts with a byte order mark, is refused, and
+//! the hint says how to save it.
 
 mod cells;
 mod config;

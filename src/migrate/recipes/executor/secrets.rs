@@ -137,8 +137,8 @@ impl Collected {
     }
 }
 
-/// Returns a value of the secrets file as text. The original passes on whatever is there; where that
-/// must be text, as in the keychain, it fails on any other value.
+/// Returns a value of the secrets file as text. The original passes on whatever is there; where
+/// that must be text, as in the keychain, it fails on any other value.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.written().into_owned(),

@@ -59,8 +59,9 @@ impl Text {
 
     /// Returns the text as the original's database driver writes it into a cell.
     ///
-    /// A lone half becomes U+FFFD, which takes three bytes. The driver reckons two bytes for it when
-    /// it sizes its buffer, so the text loses one byte for each at its end, in whole characters.
+    /// A lone half becomes U+FFFD, which takes three bytes. The driver reckons two bytes for it
+    /// when it sizes its buffer, so the text loses one byte for each at its end, in whole
+    /// characters.
     pub(crate) fn written(&self) -> Cow<'_, str> {
         let Cow::Owned(mut text) = self.lossy() else { return self.lossy() };
         let halves = self.points().filter(|point| char::from_u32(*point).is_none()).count();

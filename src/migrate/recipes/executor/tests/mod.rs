@@ -14,3 +14,4 @@ mod rules;
 mod seeds;
 mod servers;
 mod v1;
+mod v1_schema;

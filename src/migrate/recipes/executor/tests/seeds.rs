@@ -192,7 +192,7 @@ fn marks(db: &Connection) -> Vec<String> {
         ("graphql_source", "id", "1"),
         ("mcp_source", "id", "1"),
     ] {
-        // The upgrade of an early schema reads no views; the table behind one is reported as unread.
+        // The upgrade of an early schema reads no views; the table behind one is reported.
         let early = ["openapi_", "graphql_", "mcp_"].iter().any(|plugin| table.starts_with(plugin));
         let sql = format!(
             "SELECT \"{column}\" FROM \"{table}\" WHERE {condition} AND ({} OR EXISTS \

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ToSql};
 
+use super::v1_schema::{CONFIGS, LAST, STEPS, schema};
+
 /// Scope of most rows, and tenant of the migrations.
 pub(super) use super::old::HOME;
 
@@ -30,24 +32,6 @@ impl Chance {
     }
 }
 
-/// Last stage of the chain, counted from zero.
-pub(super) const LAST: usize = 12;
-/// Hashes and times of the chain's steps, as the application records them.
-const STEPS: [(&str, i64); 13] = [
-    ("a2ee2e503b57407857d69b2970f5b6b574ed20220bd2b4059a8a25b07e99b368", 1_776_367_901_699),
-    ("a7b2d800ba6f6d73d8d5a60d2c75eab875aaa49a02b89a553cf0690bed2f317f", 1_776_680_432_025),
-    ("9809c1e1f43e2a79490687b488a8888832825e243f2bfbde653c35d7598ea189", 1_776_732_062_873),
-    ("84cfe9f746871624218184600eb35cc9564ab92eecc9e62aab2189603a86c2cb", 1_776_976_132_767),
-    ("a7c90eb5bec35fb5bbb93048d52603fdbfd13572a1ee3fad2c9aef523c8a28e5", 1_777_800_000_000),
-    ("11680b481ad356cb042ecfecbf4be050f7c44f182ce3ecbab29267c11a48177f", 1_777_850_000_000),
-    ("1ae936839db0a176af4a3f166bed36b9a7b2c656a54b2b3d85093134d07e8022", 1_777_850_000_001),
-    ("739afa418aa40adf529fe9cf3e3f46a24164454c579dc0b8a87cfe4cfc6f7165", 1_778_100_000_000),
-    ("30dd2eca020f2da6b69934e36f11ab4a974b52bdaff36b7a41a180f471b0269b", 1_778_128_200_000),
-    ("4a7d5536769d9e76c612e20d50576ec12ce3b3d9030db8b19969a537f349081a", 1_778_192_434_062),
-    ("bf4874f41df946dee0d18b87d9feccd22ad738d53eec28bd55feb54a12a1267a", 1_778_192_434_063),
-    ("6f8a9fc3e96a158c019e215d9d7c51a3f5f3e2c65f081c17dbdaf7c0920b250b", 1_779_087_600_000),
-    ("eed0264e14a30cadfe3f96c96ffecf5124212165fe76639dc930191b7f69079a", 1_779_998_400_000),
-];
 const SCOPES: [&str; 5] =
     [HOME, HOME, "org_acme", "user-org:user_u1:org_acme", "My Folder-0a0b0c0d"];
 const KINDS: [&str; 4] = ["openapi", "mcp", "graphql", "custom"];
@@ -60,15 +44,6 @@ const SLOTS: [&str; 6] = [
     "spec_fetch_header:y",
     "odd",
 ];
-/// Stored configurations of the last stages.
-const CONFIGS: [&str; 6] = [
-    r#"{"config":{"spec":"MARK","headers":{"X":{"kind":"binding","slot":"header:x"},"S":"s"}}}"#,
-    r#"{"config":{"endpoint":"https://MARK","transport":"remote","auth":{"kind":"none"}}}"#,
-    r#"{"endpoint":"https://MARK","name":"n","auth":{"kind":"oauth2","connectionSlot":"c"}}"#,
-    r#"{"config":{"transport":"stdio","command":"MARK"}}"#,
-    r#"{"config":{"spec":"MARK","oauth2":{"securitySchemeName":"A_b","flow":"x"}}}"#,
-    r#"{"config":{"extra":"MARK"}}"#,
-];
 /// Headers or parameters of the early stages.
 const MEMBERS: [&str; 5] = [
     r#"{"X":{"secretId":"sec1"},"S":"s"}"#,
@@ -76,6 +51,14 @@ const MEMBERS: [&str; 5] = [
     "null",
     r#"{"K":{"kind":"secret","secretId":"sec3"},"T":{"kind":"text","text":"t"}}"#,
     "{}",
+];
+const OAUTH: [&str; 2] =
+    ["null", r#"{"securitySchemeName":"A_b","connectionId":"con1","clientIdSecretId":"sec5"}"#];
+const AUTH: [&str; 4] = [
+    r#"{"kind":"none"}"#,
+    r#"{"kind":"oauth2"}"#,
+    r#"{"kind":"oauth2","connectionId":"con1"}"#,
+    r#"{"kind":"header","secretId":"sec6","headerName":"H"}"#,
 ];
 const STATES: [&str; 5] = [
     r#"{"clientId":"i","tokenEndpoint":"https://t.test/token"}"#,
@@ -234,27 +217,21 @@ impl V1 {
             let data = chance.of(&CONFIGS).replace("MARK", &mark);
             return self.stored(scope, plugin, "source", &id, &data);
         }
+        if kind != "custom" {
+            self.early_source(chance, &format!("{kind}_source"), scope, &id, &mark);
+        }
+    }
+
+    /// Inserts what the plugin of an early stage knows of a source.
+    fn early_source(&self, chance: &mut Chance, table: &str, scope: &str, id: &str, mark: &str) {
         let [headers, query] = [chance.of(&MEMBERS), chance.of(&MEMBERS)];
-        let oauth = chance.of(&[
-            "null",
-            r#"{"securitySchemeName":"A_b","connectionId":"con1","clientIdSecretId":"sec5"}"#,
-        ]);
-        let auth = chance.of(&[
-            r#"{"kind":"none"}"#,
-            r#"{"kind":"oauth2"}"#,
-            r#"{"kind":"oauth2","connectionId":"con1"}"#,
-            r#"{"kind":"header","secretId":"sec6","headerName":"H"}"#,
-        ]);
+        let (oauth, auth) = (chance.of(&OAUTH), chance.of(&AUTH));
         let config = format!(
             r#"{{"transport":"remote","endpoint":"https://{mark}","headers":{headers},"auth":{auth}}}"#
         );
         let invocation = format!(r#"{{"specFetchCredentials":{{"headers":{query}}}}}"#);
-        let table = match kind {
-            "openapi" | "mcp" | "graphql" => format!("{kind}_source"),
-            _ => return,
-        };
         self.insert(
-            &table,
+            table,
             &[
                 ("id", &id),
                 ("scope_id", &scope),
@@ -276,10 +253,9 @@ impl V1 {
             ],
         );
         for child in ["header", "query_param", "spec_fetch_header"] {
-            let (kind, child) =
-                (chance.of(&["text", "secret", "binding"]), format!("{table}_{child}"));
+            let kind = chance.of(&["text", "secret", "binding"]);
             self.insert(
-                &child,
+                &format!("{table}_{child}"),
                 &[
                     ("id", &format!("[\"{id}\",\"X\"]")),
                     ("scope_id", &scope),
@@ -420,255 +396,4 @@ pub(super) fn names(db: &Connection, sql: &str) -> Vec<String> {
     let mut query = db.prepare(sql).expect("SQL");
     let rows = query.query_map([], |row| row.get(0)).expect("rows");
     rows.map(|row| row.expect("text")).collect()
-}
-
-/// Returns the tables of a stage, with the columns that matter.
-fn schema(stage: usize) -> String {
-    let mut sql = String::new();
-    let mut table = |name: &str, when: bool, columns: &[(&str, bool)], key: &str| {
-        if when {
-            let there = columns.iter().filter(|(_, when)| *when).map(|(column, _)| *column);
-            let columns = there.chain([key]).collect::<Vec<_>>().join(", ");
-            sql.push_str(&format!("CREATE TABLE \"{name}\" ({columns});\n"));
-        }
-    };
-    let own = "PRIMARY KEY (scope_id, id)";
-    let (id, scope, name) = (
-        ("id text NOT NULL", true),
-        ("scope_id text NOT NULL", true),
-        ("name text NOT NULL", true),
-    );
-    let source_id = ("source_id text NOT NULL", true);
-    let plugin = ("plugin_id text NOT NULL", true);
-    let times = [("created_at integer NOT NULL", true), ("updated_at integer NOT NULL", true)];
-    let early = stage < 11;
-    table(
-        "blob",
-        true,
-        &[("namespace text NOT NULL, key text NOT NULL, value text NOT NULL", true)],
-        "PRIMARY KEY (namespace, key)",
-    );
-    table(
-        "source",
-        true,
-        &[
-            id,
-            scope,
-            plugin,
-            ("kind text NOT NULL", true),
-            name,
-            ("url text, can_remove integer DEFAULT 1 NOT NULL", true),
-            times[0],
-            times[1],
-        ],
-        own,
-    );
-    table(
-        "tool",
-        true,
-        &[
-            id,
-            scope,
-            source_id,
-            plugin,
-            name,
-            ("description text NOT NULL, input_schema text, output_schema text", true),
-            times[0],
-            times[1],
-        ],
-        own,
-    );
-    table(
-        "definition",
-        true,
-        &[id, scope, source_id, plugin, name, ("schema text NOT NULL", true), times[0]],
-        own,
-    );
-    table(
-        "secret",
-        true,
-        &[
-            id,
-            scope,
-            name,
-            ("provider text NOT NULL", true),
-            times[0],
-            ("owned_by_connection_id text", stage >= 2),
-        ],
-        own,
-    );
-    table(
-        "connection",
-        stage >= 2,
-        &[
-            id,
-            scope,
-            ("provider text NOT NULL", true),
-            ("kind text NOT NULL", stage == 2),
-            (
-                "identity_label text, access_token_secret_id text NOT NULL, refresh_token_secret_id text, expires_at integer, scope text, provider_state text",
-                true,
-            ),
-            times[0],
-            times[1],
-            ("identity_override text", stage >= 12),
-        ],
-        own,
-    );
-    table(
-        "tool_policy",
-        stage >= 4,
-        &[
-            id,
-            scope,
-            ("pattern text NOT NULL, action text NOT NULL, position text NOT NULL", true),
-            times[0],
-            times[1],
-        ],
-        own,
-    );
-    table(
-        "openapi_source",
-        early,
-        &[
-            id,
-            scope,
-            name,
-            ("spec text NOT NULL", true),
-            ("source_url text", stage >= 1),
-            ("base_url text", true),
-            ("headers text", stage < 8),
-            ("oauth2 text", true),
-            ("invocation_config text", stage < 7),
-            ("query_params text", stage == 6),
-        ],
-        own,
-    );
-    table(
-        "graphql_source",
-        early,
-        &[
-            id,
-            scope,
-            name,
-            ("endpoint text NOT NULL", true),
-            ("headers text", stage < 7),
-            ("query_params text, auth text", stage == 6),
-            ("auth_kind text DEFAULT 'none' NOT NULL", stage >= 7),
-            ("auth_connection_id text", stage == 7),
-            ("auth_connection_slot text", stage >= 8),
-        ],
-        own,
-    );
-    table(
-        "mcp_source",
-        early,
-        &[
-            id,
-            scope,
-            name,
-            ("config text NOT NULL", true),
-            times[0],
-            ("auth_kind text DEFAULT 'none' NOT NULL, auth_header_name text", stage >= 7),
-            (
-                "auth_secret_id text, auth_secret_prefix text, auth_connection_id text, auth_client_id_secret_id text, auth_client_secret_secret_id text",
-                stage == 7,
-            ),
-            (
-                "auth_header_slot text, auth_header_prefix text, auth_connection_slot text, auth_client_id_slot text, auth_client_secret_slot text",
-                stage >= 8,
-            ),
-        ],
-        own,
-    );
-    for name in ["openapi_operation", "graphql_operation", "mcp_binding"] {
-        table(
-            name,
-            early,
-            &[
-                id,
-                scope,
-                source_id,
-                ("binding text NOT NULL", true),
-                ("created_at integer NOT NULL", name == "mcp_binding"),
-            ],
-            own,
-        );
-    }
-    for child in [
-        "openapi_source_header",
-        "openapi_source_query_param",
-        "openapi_source_spec_fetch_header",
-        "openapi_source_spec_fetch_query_param",
-        "graphql_source_header",
-        "graphql_source_query_param",
-        "mcp_source_header",
-        "mcp_source_query_param",
-    ] {
-        let from = if child == "openapi_source_header" { 8 } else { 7 };
-        table(
-            child,
-            early && stage >= from,
-            &[
-                id,
-                scope,
-                source_id,
-                name,
-                ("kind text NOT NULL, text_value text", true),
-                ("secret_id text, secret_prefix text", stage == 7),
-                ("slot_key text, prefix text", stage >= 8),
-            ],
-            own,
-        );
-    }
-    table(
-        "openapi_source_binding",
-        (3..8).contains(&stage),
-        &[
-            (
-                "id text NOT NULL, source_id text NOT NULL, source_scope_id text NOT NULL, target_scope_id text NOT NULL, slot text NOT NULL",
-                true,
-            ),
-            ("value text NOT NULL", stage < 7),
-            (
-                "kind text DEFAULT 'text' NOT NULL, secret_id text, connection_id text, text_value text",
-                stage == 7,
-            ),
-            times[0],
-            times[1],
-        ],
-        "PRIMARY KEY (id)",
-    );
-    table(
-        "credential_binding",
-        stage >= 8,
-        &[
-            id,
-            scope,
-            plugin,
-            source_id,
-            (
-                "source_scope_id text NOT NULL, slot_key text NOT NULL, kind text NOT NULL, text_value text, secret_id text, connection_id text",
-                true,
-            ),
-            times[0],
-            times[1],
-            ("secret_scope_id text", stage >= 10),
-        ],
-        own,
-    );
-    table(
-        "plugin_storage",
-        stage >= 11,
-        &[
-            id,
-            scope,
-            plugin,
-            ("collection text NOT NULL, key text NOT NULL, data text NOT NULL", true),
-            times[0],
-            times[1],
-        ],
-        own,
-    );
-    sql
 }
