@@ -419,6 +419,10 @@ UPDATE mcp_source_query_param SET kind = 'binding', slot_key = 'query_param:' ||
     text_value = NULL
 WHERE kind = 'secret' AND secret_id IS NOT NULL;
 
+-- part: blank states of connections
+-- needs: connection.provider_state
+UPDATE connection SET provider_state = NULL WHERE trim(provider_state) = '';
+
 -- part: connections of OpenAPI get the common form
 -- needs: connection.provider_state
 UPDATE connection SET provider = 'oauth2', provider_state = json_object(

@@ -117,7 +117,8 @@ impl Template {
             query,
             name,
             prefix: value.get("prefix").filter(|prefix| prefix.truthy() && long(prefix)).cloned(),
-            slot: slot.map(|slot| slot.lossy().into_owned()),
+            // A slot with a lone half equals that of no binding, which comes from a column.
+            slot: slot.and_then(Text::as_str).map(str::to_owned),
         });
     }
 
@@ -189,7 +190,7 @@ impl Template {
         }
         if let Some(slot) = auth.text("connectionSlot").filter(|slot| !slot.is_empty()) {
             let stands = Slot { method: "oauth2".to_owned(), variable: "token".to_owned() };
-            self.slots.insert(slot.lossy().into_owned(), stands);
+            self.slots.extend(slot.as_str().map(|slot| (slot.to_owned(), stands)));
         }
         Auth::Delegated
     }

@@ -23,7 +23,10 @@ pub(crate) fn row(table: &str, row: &str, column: &str, why: impl fmt::Display) 
 /// hint has the statement that makes one.
 pub(crate) fn table(table: &str, columns: &[&str]) -> Fault {
     let message = format!("the old database lacks the table `{table}`");
-    let columns = columns.join(", ");
+    // The upgrade of an early schema reads more columns than the migration itself.
+    let more = ["id", "plugin_id", "created_at", "updated_at"];
+    let more = more.iter().filter(|column| !columns.contains(column));
+    let columns = columns.iter().chain(more).copied().collect::<Vec<_>>().join(", ");
     let hint = format!(
         "restore the database from a backup, or go on without the rows of that table: sqlite3 \
          data.db 'CREATE TABLE \"{table}\" ({columns})'"

@@ -36,6 +36,19 @@ fn print_matches_javascript() {
     }
 }
 
+#[test]
+fn halves_that_meet_become_a_pair() {
+    let text = |json: &str| parse(json).expect("JSON").value.as_text().cloned().expect("a string");
+    for (a, b, both) in [
+        (r#""a\ud83d""#, r#""\ude00b""#, r#""a😀b""#),
+        (r#""\ud83d""#, r#""x\ude00""#, r#""\ud83dx\ude00""#),
+        (r#""\ude00\ud83d""#, r#""\ud83d""#, r#""\ude00\ud83d\ud83d""#),
+    ] {
+        let joined = text(a).followed_by(&text(b));
+        assert_eq!(compact(&Value::String(joined)), both);
+    }
+}
+
 /// A lone half costs one byte at the end, since the driver reckons two bytes for its three.
 #[test]
 fn lone_halves_shorten_written_text() {

@@ -91,6 +91,30 @@ impl Text {
         self.as_bytes().get(start..end).map_or_else(|| self.clone(), Self::from_bytes)
     }
 
+    /// Returns the string with another one behind it. Two halves that meet become a pair.
+    pub(crate) fn followed_by(&self, other: &Self) -> Self {
+        let mut bytes = Vec::new();
+        let mut high: Option<u32> = None;
+        for point in self.points().chain(other.points()) {
+            match (high.take(), point) {
+                (Some(first), 0xdc00..0xe000) => {
+                    push_point(&mut bytes, 0x1_0000 + ((first - 0xd800) << 10) + (point - 0xdc00));
+                    continue;
+                }
+                (Some(first), _) => push_point(&mut bytes, first),
+                (None, _) => {}
+            }
+            match point {
+                0xd800..0xdc00 => high = Some(point),
+                _ => push_point(&mut bytes, point),
+            }
+        }
+        if let Some(first) = high {
+            push_point(&mut bytes, first);
+        }
+        Self::from_bytes(&bytes)
+    }
+
     /// Returns the strings joined by an ASCII separator, across which no two halves can meet.
     pub(crate) fn join(parts: &[Self], separator: u8) -> Self {
         let parts: Vec<&[u8]> = parts.iter().map(Self::as_bytes).collect();

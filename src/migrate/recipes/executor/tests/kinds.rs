@@ -86,7 +86,7 @@ fn early_connection_without_state_gets_the_common_form() {
         ),
         ("mcp:oauth2", "", ""),
     ] {
-        for state in [None, Some("{}"), Some("null"), Some("[]"), Some("5")] {
+        for state in [None, Some(" "), Some("{}"), Some("null"), Some("[]"), Some("5")] {
             let done = connected(provider, state).migrated();
             assert_eq!(done.column("connection", "provider"), ["file"], "{provider} {state:?}");
             assert_eq!(done.column("connection", "oauth_scope"), ["read"]);

@@ -15,3 +15,4 @@ mod seeds;
 mod servers;
 mod v1;
 mod v1_schema;
+mod variants;

@@ -42,6 +42,11 @@ impl Old {
         old
     }
 
+    /// Returns the database of a recorded case.
+    pub(super) fn recorded(name: &str) -> Self {
+        Self { db: Case::named(name).database(), ..Self::new() }
+    }
+
     /// Path of the secrets file.
     pub(super) fn auth_path(&self) -> PathBuf {
         self.dir.path().join("auth.json")

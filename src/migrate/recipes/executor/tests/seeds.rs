@@ -35,11 +35,7 @@ const ENGINE: u64 = 5;
 
 #[test]
 fn any_v1_database_is_migrated_or_left_alone() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
-    let seeds = match number("GROUNDSKEEPER_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("GROUNDSKEEPER_SEEDS").unwrap_or(SEEDS),
-    };
+    let seeds = numbers(SEEDS);
     let mut failed = Vec::new();
     let (mut migrated, count) = (0, seeds.end - seeds.start);
     for seed in seeds {
@@ -59,6 +55,15 @@ fn any_v1_database_is_migrated_or_left_alone() {
     assert!(lines.is_empty(), "{} of {count} seeds fail\n{}", failed.len(), lines.join("\n"));
     // A generator whose databases are all refused would show nothing.
     assert!(count == 1 || migrated * 3 > count, "only {migrated} of {count} were migrated");
+}
+
+/// Returns the seeds that the environment asks for; otherwise as many as usual.
+pub(super) fn numbers(usual: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    match number("GROUNDSKEEPER_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("GROUNDSKEEPER_SEEDS").unwrap_or(usual),
+    }
 }
 
 /// Checks the properties for one seed. Returns whether the database was migrated.
