@@ -128,11 +128,17 @@ impl Requests {
         (0..self.questions.clients.len()).for_each(|at| self.ask_client(network, at));
     }
 
-    /// Makes all requests, several at a time. Those about resources go first, since they decide
-    /// whom to ask about clients.
+    /// Makes all requests, several at a time. A client whose endpoint may name another resource is
+    /// asked about last, since the resource decides whom to ask.
     fn run_together(&self, network: &(dyn Network + Send + Sync)) {
-        together(self.questions.endpoints.len(), |at| self.ask_endpoint(network, at));
-        together(self.questions.clients.len(), |at| self.ask_client(network, at));
+        let clients = self.questions.clients.iter().enumerate();
+        let (last, first): (Vec<_>, Vec<_>) = clients.partition(|(_, c)| c.endpoint.is_some());
+        let endpoints = self.questions.endpoints.len();
+        together(first.len() + endpoints, |at| match first.get(at) {
+            Some((client, _)) => self.ask_client(network, *client),
+            None => self.ask_endpoint(network, at - first.len()),
+        });
+        together(last.len(), |at| self.ask_client(network, last[at].0));
         self.state().is_done = true;
         self.changed.notify_all();
     }
