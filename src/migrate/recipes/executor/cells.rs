@@ -18,6 +18,9 @@ use groundskeeper_migrate::Fault;
 /// cannot read a larger one at all.
 const WHOLE_MAX: u64 = (1 << 53) - 1;
 
+/// Limit of characters that are shown of one column that names a row.
+pub(crate) const SHOWN_CHARS_MAX: usize = 120;
+
 /// One row of a table. Its methods convert cells and note the losses of each conversion.
 pub(crate) struct Cells<'r> {
     row: &'r Row<'r>,
@@ -225,7 +228,7 @@ fn shown(value: ValueRef<'_>) -> String {
         ValueRef::Integer(n) => n.to_string(),
         ValueRef::Real(n) => js::print_number(n),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            String::from_utf8_lossy(bytes).chars().take(120).collect()
+            String::from_utf8_lossy(bytes).chars().take(SHOWN_CHARS_MAX).collect()
         }
     }
 }

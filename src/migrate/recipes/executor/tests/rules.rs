@@ -209,6 +209,14 @@ fn secrets_file_keeps_flat_values() {
     ));
 }
 
+/// A long column does not hide the others that name a row.
+#[test]
+fn warning_names_row_despite_a_long_column() {
+    let old = Old::new();
+    old.source(HOME, &"s".repeat(400), "openapi").tool(HOME, &"s".repeat(400), "tool-name");
+    assert!(warned(&old.migrated(), &["1 tool(s) were not migrated", "name \"tool-name\""]));
+}
+
 #[test]
 fn secrets_file_without_matches_is_untouched() {
     let mut old = Old::new();

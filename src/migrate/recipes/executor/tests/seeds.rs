@@ -1,7 +1,8 @@
 //! Properties over random databases of the old generation: see `v1.rs` and `damage.rs`.
 //!
 //! `GROUNDSKEEPER_SEEDS=20000 cargo test -p groundskeeper-executor any_v1_database` tries that many
-//! seeds in place of 300; `GROUNDSKEEPER_SEED=17` repeats one. A failure prints its seed.
+//! seeds in place of 300, `GROUNDSKEEPER_SEEDS=300..600` those, and `GROUNDSKEEPER_SEED=17` repeats
+//! one. A failure prints its seed and the command that repeats it.
 //!
 //! 1. Nothing panics, and no fault is a defect of this program.
 //! 2. Every row is in the result or in a warning.
@@ -59,11 +60,14 @@ fn any_v1_database_is_migrated_or_left_alone() {
 
 /// Returns the seeds that the environment asks for; otherwise as many as usual.
 pub(super) fn numbers(usual: u64) -> std::ops::Range<u64> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
-    match number("GROUNDSKEEPER_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("GROUNDSKEEPER_SEEDS").unwrap_or(usual),
+    let set = |name: &str| std::env::var(name).unwrap_or_default();
+    let number = |text: &str| text.parse::<u64>().ok();
+    if let Some(seed) = number(&set("GROUNDSKEEPER_SEED")) {
+        return seed..seed + 1;
     }
+    let seeds = set("GROUNDSKEEPER_SEEDS");
+    let range = seeds.split_once("..").and_then(|(a, b)| Some(number(a)?..number(b)?));
+    range.unwrap_or_else(|| 0..number(&seeds).unwrap_or(usual))
 }
 
 /// Checks the properties for one seed. Returns whether the database was migrated.
@@ -225,6 +229,27 @@ fn marks(db: &Connection) -> Vec<String> {
     marks
 }
 
+/// Returns the marks inside stored configurations.
+fn configs(db: &Connection) -> Vec<String> {
+    let mut marks = Vec::new();
+    for sql in [
+        "SELECT spec FROM openapi_source",
+        "SELECT endpoint FROM graphql_source",
+        "SELECT config FROM mcp_source",
+        "SELECT data FROM plugin_storage WHERE collection = 'source'",
+    ] {
+        let Ok(mut query) = db.prepare(sql) else { continue };
+        let mut rows = query.query([]).expect("rows");
+        while let Some(row) = rows.next().expect("a row") {
+            let Ok(ValueRef::Text(bytes)) = row.get_ref(0) else { continue };
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            let at = text.find("cfg").and_then(|at| text.get(at..at + 5));
+            marks.extend(at.map(str::to_owned));
+        }
+    }
+    marks
+}
+
 /// Returns a cell as the migration reads it; none when it is too short to be a mark.
 fn read(cell: ValueRef<'_>) -> Option<String> {
     let bytes = match cell {
@@ -269,8 +294,16 @@ fn unaccounted(old: &Connection, marks: &[String], done: &Done) -> Vec<String> {
         let inner = |text: String| text.trim_matches('"').to_owned();
         [Some(mark.to_owned()), label, Some(inner(json)), Some(inner(debug))]
     };
+    let is_configured = |mark: &str| {
+        let number = mark.strip_prefix("cfg").and_then(|rest| rest.strip_suffix('x'));
+        let id = format!("\"src{}\"", number.unwrap_or("?"));
+        let about = ["configuration", "clash", "left out"];
+        let names = |w: &String| w.contains(&id) && about.iter().any(|word| w.contains(word));
+        text.contains(mark) || done.warnings().iter().any(names)
+    };
     let is_there = |mark: &str| forms(mark).into_iter().flatten().any(|form| text.contains(&form));
     let mut lost: Vec<String> = marks.iter().filter(|mark| !is_there(mark)).cloned().collect();
+    lost.extend(configs(old).into_iter().filter(|mark| !is_configured(mark)));
     // Secrets are read from the old database, bindings from the one with the last schema.
     let pairs = |db: &Connection, sql: &str| {
         let Ok(mut query) = db.prepare(sql) else { return Vec::new() };
