@@ -21,7 +21,8 @@
 //!
 //! Where a recorded run shows a result of the original, that result counts, even if it is odd. A
 //! result is ours only where the original crashes, refuses a database for ever, or loses data
-//! without a word. `tests/differences.rs` has a test of each:
+//! without a word. Each has a test, in `tests/differences.rs`, `tests/kinds.rs` or
+//! `tests/clashes.rs`:
 //!
 //! | the original | this recipe |
 //! |---|---|

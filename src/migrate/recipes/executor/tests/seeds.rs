@@ -91,11 +91,32 @@ fn check(seed: u64) -> Result<bool, String> {
         Err(fault) => return sound(&fault).map(|()| false),
     };
     boot(&done.staging).map_err(|fault| format!("the first start fails: {fault:?}"))?;
-    let lost = unaccounted(&v1.db, &marks, &done);
+    let mut lost = unaccounted(&v1.db, &marks, &done);
+    lost.extend(unread_secrets(&v1, &done));
     if lost.is_empty() {
         return Ok(true);
     }
     Err(format!("stage {}: {lost:?} lost\n{}", v1.stage, done.warnings().join("\n")))
+}
+
+/// Returns the values of the secrets file that are neither stored anew nor in a warning.
+fn unread_secrets(v1: &V1, done: &Done) -> Vec<String> {
+    // Without a new file the old one stays.
+    let Some(file) = &done.secrets.file else { return Vec::new() };
+    let before = std::fs::read_to_string(v1.auth()).expect("a file");
+    let file = String::from_utf8_lossy(file);
+    // The id of an OAuth client that was kept as a secret goes into its row.
+    let clients = done.column("oauth_client", "client_id");
+    let is_kept = |n: &usize| {
+        let (id, value) = (format!("\"sec{n}\""), format!("value{n}"));
+        let stored = |(_, _, kept): &(String, String, String)| *kept == value;
+        file.contains(&value)
+            || clients.contains(&value)
+            || done.secrets.keychain.iter().any(stored)
+            || done.warnings().iter().any(|warning| warning.contains(&id))
+    };
+    let there = (0..8).filter(|n| before.contains(&format!("value{n}")));
+    there.filter(|n| !is_kept(n)).map(|n| format!("value{n}")).collect()
 }
 
 /// Returns an error when a fault blames this program, or helps nobody.
@@ -229,22 +250,32 @@ fn marks(db: &Connection) -> Vec<String> {
     marks
 }
 
-/// Returns the marks inside stored configurations.
-fn configs(db: &Connection) -> Vec<String> {
+/// Returns the marks inside stored configurations, each with the start of its key.
+fn configs(db: &Connection) -> Vec<(String, String)> {
     let mut marks = Vec::new();
     for sql in [
-        "SELECT spec FROM openapi_source",
-        "SELECT endpoint FROM graphql_source",
-        "SELECT config FROM mcp_source",
-        "SELECT data FROM plugin_storage WHERE collection = 'source'",
+        "SELECT spec, id FROM openapi_source",
+        "SELECT endpoint, id FROM graphql_source",
+        "SELECT config, id FROM mcp_source",
+        "SELECT data, key FROM plugin_storage WHERE collection = 'source'",
     ] {
         let Ok(mut query) = db.prepare(sql) else { continue };
         let mut rows = query.query([]).expect("rows");
         while let Some(row) = rows.next().expect("a row") {
             let Ok(ValueRef::Text(bytes)) = row.get_ref(0) else { continue };
             let text = String::from_utf8_lossy(bytes).into_owned();
-            let at = text.find("cfg").and_then(|at| text.get(at..at + 5));
-            marks.extend(at.map(str::to_owned));
+            let mark = text.find("cfg").and_then(|at| text.get(at..at + 5));
+            let key = match row.get_ref(1).expect("a cell") {
+                ValueRef::Null => "null".to_owned(),
+                ValueRef::Integer(n) => n.to_string(),
+                ValueRef::Real(n) => js::print_number(n),
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+                    let text = String::from_utf8_lossy(bytes).into_owned();
+                    let start: String = text.chars().take(60).collect();
+                    format!("{start:?}").trim_matches('"').to_owned()
+                }
+            };
+            marks.extend(mark.map(|mark| (mark.to_owned(), key)));
         }
     }
     marks
@@ -294,16 +325,21 @@ fn unaccounted(old: &Connection, marks: &[String], done: &Done) -> Vec<String> {
         let inner = |text: String| text.trim_matches('"').to_owned();
         [Some(mark.to_owned()), label, Some(inner(json)), Some(inner(debug))]
     };
-    let is_configured = |mark: &str| {
+    let is_configured = |(mark, key): &(String, String)| {
+        // A warning names the source, or the key if that leads to no source.
         let number = mark.strip_prefix("cfg").and_then(|rest| rest.strip_suffix('x'));
         let id = format!("\"src{}\"", number.unwrap_or("?"));
         let about = ["configuration", "clash", "left out"];
-        let names = |w: &String| w.contains(&id) && about.iter().any(|word| w.contains(word));
+        let names = |w: &String| {
+            (w.contains(&id) || w.contains(&format!("key \"{key}")))
+                && about.iter().any(|word| w.contains(word))
+        };
         text.contains(mark) || done.warnings().iter().any(names)
     };
     let is_there = |mark: &str| forms(mark).into_iter().flatten().any(|form| text.contains(&form));
     let mut lost: Vec<String> = marks.iter().filter(|mark| !is_there(mark)).cloned().collect();
-    lost.extend(configs(old).into_iter().filter(|mark| !is_configured(mark)));
+    let unnamed = configs(old).into_iter().filter(|config| !is_configured(config));
+    lost.extend(unnamed.map(|(mark, _)| mark));
     // Secrets are read from the old database, bindings from the one with the last schema.
     let pairs = |db: &Connection, sql: &str| {
         let Ok(mut query) = db.prepare(sql) else { return Vec::new() };

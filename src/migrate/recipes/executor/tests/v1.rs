@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ToSql};
 
-use super::v1_schema::{CONFIGS, LAST, STEPS, schema};
+use super::v1_schema::{CONFIGS, LAST, STEPS, schema, secrets};
 
 /// Scope of most rows, and tenant of the migrations.
 pub(super) use super::old::HOME;
@@ -103,8 +103,7 @@ impl V1 {
         v1.db.execute_batch("BEGIN").expect("begun");
         v1.rows(chance);
         v1.db.execute_batch("COMMIT").expect("committed");
-        let flat: Vec<String> = (0..8).map(|n| format!("\"sec{n}\":\"value{n}\"")).collect();
-        std::fs::write(v1.auth(), format!("{{{}}}", flat.join(","))).expect("written");
+        std::fs::write(v1.auth(), secrets(chance)).expect("written");
         v1
     }
 

@@ -1,5 +1,7 @@
 //! The schema of the old generation after each step of its chain, with the columns that matter, and
-//! the configurations of sources that its last stages hold.
+//! the configurations and secrets files beside it.
+
+use super::v1::{Chance, HOME};
 
 /// Last stage of the chain, counted from zero.
 pub(super) const LAST: usize = 12;
@@ -240,5 +242,20 @@ fn column(what: &'static str, stage: usize) -> &'static str {
              prefix text, PRIMARY KEY (scope_id, id)"
         }
         column => column,
+    }
+}
+
+/// Returns a secrets file with eight values: flat ones, those of a scope, and things beside them.
+pub(super) fn secrets(chance: &mut Chance) -> String {
+    let values = |from: usize, to: usize| {
+        (from..to).map(|n| format!("\"sec{n}\":\"value{n}\"")).collect::<Vec<_>>().join(",")
+    };
+    match chance.below(4) {
+        0 => format!("{{\"{HOME}\":{{{}}},{}}}", values(0, 4), values(4, 8)),
+        1 => format!("{{\"{HOME}\":{{{}}},\"org_acme\":[\"a\"]}}", values(0, 8)),
+        2 => {
+            format!("{{\"{HOME}\":{},{}}}", chance.of(&["7", "[]", "\"t\"", "null"]), values(0, 8))
+        }
+        _ => format!("{{{}}}", values(0, 8)),
     }
 }
