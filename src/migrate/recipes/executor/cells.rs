@@ -10,16 +10,13 @@ use rusqlite::types::ValueRef;
 
 use super::fail;
 use super::js::{self, Value};
-use super::losses::{Cause, Losses};
+use super::losses::{Cause, Losses, SHOWN_CHARS_MAX};
 use super::tables::Table;
 use groundskeeper_migrate::Fault;
 
 /// Largest whole number that a double holds exactly together with all smaller ones; the original
 /// cannot read a larger one at all.
 const WHOLE_MAX: u64 = (1 << 53) - 1;
-
-/// Limit of characters that are shown of one column that names a row.
-pub(crate) const SHOWN_CHARS_MAX: usize = 120;
 
 /// One row of a table. Its methods convert cells and note the losses of each conversion.
 pub(crate) struct Cells<'r> {

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 
 /// Limit of names that one warning shows; it counts the others.
 const NAMES_MAX: usize = 20;
+/// Limit of characters that are shown of one column that names a row.
+pub(crate) const SHOWN_CHARS_MAX: usize = 120;
 /// Limit of characters that are shown of one name. A row is named by up to five columns, each of
 /// which is cut by itself, so that a long one does not hide the others.
-const NAME_CHARS_MAX: usize = 5 * (crate::cells::SHOWN_CHARS_MAX + 20);
+const NAME_CHARS_MAX: usize = 5 * (SHOWN_CHARS_MAX + 20);
 
 macro_rules! causes {
     ($($(#[$doc:meta])* $variant:ident = $key:literal, $what:literal, $then:literal;)*) => {

@@ -3,7 +3,8 @@
 
 use rusqlite::Connection;
 
-use super::v1::{Chance, names};
+use super::chance::Chance;
+use super::v1::names;
 
 /// Values that no column of the application holds, as SQL.
 const ODD: [&str; 24] = [

@@ -1,6 +1,7 @@
 //! Tests of the whole recipe against recorded runs of the original.
 
 mod cases;
+mod chance;
 mod clashes;
 mod damage;
 mod differences;

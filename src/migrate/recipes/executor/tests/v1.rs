@@ -5,32 +5,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ToSql};
 
+use super::chance::Chance;
 use super::v1_schema::{CONFIGS, LAST, STEPS, schema, secrets};
 
 /// Scope of most rows, and tenant of the migrations.
 pub(super) use super::old::HOME;
-
-/// A pseudo-random generator with a seed.
-pub(super) struct Chance(pub(super) u64);
-
-impl Chance {
-    /// Returns a number below `end`.
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % end
-    }
-
-    /// Returns one of the items.
-    pub(super) fn of<'a>(&mut self, items: &[&'a str]) -> &'a str {
-        items[self.below(items.len())]
-    }
-
-    /// Returns true once in `n` times.
-    pub(super) fn once_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
 
 const SCOPES: [&str; 5] =
     [HOME, HOME, "org_acme", "user-org:user_u1:org_acme", "My Folder-0a0b0c0d"];

@@ -1,7 +1,8 @@
 //! The schema of the old generation after each step of its chain, with the columns that matter, and
 //! the configurations and secrets files beside it.
 
-use super::v1::{Chance, HOME};
+use super::chance::Chance;
+use super::old::HOME;
 
 /// Last stage of the chain, counted from zero.
 pub(super) const LAST: usize = 12;

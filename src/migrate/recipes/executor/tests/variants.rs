@@ -4,9 +4,10 @@
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, params_from_iter};
 
+use super::chance::Chance;
 use super::harness::{Case, Given, differences, migrate};
 use super::seeds::numbers;
-use super::v1::{Chance, names};
+use super::v1::names;
 use groundskeeper_migrate::recipe::OnConflict;
 
 /// Number of seeds without an environment variable; each tries one case.
