@@ -5,9 +5,9 @@
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::Uri;
 use ureq::{Agent, Proxy};
@@ -20,8 +20,11 @@ const BODY_BYTES_MAX: u64 = 1_024 * 1_024;
 const REDIRECTS_MAX: u32 = 3;
 /// Shortest timeout with which a request is sent at all.
 const LIMIT_MIN: Duration = Duration::from_millis(50);
-/// Longest time for resolving a name. Resolvers repeat a lost question only after seconds.
+/// Longest time for resolving a name.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
+/// Time after which a name is looked up once more; it doubles each time. The system's resolver
+/// repeats a question that was lost only after seconds.
+const LOOKUP_AGAIN: Duration = Duration::from_millis(100);
 
 /// Access to the network of this machine.
 #[derive(Debug, Clone, Default)]
@@ -64,20 +67,38 @@ impl Network for Http {
         if host.parse::<IpAddr>().is_ok() || Proxy::try_from_env().is_some() {
             return true;
         }
-        // The system's resolver has no time limit, so a thread of its own waits for it.
-        let (found, answer) = sync_channel(1);
-        let lookup = thread::Builder::new().name("gk-lookup".to_owned()).spawn(move || {
-            let addresses = (host.as_str(), port).to_socket_addrs();
-            let is_found = addresses.is_ok_and(|mut all| all.next().is_some());
-            // Nothing waits for a late answer.
-            found.send(is_found).unwrap_or_default();
-        });
-        lookup.is_ok() && answer.recv_timeout(limit.min(LOOKUP_LIMIT)).unwrap_or(false)
+        let until = Instant::now() + limit.min(LOOKUP_LIMIT);
+        let (found, answer) = channel();
+        let mut again = LOOKUP_AGAIN;
+        loop {
+            if !look_up(&host, port, &found) {
+                return false;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match answer.recv_timeout(left.min(again)) {
+                Ok(is_found) => return is_found,
+                Err(_) if left <= again => return false,
+                Err(_) => again *= 2,
+            }
+        }
     }
 
     fn shared(&self) -> Option<SharedNetwork> {
         Some(Arc::new(Self))
     }
+}
+
+/// Looks a name up on a thread of its own, since the system's resolver has no time limit. Returns
+/// whether there is such a thread.
+fn look_up(host: &str, port: u16, found: &Sender<bool>) -> bool {
+    let (host, found) = (host.to_owned(), found.clone());
+    let lookup = thread::Builder::new().name("gk-lookup".to_owned()).spawn(move || {
+        let addresses = (host.as_str(), port).to_socket_addrs();
+        let is_found = addresses.is_ok_and(|mut all| all.next().is_some());
+        // Nothing waits for a late answer.
+        found.send(is_found).unwrap_or_default();
+    });
+    lookup.is_ok()
 }
 
 /// Returns name and port of a server.
@@ -100,11 +121,9 @@ impl Network for NoNetwork {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
-    use std::time::Instant;
-
-    use super::*;
 
     /// Starts a local server that gives each connection the next answer.
     fn server(answers: Vec<String>) -> String {

@@ -26,9 +26,11 @@ pub(crate) struct Limits {
     pub(crate) budget: Duration,
     /// Of one request.
     pub(crate) request: Duration,
-    /// Of the wait after the build, if requests failed and no server was found so far: then there
-    /// is most likely no network.
+    /// Of the wait after the build, if lookups failed and no server was found so far: then there is
+    /// most likely no network.
     pub(crate) grace: Duration,
+    /// Of all lookups together, if none of them succeeds or fails.
+    pub(crate) quiet: Duration,
 }
 
 impl Default for Limits {
@@ -37,6 +39,7 @@ impl Default for Limits {
             budget: Duration::from_secs(10),
             request: Duration::from_secs(5),
             grace: Duration::from_millis(250),
+            quiet: Duration::from_secs(1),
         }
     }
 }
@@ -87,6 +90,7 @@ impl Drop for Discovery<'_> {
 struct Requests {
     questions: Questions,
     limits: Limits,
+    started: Instant,
     until: Instant,
     state: Mutex<State>,
     changed: Condvar,
@@ -99,6 +103,8 @@ struct State {
     /// Whether a server was found and answers in time, by its name; one that does not is not asked
     /// again.
     servers: BTreeMap<String, bool>,
+    /// Some server was found, so there is a network.
+    is_alive: bool,
     is_done: bool,
     /// The answers are not wanted any more.
     is_stopped: bool,
@@ -110,9 +116,9 @@ impl Requests {
             described: vec![Described::default(); questions.clients.len()],
             ..State::default()
         };
-        let until = Instant::now() + limits.budget;
-        let (state, changed) = (Mutex::new(state), Condvar::new());
-        Self { questions, limits, until, state, changed }
+        let started = Instant::now();
+        let (until, state, changed) = (started + limits.budget, Mutex::new(state), Condvar::new());
+        Self { questions, limits, started, until, state, changed }
     }
 
     /// Starts the thread that makes the requests. Returns whether there is one.
@@ -191,7 +197,9 @@ impl Requests {
     }
 
     fn note(&self, host: &str, answers: bool) {
-        self.state().servers.insert(host.to_owned(), answers);
+        let mut state = self.state();
+        state.is_alive |= answers;
+        state.servers.insert(host.to_owned(), answers);
         self.changed.notify_all();
     }
 
@@ -205,8 +213,13 @@ impl Requests {
         let begun = Instant::now();
         let mut state = self.state();
         while !state.is_done {
-            let is_alone = !state.servers.is_empty() && state.servers.values().all(|found| !found);
-            let end = if is_alone { self.until.min(begun + self.limits.grace) } else { self.until };
+            let end = if state.is_alive {
+                self.until
+            } else if state.servers.is_empty() {
+                self.until.min((begun + self.limits.grace).max(self.started + self.limits.quiet))
+            } else {
+                self.until.min(begun + self.limits.grace)
+            };
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;

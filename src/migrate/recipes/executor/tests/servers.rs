@@ -212,7 +212,9 @@ fn hanging_servers_take_one_budget() {
     assert!(took < 5 * budget, "{took:?}");
     assert_eq!(found.len(), 61);
     let all = Duration::from_secs(60);
-    let limits = Limits { budget: all, request: Duration::from_millis(50), ..limits };
+    let request = Duration::from_millis(100);
+    let grace = Duration::from_millis(20);
+    let limits = Limits { budget: all, request, grace, ..limits };
     let network = Shared::open();
     let (found, _) = described(&network, &hosts, limits);
     assert_eq!(urls(&found).last(), Some(&Some("https://b.test/go")));
@@ -235,6 +237,9 @@ fn missing_network_costs_hardly_any_time() {
     let lost: Vec<String> = gone.iter().cloned().chain(["x.lost".to_owned()]).collect();
     let (_, took) = described(&Shared::open(), &lost, limits);
     assert!(took < limits.request / 2, "{took:?}");
+    let silent: Vec<String> = (0..3).map(|n| format!("a{n}.lost")).collect();
+    let (_, took) = described(&Shared::open(), &silent, limits);
+    assert!(took >= limits.quiet && took < limits.request, "{took:?}");
     // A server that exists is waited for, although the others have no name.
     let mixed: Vec<String> = ["a.gone", "b.test", "c.hang"].map(str::to_owned).to_vec();
     let limits = Limits { request: Duration::from_millis(400), ..limits };
