@@ -34,83 +34,64 @@ const ODD: [&str; 24] = [
     "'user-org:user_:org_'",
 ];
 
-/// Damages a database once. Returns a mark that the result must name, if the damage added data.
+/// Damages a database once.
 ///
 /// SQLite may reject the damage, for example the removal of a key; the database is then as before.
-pub(super) fn once(db: &Connection, chance: &mut Chance) -> Option<&'static str> {
+pub(super) fn once(db: &Connection, chance: &mut Chance) {
     let tables = names(
         db,
         "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' \
          AND name NOT LIKE 'sqlite%' AND name NOT LIKE '%-%' ORDER BY name",
     );
-    let table = tables.get(chance.below(tables.len().max(1)))?.clone();
+    let Some(table) = tables.get(chance.below(tables.len().max(1))) else { return };
     let columns = names(db, &format!("SELECT name FROM pragma_table_xinfo('{table}')"));
-    let column = columns.get(chance.below(columns.len().max(1)))?.clone();
-    let (sql, mark) = statement(chance, &table, &column);
-    let sql = sql.unwrap_or_else(|| rebuilt(db, chance, &table, &column));
+    let Some(column) = columns.get(chance.below(columns.len().max(1))) else { return };
+    let sql = statement(chance, table, column);
+    let sql = sql.unwrap_or_else(|| rebuilt(db, chance, table, column));
     let done = db.execute_batch(&format!("SAVEPOINT damage; {sql}; RELEASE damage"));
     if done.is_err() {
         db.execute_batch("ROLLBACK TO damage; RELEASE damage").expect("as before");
-        return None;
     }
-    mark
 }
 
-/// Returns a statement, and the mark of what it adds; none when the table is to be rebuilt.
-fn statement(
-    chance: &mut Chance,
-    table: &str,
-    column: &str,
-) -> (Option<String>, Option<&'static str>) {
-    let plain = |sql: String| (Some(sql), None);
-    match chance.below(24) {
-        0 => plain(format!("DROP TABLE \"{table}\"")),
-        1 => plain(format!("ALTER TABLE \"{table}\" DROP COLUMN \"{column}\"")),
-        2 => {
-            (Some("CREATE TABLE mine (a); INSERT INTO mine VALUES (1)".to_owned()), Some("`mine`"))
-        }
-        3 => plain(format!("ALTER TABLE \"{table}\" ADD COLUMN extra DEFAULT 'more'")),
-        4 => plain(format!("CREATE VIEW seen{} AS SELECT * FROM \"{table}\"", chance.below(9))),
-        5 => plain(format!(
+/// Returns a statement; none when the table is to be rebuilt.
+fn statement(chance: &mut Chance, table: &str, column: &str) -> Option<String> {
+    Some(match chance.below(24) {
+        0 => format!("DROP TABLE \"{table}\""),
+        1 => format!("ALTER TABLE \"{table}\" DROP COLUMN \"{column}\""),
+        2 => "CREATE TABLE mine (a); INSERT INTO mine VALUES (1)".to_owned(),
+        3 => format!("ALTER TABLE \"{table}\" ADD COLUMN extra DEFAULT 'more'"),
+        4 => format!("CREATE VIEW seen{} AS SELECT * FROM \"{table}\"", chance.below(9)),
+        5 => format!(
             "CREATE TRIGGER fired{} AFTER INSERT ON \"{table}\" BEGIN SELECT 1; END",
             chance.below(9)
-        )),
-        6 => (
-            Some(
-                "CREATE VIRTUAL TABLE found USING fts5(t); INSERT INTO found VALUES ('w')"
-                    .to_owned(),
-            ),
-            Some("`found`"),
         ),
-        7 => plain(format!(
+        6 => "CREATE VIRTUAL TABLE found USING fts5(t); INSERT INTO found VALUES ('w')".to_owned(),
+        7 => format!(
             "ALTER TABLE \"{table}\" ADD COLUMN made GENERATED ALWAYS AS (\"{column}\" || 'x')"
-        )),
-        8 => plain(format!(
-            "ALTER TABLE \"{table}\" RENAME COLUMN \"{column}\" TO \"{}\"",
-            column.to_uppercase()
-        )),
-        9 => plain(format!("ALTER TABLE \"{table}\" ADD COLUMN rowid DEFAULT 7")),
-        10 => plain(format!(
-            "CREATE INDEX quick{} ON \"{table}\" (\"{column}\" || 1)",
-            chance.below(9)
-        )),
-        11 => plain(format!("CREATE TABLE child (p REFERENCES \"{table}\" ON DELETE CASCADE)")),
-        12 => plain(format!(
+        ),
+        8 => {
+            let capitals = column.to_uppercase();
+            format!("ALTER TABLE \"{table}\" RENAME COLUMN \"{column}\" TO \"{capitals}\"")
+        }
+        9 => format!("CREATE INDEX quick{} ON \"{table}\" (\"{column}\" || 1)", chance.below(9)),
+        10 => format!("CREATE TABLE child (p REFERENCES \"{table}\" ON DELETE CASCADE)"),
+        11 => format!(
             "UPDATE OR IGNORE \"{table}\" SET \"{column}\" = \"{column}\" || \
              hex(zeroblob({})) WHERE rowid = 1",
             1 << chance.below(20)
-        )),
-        13..17 => (None, None),
-        _ => plain(format!(
+        ),
+        12..17 => return None,
+        _ => format!(
             "UPDATE OR IGNORE \"{table}\" SET \"{column}\" = {} WHERE rowid % 2 = {}",
             chance.of(&ODD),
             chance.below(2)
-        )),
-    }
+        ),
+    })
 }
 
 /// Returns the statements that rebuild a table in another way: without keys and with a row twice,
-/// without row ids, with a generated column, or as a view.
+/// without row ids, with a generated column, with a column named `rowid`, or as a view.
 fn rebuilt(db: &Connection, chance: &mut Chance, table: &str, column: &str) -> String {
     let columns =
         names(db, &format!("SELECT '\"' || name || '\"' FROM pragma_table_info('{table}')"));
@@ -118,7 +99,7 @@ fn rebuilt(db: &Connection, chance: &mut Chance, table: &str, column: &str) -> S
     let saved = format!(
         "CREATE TABLE \"saved-rows\" AS SELECT {list} FROM \"{table}\"; DROP TABLE \"{table}\";"
     );
-    let made = match chance.below(4) {
+    let made = match chance.below(5) {
         0 => format!(
             "CREATE TABLE \"{table}\" ({list}); INSERT INTO \"{table}\" SELECT * FROM \"saved-rows\";
              INSERT INTO \"{table}\" SELECT * FROM \"saved-rows\" LIMIT 1;"
@@ -144,6 +125,7 @@ fn rebuilt(db: &Connection, chance: &mut Chance, table: &str, column: &str) -> S
                  FROM \"saved-rows\";"
             )
         }
+        3 => format!("CREATE TABLE \"{table}\" AS SELECT *, 7 AS \"rowid\" FROM \"saved-rows\";"),
         _ => {
             return format!(
                 "ALTER TABLE \"{table}\" RENAME TO \"real-{table}\";

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ToSql};
+use rusqlite::{Connection, Row, ToSql};
 
 use super::chance::Chance;
 use super::v1_schema::{CONFIGS, LAST, STEPS, schema, secrets};
@@ -369,9 +369,13 @@ impl V1 {
     }
 }
 
-/// Returns the first column of a query as text.
+/// Returns the first column of a query as text, which need not be UTF-8.
 pub(super) fn names(db: &Connection, sql: &str) -> Vec<String> {
     let mut query = db.prepare(sql).expect("SQL");
-    let rows = query.query_map([], |row| row.get(0)).expect("rows");
-    rows.map(|row| row.expect("text")).collect()
+    let text = |row: &Row<'_>| {
+        let bytes = row.get_ref(0)?.as_bytes_or_null().expect("text");
+        Ok(String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned())
+    };
+    let rows = query.query_map([], text).expect("rows");
+    rows.map(|row| row.expect("a row")).collect()
 }
