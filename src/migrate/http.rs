@@ -3,12 +3,16 @@
 //! It supports HTTP and HTTPS only, checks certificates, follows at most three redirects and none
 //! from HTTPS to HTTP, and reads at most one mebibyte. An error yields no response.
 
-use std::time::Duration;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use ureq::Agent;
 use ureq::http::Uri;
+use ureq::{Agent, Proxy};
 
-use crate::recipe::Network;
+use crate::recipe::{Network, SharedNetwork};
 
 /// Largest body of a response, in bytes.
 const BODY_BYTES_MAX: u64 = 1_024 * 1_024;
@@ -16,6 +20,11 @@ const BODY_BYTES_MAX: u64 = 1_024 * 1_024;
 const REDIRECTS_MAX: u32 = 3;
 /// Shortest timeout with which a request is sent at all.
 const LIMIT_MIN: Duration = Duration::from_millis(50);
+/// Longest time for resolving a name.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
+/// Time after which a name is looked up once more; it doubles each time. The system's resolver
+/// repeats a question that was lost only after seconds.
+const LOOKUP_AGAIN: Duration = Duration::from_millis(100);
 
 /// Access to the network of this machine.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +60,57 @@ impl Network for Http {
         }
         answer.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_vec().ok()
     }
+
+    fn resolves(&self, url: &str, limit: Duration) -> bool {
+        let Some((host, port)) = server(url) else { return false };
+        // A proxy resolves names itself.
+        if host.parse::<IpAddr>().is_ok() || Proxy::try_from_env().is_some() {
+            return true;
+        }
+        let until = Instant::now() + limit.min(LOOKUP_LIMIT);
+        let (found, answer) = channel();
+        let mut again = LOOKUP_AGAIN;
+        loop {
+            if !look_up(&host, port, &found) {
+                return false;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match answer.recv_timeout(left.min(again)) {
+                Ok(is_found) => return is_found,
+                Err(_) if left <= again => return false,
+                Err(_) => again *= 2,
+            }
+        }
+    }
+
+    fn shared(&self) -> Option<SharedNetwork> {
+        Some(Arc::new(Self))
+    }
+}
+
+/// Looks a name up on a thread of its own, since the system's resolver has no time limit. Returns
+/// whether there is such a thread.
+fn look_up(host: &str, port: u16, found: &Sender<bool>) -> bool {
+    let (host, found) = (host.to_owned(), found.clone());
+    let lookup = thread::Builder::new().name("gk-lookup".to_owned()).spawn(move || {
+        let addresses = (host.as_str(), port).to_socket_addrs();
+        let is_found = addresses.is_ok_and(|mut all| all.next().is_some());
+        // Nothing waits for a late answer.
+        found.send(is_found).unwrap_or_default();
+    });
+    lookup.is_ok()
+}
+
+/// Returns name and port of a server.
+fn server(url: &str) -> Option<(String, u16)> {
+    let uri: Uri = url.parse().ok()?;
+    let port = match uri.scheme_str()? {
+        "https" => 443,
+        "http" => 80,
+        _ => return None,
+    };
+    let host = uri.host()?.trim_matches(['[', ']']);
+    Some((host.to_owned(), uri.port_u16().unwrap_or(port)))
 }
 
 impl Network for NoNetwork {
@@ -61,11 +121,9 @@ impl Network for NoNetwork {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
-    use std::time::Instant;
-
-    use super::*;
 
     /// Starts a local server that gives each connection the next answer.
     fn server(answers: Vec<String>) -> String {
@@ -102,6 +160,20 @@ mod tests {
         for bad in ["", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "not a url"] {
             assert_eq!(Http.get(bad, second), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn http_resolves_addresses_and_local_names() {
+        let second = Duration::from_secs(5);
+        for url in
+            ["http://127.0.0.1:9/x", "https://[::1]/", "http://localhost:1", "https://192.0.2.1/"]
+        {
+            assert!(Http.resolves(url, second), "{url}");
+        }
+        for url in ["", "ftp://127.0.0.1/", "http://", "not a url", "http://a..b/"] {
+            assert!(!Http.resolves(url, second), "{url}");
+        }
+        assert!(Http.shared().is_some() && NoNetwork.shared().is_none());
     }
 
     #[test]

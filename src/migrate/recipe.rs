@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -197,11 +198,27 @@ impl fmt::Debug for Secrets {
     }
 }
 
+/// A network that several threads use.
+pub type SharedNetwork = Arc<dyn Network + Send + Sync>;
+
 /// Access to servers that describe themselves. Best effort: a missing response is never a failure.
 pub trait Network {
     /// Returns the body of a successful response to a `GET` that accepts JSON, at most 1 MiB;
     /// `None` in every other case, also when `limit` expires.
     fn get(&self, url: &str, limit: Duration) -> Option<Vec<u8>>;
+
+    /// Returns whether the name of a server can be resolved. A request to another server is not
+    /// worth its time.
+    fn resolves(&self, url: &str, limit: Duration) -> bool {
+        let _ = (url, limit);
+        true
+    }
+
+    /// Returns this network for threads that outlive a call; `None` when requests have to be made
+    /// one after another by the caller's thread.
+    fn shared(&self) -> Option<SharedNetwork> {
+        None
+    }
 }
 
 /// A store for secrets that the system provides.

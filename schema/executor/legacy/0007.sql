@@ -120,6 +120,9 @@ SELECT 'member-dropped', 'header "' || m.key || '" of source "' || s.id || '"'
 FROM graphql_source s CROSS JOIN json_each(s.headers) m
 WHERE m.type = 'null'
     OR (CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') ELSE '' END) IS NULL;
+INSERT INTO groundskeeper_replay_losses (cause, name)
+SELECT 'member-dropped', 'all headers of source "' || id || '"' FROM graphql_source
+WHERE json_type(headers) IN ('integer', 'real', 'true', 'false', 'text');
 
 -- part: rows of graphql_source_query_param
 -- needs: graphql_source.query_params, graphql_source_query_param.secret_id
@@ -137,6 +140,9 @@ SELECT 'member-dropped', 'parameter "' || m.key || '" of source "' || s.id || '"
 FROM graphql_source s CROSS JOIN json_each(s.query_params) m
 WHERE m.type = 'null'
     OR (CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') ELSE '' END) IS NULL;
+INSERT INTO groundskeeper_replay_losses (cause, name)
+SELECT 'member-dropped', 'all parameters of source "' || id || '"' FROM graphql_source
+WHERE json_type(query_params) IN ('integer', 'real', 'true', 'false', 'text');
 
 -- part: kind of GraphQL authentication
 -- needs: graphql_source
@@ -170,6 +176,9 @@ SELECT 'member-dropped', 'parameter "' || m.key || '" of source "' || s.id || '"
 FROM openapi_source s CROSS JOIN json_each(s.query_params) m
 WHERE m.type = 'null'
     OR (CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') ELSE '' END) IS NULL;
+INSERT INTO groundskeeper_replay_losses (cause, name)
+SELECT 'member-dropped', 'all parameters of source "' || id || '"' FROM openapi_source
+WHERE json_type(query_params) IN ('integer', 'real', 'true', 'false', 'text');
 
 -- part: rows of openapi_source_spec_fetch_header
 -- needs: openapi_source.invocation_config, openapi_source_spec_fetch_header.secret_id
@@ -181,12 +190,18 @@ SELECT json_array(s.id, m.key), s.scope_id, s.id, m.key,
     CASE WHEN m.type <> 'object' THEN m.value END,
     CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') END,
     CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.prefix') END
-FROM openapi_source s CROSS JOIN json_each(s.invocation_config, '$.specFetchCredentials.headers') m;
+FROM openapi_source s CROSS JOIN json_each(CASE WHEN json_valid(json_extract(s.invocation_config, '$.specFetchCredentials.headers'), 2)
+    THEN json_extract(s.invocation_config, '$.specFetchCredentials.headers') END) m;
 INSERT INTO groundskeeper_replay_losses (cause, name)
 SELECT 'member-dropped', 'header for fetching "' || m.key || '" of source "' || s.id || '"'
-FROM openapi_source s CROSS JOIN json_each(s.invocation_config, '$.specFetchCredentials.headers') m
+FROM openapi_source s CROSS JOIN json_each(CASE WHEN json_valid(json_extract(s.invocation_config, '$.specFetchCredentials.headers'), 2)
+    THEN json_extract(s.invocation_config, '$.specFetchCredentials.headers') END) m
 WHERE m.type = 'null'
     OR (CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') ELSE '' END) IS NULL;
+INSERT INTO groundskeeper_replay_losses (cause, name)
+SELECT 'member-dropped', 'all headers for fetching of source "' || id || '"' FROM openapi_source
+WHERE json_type(invocation_config, '$.specFetchCredentials.headers') IN ('integer', 'real', 'true', 'false')
+    OR (json_type(invocation_config, '$.specFetchCredentials.headers') = 'text' AND NOT json_valid(json_extract(invocation_config, '$.specFetchCredentials.headers'), 2));
 
 -- part: rows of openapi_source_spec_fetch_query_param
 -- needs: openapi_source.invocation_config, openapi_source_spec_fetch_query_param.secret_id
@@ -198,12 +213,18 @@ SELECT json_array(s.id, m.key), s.scope_id, s.id, m.key,
     CASE WHEN m.type <> 'object' THEN m.value END,
     CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') END,
     CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.prefix') END
-FROM openapi_source s CROSS JOIN json_each(s.invocation_config, '$.specFetchCredentials.queryParams') m;
+FROM openapi_source s CROSS JOIN json_each(CASE WHEN json_valid(json_extract(s.invocation_config, '$.specFetchCredentials.queryParams'), 2)
+    THEN json_extract(s.invocation_config, '$.specFetchCredentials.queryParams') END) m;
 INSERT INTO groundskeeper_replay_losses (cause, name)
 SELECT 'member-dropped', 'parameter for fetching "' || m.key || '" of source "' || s.id || '"'
-FROM openapi_source s CROSS JOIN json_each(s.invocation_config, '$.specFetchCredentials.queryParams') m
+FROM openapi_source s CROSS JOIN json_each(CASE WHEN json_valid(json_extract(s.invocation_config, '$.specFetchCredentials.queryParams'), 2)
+    THEN json_extract(s.invocation_config, '$.specFetchCredentials.queryParams') END) m
 WHERE m.type = 'null'
     OR (CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') ELSE '' END) IS NULL;
+INSERT INTO groundskeeper_replay_losses (cause, name)
+SELECT 'member-dropped', 'all parameters for fetching of source "' || id || '"' FROM openapi_source
+WHERE json_type(invocation_config, '$.specFetchCredentials.queryParams') IN ('integer', 'real', 'true', 'false')
+    OR (json_type(invocation_config, '$.specFetchCredentials.queryParams') = 'text' AND NOT json_valid(json_extract(invocation_config, '$.specFetchCredentials.queryParams'), 2));
 
 -- part: kind of bindings
 -- needs: openapi_source_binding
@@ -297,12 +318,18 @@ SELECT json_array(s.id, m.key), s.scope_id, s.id, m.key,
     CASE WHEN m.type <> 'object' THEN m.value END,
     CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') END,
     CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.prefix') END
-FROM mcp_source s CROSS JOIN json_each(s.config, '$.headers') m;
+FROM mcp_source s CROSS JOIN json_each(CASE WHEN json_valid(json_extract(s.config, '$.headers'), 2)
+    THEN json_extract(s.config, '$.headers') END) m;
 INSERT INTO groundskeeper_replay_losses (cause, name)
 SELECT 'member-dropped', 'header "' || m.key || '" of source "' || s.id || '"'
-FROM mcp_source s CROSS JOIN json_each(s.config, '$.headers') m
+FROM mcp_source s CROSS JOIN json_each(CASE WHEN json_valid(json_extract(s.config, '$.headers'), 2)
+    THEN json_extract(s.config, '$.headers') END) m
 WHERE m.type = 'null'
     OR (CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') ELSE '' END) IS NULL;
+INSERT INTO groundskeeper_replay_losses (cause, name)
+SELECT 'member-dropped', 'all headers of source "' || id || '"' FROM mcp_source
+WHERE json_type(config, '$.headers') IN ('integer', 'real', 'true', 'false')
+    OR (json_type(config, '$.headers') = 'text' AND NOT json_valid(json_extract(config, '$.headers'), 2));
 
 -- part: rows of mcp_source_query_param
 -- needs: mcp_source.config, mcp_source_query_param.secret_id
@@ -314,12 +341,18 @@ SELECT json_array(s.id, m.key), s.scope_id, s.id, m.key,
     CASE WHEN m.type <> 'object' THEN m.value END,
     CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') END,
     CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.prefix') END
-FROM mcp_source s CROSS JOIN json_each(s.config, '$.queryParams') m;
+FROM mcp_source s CROSS JOIN json_each(CASE WHEN json_valid(json_extract(s.config, '$.queryParams'), 2)
+    THEN json_extract(s.config, '$.queryParams') END) m;
 INSERT INTO groundskeeper_replay_losses (cause, name)
 SELECT 'member-dropped', 'parameter "' || m.key || '" of source "' || s.id || '"'
-FROM mcp_source s CROSS JOIN json_each(s.config, '$.queryParams') m
+FROM mcp_source s CROSS JOIN json_each(CASE WHEN json_valid(json_extract(s.config, '$.queryParams'), 2)
+    THEN json_extract(s.config, '$.queryParams') END) m
 WHERE m.type = 'null'
     OR (CASE WHEN m.type = 'object' THEN json_extract(m.value, '$.secretId') ELSE '' END) IS NULL;
+INSERT INTO groundskeeper_replay_losses (cause, name)
+SELECT 'member-dropped', 'all parameters of source "' || id || '"' FROM mcp_source
+WHERE json_type(config, '$.queryParams') IN ('integer', 'real', 'true', 'false')
+    OR (json_type(config, '$.queryParams') = 'text' AND NOT json_valid(json_extract(config, '$.queryParams'), 2));
 
 -- part: what is left in the configuration of MCP
 -- needs: mcp_source.config

@@ -10,7 +10,12 @@ CREATE TABLE credential_binding (id text NOT NULL, scope_id text NOT NULL, plugi
 
 -- part: bindings of OpenAPI
 -- needs: openapi_source_binding.kind, credential_binding
-INSERT INTO credential_binding
+INSERT INTO groundskeeper_replay_losses (cause, name)
+SELECT 'row-replaced', 'binding of scope "' || target_scope_id || '" source "' || source_id
+    || '" slot "' || slot || '"'
+FROM openapi_source_binding
+GROUP BY target_scope_id, source_scope_id, source_id, slot HAVING count(*) > 1;
+INSERT OR REPLACE INTO credential_binding
     (id, scope_id, plugin_id, source_id, source_scope_id, slot_key, kind, text_value, secret_id,
     connection_id, created_at, updated_at)
 SELECT json_array('openapi', source_scope_id, source_id, slot), target_scope_id, 'openapi',
@@ -37,7 +42,7 @@ GROUP BY scope_id, id, slot HAVING count(*) > 1;
 
 -- part: header secrets of OpenAPI
 -- needs: openapi_source.headers, credential_binding
-INSERT INTO credential_binding
+INSERT OR REPLACE INTO credential_binding
     (id, scope_id, plugin_id, source_id, source_scope_id, slot_key, kind, text_value, secret_id,
     connection_id, created_at, updated_at)
 SELECT json_array('openapi', s.scope_id, s.id, s.slot), s.scope_id, 'openapi', s.id, s.scope_id,
@@ -59,7 +64,7 @@ WHERE oauth2 IS NOT NULL AND json_extract(oauth2, '$.connectionId') IS NOT NULL;
 
 -- part: OAuth client ids of OpenAPI
 -- needs: openapi_source.oauth2, credential_binding
-INSERT INTO credential_binding
+INSERT OR REPLACE INTO credential_binding
     (id, scope_id, plugin_id, source_id, source_scope_id, slot_key, kind, text_value, secret_id,
     connection_id, created_at, updated_at)
 SELECT json_array('openapi', s.scope_id, s.id, s.slot || ':client-id'), s.scope_id, 'openapi', s.id, s.scope_id,
@@ -71,7 +76,7 @@ FROM openapi_oauth s WHERE s.client_id IS NOT NULL
 
 -- part: OAuth client secrets of OpenAPI
 -- needs: openapi_source.oauth2, credential_binding
-INSERT INTO credential_binding
+INSERT OR REPLACE INTO credential_binding
     (id, scope_id, plugin_id, source_id, source_scope_id, slot_key, kind, text_value, secret_id,
     connection_id, created_at, updated_at)
 SELECT json_array('openapi', s.scope_id, s.id, s.slot || ':client-secret'), s.scope_id, 'openapi', s.id, s.scope_id,
@@ -83,7 +88,7 @@ FROM openapi_oauth s WHERE s.client_secret IS NOT NULL
 
 -- part: OAuth connections of OpenAPI
 -- needs: openapi_source.oauth2, credential_binding
-INSERT INTO credential_binding
+INSERT OR REPLACE INTO credential_binding
     (id, scope_id, plugin_id, source_id, source_scope_id, slot_key, kind, text_value, secret_id,
     connection_id, created_at, updated_at)
 SELECT json_array('openapi', s.scope_id, s.id, s.slot || ':connection'), s.scope_id, 'openapi', s.id, s.scope_id,
@@ -133,7 +138,7 @@ GROUP BY scope_id, source_id, slot_slug(name) HAVING count(*) > 1;
 
 -- part: secrets of openapi_source_query_param
 -- needs: openapi_source_query_param.secret_id, credential_binding
-INSERT INTO credential_binding
+INSERT OR REPLACE INTO credential_binding
     (id, scope_id, plugin_id, source_id, source_scope_id, slot_key, kind, text_value, secret_id,
     connection_id, created_at, updated_at)
 SELECT json_array('openapi', s.scope_id, s.source_id, 'query_param:' || slot_slug(s.name)), s.scope_id, 'openapi', s.source_id, s.scope_id,
@@ -165,7 +170,7 @@ GROUP BY scope_id, source_id, slot_slug(name) HAVING count(*) > 1;
 
 -- part: secrets of openapi_source_spec_fetch_header
 -- needs: openapi_source_spec_fetch_header.secret_id, credential_binding
-INSERT INTO credential_binding
+INSERT OR REPLACE INTO credential_binding
     (id, scope_id, plugin_id, source_id, source_scope_id, slot_key, kind, text_value, secret_id,
     connection_id, created_at, updated_at)
 SELECT json_array('openapi', s.scope_id, s.source_id, 'spec_fetch_header:' || slot_slug(s.name)), s.scope_id, 'openapi', s.source_id, s.scope_id,
@@ -197,7 +202,7 @@ GROUP BY scope_id, source_id, slot_slug(name) HAVING count(*) > 1;
 
 -- part: secrets of openapi_source_spec_fetch_query_param
 -- needs: openapi_source_spec_fetch_query_param.secret_id, credential_binding
-INSERT INTO credential_binding
+INSERT OR REPLACE INTO credential_binding
     (id, scope_id, plugin_id, source_id, source_scope_id, slot_key, kind, text_value, secret_id,
     connection_id, created_at, updated_at)
 SELECT json_array('openapi', s.scope_id, s.source_id, 'spec_fetch_query_param:' || slot_slug(s.name)), s.scope_id, 'openapi', s.source_id, s.scope_id,
@@ -251,8 +256,9 @@ INSERT OR REPLACE INTO credential_binding
 SELECT json_array('graphql', s.scope_id, s.source_id, 'header:' || slot_slug(s.name)), s.scope_id, 'graphql', s.source_id, s.scope_id,
     'header:' || slot_slug(s.name), 'secret', NULL, s.secret_id, NULL, replay_now(), replay_now()
 FROM graphql_source_header s WHERE s.kind = 'secret' AND s.secret_id IS NOT NULL;
-UPDATE graphql_source_header SET kind = 'binding', slot_key = 'header:' || slot_slug(name), prefix = secret_prefix
-WHERE kind = 'secret';
+UPDATE graphql_source_header SET kind = 'binding', slot_key = 'header:' || slot_slug(name), prefix = secret_prefix,
+    text_value = NULL
+WHERE kind = 'secret' AND secret_id IS NOT NULL;
 
 -- part: slots of graphql_source_query_param
 -- needs: graphql_source_query_param
@@ -280,8 +286,9 @@ INSERT OR REPLACE INTO credential_binding
 SELECT json_array('graphql', s.scope_id, s.source_id, 'query_param:' || slot_slug(s.name)), s.scope_id, 'graphql', s.source_id, s.scope_id,
     'query_param:' || slot_slug(s.name), 'secret', NULL, s.secret_id, NULL, replay_now(), replay_now()
 FROM graphql_source_query_param s WHERE s.kind = 'secret' AND s.secret_id IS NOT NULL;
-UPDATE graphql_source_query_param SET kind = 'binding', slot_key = 'query_param:' || slot_slug(name), prefix = secret_prefix
-WHERE kind = 'secret';
+UPDATE graphql_source_query_param SET kind = 'binding', slot_key = 'query_param:' || slot_slug(name), prefix = secret_prefix,
+    text_value = NULL
+WHERE kind = 'secret' AND secret_id IS NOT NULL;
 
 -- part: auth_header_slot of MCP
 -- needs: mcp_source
@@ -320,7 +327,7 @@ UPDATE mcp_source SET auth_header_slot = 'auth:header', auth_header_prefix = aut
 WHERE auth_kind = 'header' AND auth_secret_id IS NOT NULL;
 
 -- part: OAuth connections of MCP
--- needs: mcp_source.auth_connection_id, mcp_source.auth_connection_id, credential_binding
+-- needs: mcp_source.auth_connection_id, credential_binding
 INSERT OR REPLACE INTO credential_binding
     (id, scope_id, plugin_id, source_id, source_scope_id, slot_key, kind, text_value, secret_id,
     connection_id, created_at, updated_at)
@@ -328,7 +335,7 @@ SELECT json_array('mcp', s.scope_id, s.id, 'auth:oauth2:connection'), s.scope_id
     'auth:oauth2:connection', 'connection', NULL, NULL, s.auth_connection_id, replay_now(), replay_now()
 FROM mcp_source s WHERE s.auth_kind = 'oauth2' AND s.auth_connection_id IS NOT NULL;
 UPDATE mcp_source SET auth_connection_slot = 'auth:oauth2:connection'
-WHERE auth_kind = 'oauth2' AND auth_connection_id IS NOT NULL AND auth_connection_id IS NOT NULL;
+WHERE auth_kind = 'oauth2' AND auth_connection_id IS NOT NULL;
 
 -- part: OAuth client ids of MCP
 -- needs: mcp_source.auth_client_id_secret_id, mcp_source.auth_connection_id, credential_binding
@@ -337,8 +344,7 @@ INSERT OR REPLACE INTO credential_binding
     connection_id, created_at, updated_at)
 SELECT json_array('mcp', s.scope_id, s.id, 'auth:oauth2:client-id'), s.scope_id, 'mcp', s.id, s.scope_id,
     'auth:oauth2:client-id', 'secret', NULL, s.auth_client_id_secret_id, NULL, replay_now(), replay_now()
-FROM mcp_source s WHERE s.auth_kind = 'oauth2' AND s.auth_connection_id IS NOT NULL
-    AND s.auth_client_id_secret_id IS NOT NULL;
+FROM mcp_source s WHERE s.auth_kind = 'oauth2' AND s.auth_client_id_secret_id IS NOT NULL;
 UPDATE mcp_source SET auth_client_id_slot = 'auth:oauth2:client-id'
 WHERE auth_kind = 'oauth2' AND auth_connection_id IS NOT NULL AND auth_client_id_secret_id IS NOT NULL;
 
@@ -349,8 +355,7 @@ INSERT OR REPLACE INTO credential_binding
     connection_id, created_at, updated_at)
 SELECT json_array('mcp', s.scope_id, s.id, 'auth:oauth2:client-secret'), s.scope_id, 'mcp', s.id, s.scope_id,
     'auth:oauth2:client-secret', 'secret', NULL, s.auth_client_secret_secret_id, NULL, replay_now(), replay_now()
-FROM mcp_source s WHERE s.auth_kind = 'oauth2' AND s.auth_connection_id IS NOT NULL
-    AND s.auth_client_secret_secret_id IS NOT NULL;
+FROM mcp_source s WHERE s.auth_kind = 'oauth2' AND s.auth_client_secret_secret_id IS NOT NULL;
 UPDATE mcp_source SET auth_client_secret_slot = 'auth:oauth2:client-secret'
 WHERE auth_kind = 'oauth2' AND auth_connection_id IS NOT NULL AND auth_client_secret_secret_id IS NOT NULL;
 
@@ -380,8 +385,9 @@ INSERT OR REPLACE INTO credential_binding
 SELECT json_array('mcp', s.scope_id, s.source_id, 'header:' || slot_slug(s.name)), s.scope_id, 'mcp', s.source_id, s.scope_id,
     'header:' || slot_slug(s.name), 'secret', NULL, s.secret_id, NULL, replay_now(), replay_now()
 FROM mcp_source_header s WHERE s.kind = 'secret' AND s.secret_id IS NOT NULL;
-UPDATE mcp_source_header SET kind = 'binding', slot_key = 'header:' || slot_slug(name), prefix = secret_prefix
-WHERE kind = 'secret';
+UPDATE mcp_source_header SET kind = 'binding', slot_key = 'header:' || slot_slug(name), prefix = secret_prefix,
+    text_value = NULL
+WHERE kind = 'secret' AND secret_id IS NOT NULL;
 
 -- part: slots of mcp_source_query_param
 -- needs: mcp_source_query_param
@@ -409,8 +415,13 @@ INSERT OR REPLACE INTO credential_binding
 SELECT json_array('mcp', s.scope_id, s.source_id, 'query_param:' || slot_slug(s.name)), s.scope_id, 'mcp', s.source_id, s.scope_id,
     'query_param:' || slot_slug(s.name), 'secret', NULL, s.secret_id, NULL, replay_now(), replay_now()
 FROM mcp_source_query_param s WHERE s.kind = 'secret' AND s.secret_id IS NOT NULL;
-UPDATE mcp_source_query_param SET kind = 'binding', slot_key = 'query_param:' || slot_slug(name), prefix = secret_prefix
-WHERE kind = 'secret';
+UPDATE mcp_source_query_param SET kind = 'binding', slot_key = 'query_param:' || slot_slug(name), prefix = secret_prefix,
+    text_value = NULL
+WHERE kind = 'secret' AND secret_id IS NOT NULL;
+
+-- part: blank states of connections
+-- needs: connection.provider_state
+UPDATE connection SET provider_state = NULL WHERE trim(provider_state) = '';
 
 -- part: connections of OpenAPI get the common form
 -- needs: connection.provider_state
@@ -448,8 +459,8 @@ UPDATE connection SET provider = 'oauth2', provider_state = json_object(
     'authorizationServerUrl', json_extract(provider_state, '$.authorizationServerUrl'),
     'authorizationServerMetadataUrl',
         json_extract(provider_state, '$.authorizationServerMetadataUrl'),
-    'idTokenSigningAlgValuesSupported', json(coalesce(json_extract(provider_state,
-        '$.authorizationServerMetadata.id_token_signing_alg_values_supported'), '[]')),
+    'idTokenSigningAlgValuesSupported', json(coalesce(provider_state ->
+        '$.authorizationServerMetadata.id_token_signing_alg_values_supported', '[]')),
     'clientId', coalesce(json_extract(provider_state, '$.clientInformation.client_id'), ''),
     'clientSecretSecretId', NULL,
     'clientAuth', CASE json_extract(provider_state,
@@ -458,7 +469,7 @@ UPDATE connection SET provider = 'oauth2', provider_state = json_object(
     'scopes', json('[]'),
     'scope', scope,
     'resource', json_extract(provider_state, '$.endpoint'))
-WHERE provider = 'mcp:oauth2' AND json_valid(provider_state, 2);
+WHERE provider = 'mcp:oauth2' AND (provider_state IS NULL OR json_valid(provider_state, 2));
 
 -- part: connections of Google get the common form
 -- needs: connection.provider_state
@@ -473,7 +484,7 @@ UPDATE connection SET provider = 'oauth2', provider_state = json_object(
         ELSE provider_state -> '$.scopes' END),
     'scope', scope)
 WHERE provider IN ('google-discovery:google', 'google-discovery:oauth2')
-    AND json_valid(provider_state, 2);
+    AND (provider_state IS NULL OR json_valid(provider_state, 2));
 
 -- part: headers of OpenAPI
 -- needs: openapi_source.headers
@@ -481,6 +492,14 @@ WHERE provider IN ('google-discovery:google', 'google-discovery:oauth2')
 CREATE TABLE openapi_source_header (id text NOT NULL, scope_id text NOT NULL,
     source_id text NOT NULL, name text NOT NULL, kind text NOT NULL, text_value text,
     slot_key text, prefix text, PRIMARY KEY (scope_id, id));
+
+-- part: headers of OpenAPI that say so and would share a slot
+-- needs: openapi_source.headers
+-- refuses: rows
+SELECT 'openapi_source', 'scope "' || scope_id || '" id "' || id || '"', 'headers',
+    'the headers ' || group_concat(name, ' and ') || ' both want the slot ' || slot
+FROM openapi_header_member WHERE type = 'object' AND kind = 'secret' AND secret_id IS NOT NULL
+GROUP BY scope_id, id, slot HAVING count(*) > 1;
 
 -- part: header secrets of OpenAPI that say so
 -- needs: openapi_source.headers, openapi_source_header, credential_binding
@@ -496,7 +515,7 @@ FROM openapi_header_member s WHERE s.type = 'object' AND s.secret_id IS NOT NULL
 
 -- part: rows of openapi_source_header
 -- needs: openapi_source.headers, openapi_source_header
-INSERT OR IGNORE INTO openapi_source_header
+INSERT OR REPLACE INTO openapi_source_header
     (id, scope_id, source_id, name, kind, text_value, slot_key, prefix)
 SELECT json_array(id, name), scope_id, id, name,
     CASE WHEN type = 'text' OR kind = 'text' THEN 'text' ELSE 'binding' END,

@@ -10,7 +10,7 @@ use rusqlite::types::ValueRef;
 
 use super::fail;
 use super::js::{self, Value};
-use super::losses::{Cause, Losses};
+use super::losses::{Cause, Losses, SHOWN_CHARS_MAX};
 use super::tables::Table;
 use groundskeeper_migrate::Fault;
 
@@ -134,8 +134,11 @@ impl<'r> Cells<'r> {
     /// Converts a value to a cell: null becomes NULL, a string becomes the cell's text, everything
     /// else becomes JSON. Notes that a string loses its quotes.
     pub(crate) fn emit(&self, column: &str, value: &Value) -> Emitted<'static> {
-        if matches!(value, Value::String(_)) {
+        if let Value::String(text) = value {
             self.losses.note(Cause::QuotesLost, || self.cell(column));
+            if text.has_half() {
+                self.losses.note(Cause::HalfCut, || self.cell(column));
+            }
         }
         emit(value)
     }
@@ -191,7 +194,7 @@ impl<'r> Cells<'r> {
 pub(crate) fn emit(value: &Value) -> Emitted<'static> {
     match value {
         Value::Null => Emitted::Null,
-        Value::String(text) => Emitted::Text(Cow::Owned(text.lossy().into_owned())),
+        Value::String(text) => Emitted::Text(Cow::Owned(text.written().into_owned())),
         value => Emitted::Text(Cow::Owned(js::compact(value))),
     }
 }
@@ -222,7 +225,7 @@ fn shown(value: ValueRef<'_>) -> String {
         ValueRef::Integer(n) => n.to_string(),
         ValueRef::Real(n) => js::print_number(n),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            String::from_utf8_lossy(bytes).chars().take(120).collect()
+            String::from_utf8_lossy(bytes).chars().take(SHOWN_CHARS_MAX).collect()
         }
     }
 }

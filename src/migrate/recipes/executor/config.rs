@@ -103,7 +103,8 @@ impl Template {
 
     fn place(&mut self, member: &str, name: Text, value: &Value, query: bool) {
         let binding = value.has("kind", "binding");
-        let slot = value.text("slot").filter(|slot| binding && !slot.is_empty());
+        // The slot is the name of a property, and JavaScript makes a text of any value that is one.
+        let slot = value.get("slot").filter(|slot| binding && slot.truthy()).map(Value::to_text);
         let known = ["kind", "slot", "prefix"];
         let other = value.as_object().is_none_or(|o| {
             o.members()
@@ -117,7 +118,8 @@ impl Template {
             query,
             name,
             prefix: value.get("prefix").filter(|prefix| prefix.truthy() && long(prefix)).cloned(),
-            slot: slot.map(|slot| slot.lossy().into_owned()),
+            // A slot with a lone half equals that of no binding, which comes from a column.
+            slot: slot.as_ref().and_then(Text::as_str).map(str::to_owned),
         });
     }
 
@@ -172,7 +174,7 @@ impl Template {
         let lower = scheme.lossy().to_lowercase();
         // A slot spells the scheme's name with dashes or with its own underscores.
         for name in [lower.replace('_', "-"), lower] {
-            let slot = Slot { method: scheme.lossy().into_owned(), variable: "token".to_owned() };
+            let slot = Slot { method: scheme.written().into_owned(), variable: "token".to_owned() };
             self.slots.insert(format!("oauth2:{name}:connection"), slot);
         }
         self.lose(oauth2, "oauth2.", &["flow", "issuerUrl"]);
@@ -187,9 +189,10 @@ impl Template {
         if !auth.has("kind", "oauth2") {
             return Auth::Anonymous;
         }
-        if let Some(slot) = auth.text("connectionSlot").filter(|slot| !slot.is_empty()) {
+        let slot = auth.get("connectionSlot").filter(|slot| slot.truthy()).map(Value::to_text);
+        if let Some(slot) = slot {
             let stands = Slot { method: "oauth2".to_owned(), variable: "token".to_owned() };
-            self.slots.insert(slot.lossy().into_owned(), stands);
+            self.slots.extend(slot.as_str().map(|slot| (slot.to_owned(), stands)));
         }
         Auth::Delegated
     }

@@ -72,7 +72,7 @@ fn foreign(db: &Connection, has_source: bool) -> Result<String, Fault> {
 /// keys, so `SQLite` does not check this.
 pub(super) fn verify(db: &Connection) -> Result<(), Fault> {
     if !ledger::is_stamped(db, ledger::MIGRATED)? {
-        return Err(fail::shape("the new database has no stamp"));
+        return Err(fail::defect("the new database has no stamp"));
     }
     let owned = "SELECT 1 FROM connection c WHERE c.tenant = t.tenant AND c.owner = t.owner \
                  AND c.subject = t.subject AND c.integration = t.integration \
@@ -97,7 +97,7 @@ pub(super) fn verify(db: &Connection) -> Result<(), Fault> {
             .query_row(&sql, [], |row| row.get(0))
             .map_err(fail::during("check the new database"))?;
         if broken > 0 {
-            return Err(fail::shape(format!("the new database has {broken} {what}")));
+            return Err(fail::defect(format!("the new database has {broken} {what}")));
         }
     }
     Ok(())

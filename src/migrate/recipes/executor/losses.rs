@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 
 /// Limit of names that one warning shows; it counts the others.
 const NAMES_MAX: usize = 20;
-/// Limit of characters that are shown of one name.
-const NAME_CHARS_MAX: usize = 160;
+/// Limit of characters that are shown of one column that names a row.
+pub(crate) const SHOWN_CHARS_MAX: usize = 120;
+/// Limit of characters that are shown of one name. A row is named by up to five columns, each of
+/// which is cut by itself, so that a long one does not hide the others.
+const NAME_CHARS_MAX: usize = 5 * (SHOWN_CHARS_MAX + 20);
 
 macro_rules! causes {
     ($($(#[$doc:meta])* $variant:ident = $key:literal, $what:literal, $then:literal;)*) => {
@@ -66,6 +69,10 @@ causes! {
     BindingWithoutSource = "binding-without-source",
         "connection(s) belong to a source that does not exist",
         "the connections were created anyway";
+    /// Rows of the early schema have the same id, and the last one was kept.
+    RowReplaced = "row-replaced",
+        "row(s) of the early schema were replaced by a later one of the same id",
+        "the backup of the old database keeps them";
     /// The source's configuration does not name a slot.
     SlotUnknown = "slot-unknown",
         "credential slot(s) are not named by the configuration of their source and were taken for \
@@ -150,6 +157,10 @@ causes! {
     /// A text is not UTF-8; invalid bytes became U+FFFD.
     TextMended = "text-mended", "text(s) are not UTF-8, and their invalid bytes were replaced",
         "the backup of the old database keeps the bytes";
+    /// A text with half of a surrogate pair was written without its end, as the original does it.
+    HalfCut = "half-cut",
+        "text(s) have half of a surrogate pair, which was replaced, and lost bytes at their end",
+        "the backup of the old database keeps them";
     /// A JSON number has no exact double.
     NumberRounded = "number-rounded", "JSON value(s) have numbers that were rounded",
         "the backup of the old database keeps them";

@@ -16,6 +16,29 @@
 //! ```
 //!
 //! Nothing here names a file, renames, locks or writes a secret; the migration engine does.
+//!
+//! # Accepted differences
+//!
+//! Where a recorded run shows a result of the original, that result counts, even if it is odd. A
+//! result is ours only where the original crashes, refuses a database for ever, or loses data
+//! without a word. Each has a test, in `tests/differences.rs`, `tests/kinds.rs` or
+//! `tests/clashes.rs`:
+//!
+//! | the original | this recipe |
+//! |---|---|
+//! | reads a BLOB in a text or number column as `[object ArrayBuffer]` or as no number | reads the text in it |
+//! | overlooks an optional column that is generated, or whose name has capitals | reads it |
+//! | stops for ever if the history of the early schema claims a step that the schema lacks | takes the history for unusable |
+//! | stops or loses a source if a table or column beside it is gone from an early schema | takes the table for empty, the column for NULL |
+//! | stops for ever if a map of headers in an early schema is text, or drops it if it is a number | drops it and says so |
+//! | replaces a binding of an early schema by a later one of the same slot | does the same and says so |
+//! | cuts a text with half of a surrogate pair | does the same and says so |
+//! | stops for ever if a secret for the keychain is no text | stores it as JSON text |
+//! | starts with an empty database if `source.scope_id` has capitals or is generated | migrates |
+//! | stops for ever at rows that clash, naming one index | names the rows, and can keep the first or rename |
+//!
+//! A secrets file that is no JSON object, or that starts with a byte order mark, is refused, and
+//! the hint says how to save it.
 
 mod cells;
 mod config;

@@ -3,7 +3,7 @@
 //! Pure. Values of any JSON type are converted to text as JavaScript does, since the original does
 //! not check types.
 
-use super::js::{self, Value};
+use super::js::{self, Text, Value};
 
 /// Members whose content is migrated in some form; all others are noted as lost.
 const CARRIED: [&str; 12] = [
@@ -52,16 +52,16 @@ impl State {
         let machine = state.has("kind", "client-credentials");
         Ok(Self {
             machine,
-            client_id: truthy(state, "clientId"),
+            client_id: column(state, "clientId"),
             client_id_secret: state
                 .present("clientIdSecretId")
                 .map(|id| (plain(id), truthy(state, "clientIdSecretScopeId"))),
             client_secret: truthy(state, "clientSecretSecretId")
                 .map(|id| (id, truthy(state, "clientSecretSecretScopeId"))),
-            token_url: truthy(state, "tokenEndpoint").unwrap_or_default(),
+            token_url: column(state, "tokenEndpoint").unwrap_or_default(),
             authorization_url: authorization_url(state, machine),
             metadata_url: trimmed(state, "authorizationServerMetadataUrl"),
-            resource: state.present("resource").map(plain),
+            resource: state.present("resource").map(|value| value.to_text().written().into_owned()),
             scopes: scopes(state)?,
             scope: state.text("scope").map(|scope| scope.lossy().into_owned()),
             lost: lost(state),
@@ -82,9 +82,15 @@ fn truthy(state: &Value, member: &str) -> Option<String> {
     state.get(member).filter(|value| value.truthy()).map(plain)
 }
 
+/// Returns a member in the form that goes into a column.
+fn column(state: &Value, member: &str) -> Option<String> {
+    let value = state.get(member).filter(|value| value.truthy())?;
+    Some(value.to_text().written().into_owned())
+}
+
 fn trimmed(value: &Value, member: &str) -> Option<String> {
-    let text = value.text(member)?.lossy();
-    Some(js::trim(&text)).filter(|text| !text.is_empty()).map(str::to_owned)
+    let text = value.text(member)?.trimmed();
+    Some(text.written().into_owned()).filter(|text| !text.is_empty())
 }
 
 /// Returns the address where a user authorizes, from the state alone. An explicit address comes
@@ -125,20 +131,26 @@ fn is_bare(url: &str) -> bool {
 }
 
 fn scopes(state: &Value) -> Result<Option<String>, String> {
-    let listed: Vec<String> = match state.get("scopes") {
+    let listed: Vec<Text> = match state.get("scopes") {
+        // As the original: what has no length, such as a number, is dropped like an empty text.
         Some(Value::Array(array)) if !array.items().is_empty() => {
-            array.items().iter().filter(|scope| scope.truthy()).map(plain).collect()
+            let filled = |scope: &&Value| match scope {
+                Value::String(text) => !text.is_empty(),
+                Value::Array(array) => !array.items().is_empty(),
+                _ => false,
+            };
+            array.items().iter().filter(filled).map(Value::to_text).collect()
         }
         Some(Value::String(text)) if !text.is_empty() => {
             return Err("`scopes` is a string, not a list".to_owned());
         }
         _ => {
-            let scope = state.text("scope").map(|scope| scope.lossy().into_owned());
-            let Some(scope) = scope else { return Ok(None) };
-            let words: Vec<String> = scope
+            let Some(scope) = state.text("scope") else { return Ok(None) };
+            let words: Vec<Text> = scope
+                .lossy()
                 .split(js::is_space)
                 .filter(|word| !word.is_empty())
-                .map(str::to_owned)
+                .map(Text::from)
                 .collect();
             if words.is_empty() {
                 return Ok(None);
@@ -146,13 +158,13 @@ fn scopes(state: &Value) -> Result<Option<String>, String> {
             words
         }
     };
-    let mut once: Vec<String> = Vec::new();
+    let mut once: Vec<Text> = Vec::new();
     for scope in listed {
         if !once.contains(&scope) {
             once.push(scope);
         }
     }
-    Ok(Some(once.join(" ")))
+    Ok(Some(Text::join(&once, b' ').written().into_owned()))
 }
 
 fn lost(state: &Value) -> Vec<String> {
@@ -212,6 +224,8 @@ mod tests {
             (r#"{"scopes":["read","write","read",""]}"#, Some("read write")),
             (r#"{"scopes":[],"scope":" openid\temail \n profile "}"#, Some("openid email profile")),
             (r#"{"scopes":[""]}"#, Some("")),
+            (r#"{"scopes":["a",5,true,{},"b"]}"#, Some("a b")),
+            (r#"{"scopes":["a\ud800","b\ud800c"]}"#, Some("a\u{fffd} b")),
             (r#"{"scope":"  "}"#, None),
             (r#"{"scopes":{"a":1}}"#, None),
         ] {

@@ -1,17 +1,15 @@
 //! The [`Recipe`] of the Executor's database: its steps in the order in which the engine calls
 //! them. It only connects the other modules.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::discovery::Servers;
+use super::discovery::{Discovery, Limits};
 use super::ids::RowIds;
 use super::losses::{Cause, Losses};
-use super::plan::{Clashes, Context, Plan};
-use super::snapshot::{self, Snapshot};
-use super::{defaults, gate, ledger, legacy, secrets, unread};
+use super::plan::{Clashes, Context};
+use super::{defaults, gate, ledger, legacy, secrets, snapshot, unread};
 use crate::write::Writer;
 use groundskeeper_migrate::Fault;
 use groundskeeper_migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
@@ -48,12 +46,12 @@ impl Recipe for Executor {
         unread::note(copy, &losses)?;
         (work.progress)("reading", 0);
         let snapshot = snapshot::read(copy, &losses)?;
-        let servers = Servers::new(work.network);
-        let plan = planned(&snapshot, work, &servers, &losses)?;
+        (work.progress)("planning", 0);
+        let plan = crate::plan::make(&snapshot, &context(work, &losses))?;
+        // No row refers to an answer, so the rows are written while servers are asked.
+        let discovery = Discovery::start(work.network, &snapshot, &plan.clients, Limits::default());
         // Before the rows are written: providers that keep a secret determine the ids in the rows.
         let collected = secrets::collect(&plan, work, &losses)?;
-        let asked = plan.clients.iter().map(|client| servers.authorization_url(client));
-        let urls: Vec<Option<String>> = asked.collect();
         for client in &plan.clients {
             let secret = client.input.secret.as_deref();
             // An item id depends on scope and secret alone, so another connection's provider can
@@ -68,7 +66,7 @@ impl Recipe for Executor {
             snapshot: &snapshot,
             plan: &plan,
             collected: &collected,
-            urls: &urls,
+            discovery: Some(discovery),
             losses: &losses,
             clashes: Clashes::new(work.conflicts, &losses),
             ids: RowIds::new(),
@@ -88,7 +86,7 @@ impl Recipe for Executor {
         // secrets, so the network is not used again.
         let losses = Losses::default();
         let snapshot = snapshot::read(copy, &losses)?;
-        let plan = crate::plan::make(&snapshot, &context(work, &BTreeMap::new(), &losses))?;
+        let plan = crate::plan::make(&snapshot, &context(work, &losses))?;
         Ok(secrets::collect(&plan, work, &losses)?.into_secrets())
     }
 
@@ -121,27 +119,6 @@ impl Recipe for Executor {
     }
 }
 
-fn planned(
-    snapshot: &Snapshot,
-    work: &Work<'_>,
-    servers: &Servers<'_>,
-    losses: &Losses,
-) -> Result<Plan, Fault> {
-    (work.progress)("planning", 0);
-    let resources = servers.resources(snapshot);
-    crate::plan::make(snapshot, &context(work, &resources, losses))
-}
-
-fn context<'a>(
-    work: &Work<'a>,
-    resources: &'a BTreeMap<String, String>,
-    losses: &'a Losses,
-) -> Context<'a> {
-    Context {
-        tenant: work.tenant,
-        now_ms: work.now_ms,
-        conflicts: work.conflicts,
-        resources,
-        losses,
-    }
+fn context<'a>(work: &Work<'a>, losses: &'a Losses) -> Context<'a> {
+    Context { tenant: work.tenant, now_ms: work.now_ms, conflicts: work.conflicts, losses }
 }

@@ -95,7 +95,7 @@ impl Collected {
             return Ok(());
         }
         let value = match (&op.literal, &op.from) {
-            (Some(literal), _) => Some(Text::from(literal.as_str())),
+            (Some(literal), _) => Some(literal.as_str().into()),
             (None, Some(from)) => reader.value(from)?,
             (None, None) => None,
         };
@@ -109,9 +109,9 @@ impl Collected {
             return Ok(());
         };
         if op.provider == "file" {
-            self.flat.push((op.item.as_str().into(), Value::String(value)));
+            self.flat.push((op.item.as_str().into(), value));
         } else {
-            self.keychain.push((op.item.clone(), value.lossy().into_owned()));
+            self.keychain.push((op.item.clone(), text(&value)));
         }
         Ok(())
     }
@@ -132,7 +132,19 @@ impl Collected {
                 "Could not resolve OAuth client id \"{id}\" from provider \"{provider}\"."
             ));
         }
-        Ok(value.map(|value| value.lossy().into_owned()))
+        // As the original: a value that JavaScript takes for false is no client id.
+        Ok(value.map(|value| if value.truthy() { text(&value) } else { String::new() }))
+    }
+}
+
+/// Returns a value of the secrets file as text. The original passes on whatever is there; where
+/// that must be text, as in the keychain, it fails on any other value.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.written().into_owned(),
+        // The driver of the database writes a truth value as a number.
+        Value::Bool(is) => i32::from(*is).to_string(),
+        value => js::compact(value),
     }
 }
 
@@ -144,7 +156,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn value(&mut self, from: &SecretRef) -> Result<Option<Text>, Fault> {
+    fn value(&mut self, from: &SecretRef) -> Result<Option<Value>, Fault> {
         let SecretRef { scope, id, provider } = from;
         match provider.as_str() {
             "file" => {
@@ -153,7 +165,7 @@ impl Reader<'_> {
             }
             "keychain" => {
                 let value = self.keychain.get(&format!("{}/{scope}", service()), id)?;
-                Ok(value.map(Text::from))
+                Ok(value.map(|value| Value::String(value.into())))
             }
             _ => Ok(None),
         }
@@ -161,100 +173,99 @@ impl Reader<'_> {
 }
 
 /// The old secrets file: values by name, and by scope and name. A missing file is empty.
+///
+/// It is read as the original does: an object under a scope may hold values of any type, and
+/// anything else under a scope, such as a list or a number, counts as if it were not there.
+#[derive(Default)]
 struct File {
-    members: BTreeMap<String, Member>,
-    /// Names in the order of the file, which the new file keeps.
-    order: Vec<Text>,
-}
-
-enum Member {
-    Flat(Text),
-    Scope(BTreeMap<String, Value>),
-    Other,
+    /// All members in the order of the file, which the new file keeps.
+    members: Vec<(Text, Value)>,
+    flat: BTreeMap<String, Value>,
+    scopes: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
 impl File {
     fn read(path: Option<&Path>) -> Result<Self, Fault> {
-        let mut file = Self { members: BTreeMap::new(), order: Vec::new() };
-        let Some(bytes) = path.map(std::fs::read) else { return Ok(file) };
+        let Some(bytes) = path.map(std::fs::read) else { return Ok(Self::default()) };
         let bytes = match bytes {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(file),
-            Err(error) => return Err(unreadable("cannot be read").because(error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => {
+                let hint = "let this user read the file, or move it away to migrate without it";
+                return Err(unreadable("cannot be read", hint).because(error));
+            }
         };
+        if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|m| bytes.starts_with(m)) {
+            let hint = "save auth.json as UTF-8 without a byte order mark, then migrate again; \
+                        nothing was changed";
+            return Err(unreadable("is not JSON: it starts with a byte order mark", hint));
+        }
         let parsed = crate::js::parse(&String::from_utf8_lossy(&bytes));
-        let value = parsed.map_err(|e| unreadable("is not JSON").because(e))?.value;
+        let hint = "correct auth.json at that place, or move it away to migrate without its \
+                    secrets; nothing was changed";
+        let value = parsed.map_err(|e| unreadable("is not JSON", hint).because(e))?.value;
         let Value::Object(object) = &value else {
-            return Err(unreadable("is not a JSON object"));
+            let hint = "put the secrets into one JSON object, or `{}` to migrate without them; \
+                        nothing was changed";
+            return Err(unreadable("is not a JSON object", hint));
         };
-        for (name, value) in object.members() {
-            let member = match value {
-                Value::String(text) => Member::Flat(text.clone()),
-                Value::Object(scope) => Member::Scope(
-                    scope
-                        .members()
-                        .iter()
-                        .map(|(n, v)| (n.lossy().into_owned(), v.clone()))
-                        .collect(),
-                ),
-                // To JavaScript an array is an object: such a scope has no values, and flat ones do
-                // not count.
-                Value::Array(_) => Member::Scope(BTreeMap::new()),
-                _ => Member::Other,
-            };
-            file.members.insert(name.lossy().into_owned(), member);
-            file.order.push(name.clone());
+        let mut file = Self { members: object.members().to_vec(), ..Self::default() };
+        for (name, value) in &file.members {
+            let name = name.lossy().into_owned();
+            match value {
+                Value::String(_) => drop(file.flat.insert(name, value.clone())),
+                Value::Object(scope) => {
+                    let values = scope.members().iter();
+                    let named = values.map(|(id, value)| (id.lossy().into_owned(), value.clone()));
+                    file.scopes.insert(name, named.collect());
+                }
+                _ => {}
+            }
         }
         Ok(file)
     }
 
     /// Returns a value. If the scope has an object of its own, flat values are not searched.
-    fn get(&self, scope: &str, id: &str) -> Option<Text> {
-        if let Some(Member::Scope(values)) = self.members.get(scope) {
-            return values.get(id)?.as_text().cloned();
-        }
-        match self.members.get(id)? {
-            Member::Flat(text) => Some(text.clone()),
-            _ => None,
+    fn get(&self, scope: &str, id: &str) -> Option<Value> {
+        match self.scopes.get(scope) {
+            Some(values) => values.get(id).filter(|value| !matches!(value, Value::Null)).cloned(),
+            None => self.flat.get(id).cloned(),
         }
     }
 
     fn flat(&self) -> Vec<(Text, Value)> {
-        let flat = self.order.iter().filter_map(|name| match self.members.get(&*name.lossy())? {
-            Member::Flat(text) => Some((name.clone(), Value::String(text.clone()))),
-            _ => None,
-        });
-        flat.collect()
+        self.members.iter().filter(|(_, value)| value.as_text().is_some()).cloned().collect()
     }
 
     /// Notes every value that was not read and is not in the new file.
     fn lose(&self, read: &BTreeSet<(String, String)>, losses: &Losses) {
         for (name, member) in &self.members {
+            let name = name.lossy();
             match member {
-                Member::Flat(_) => {}
-                Member::Other => {
-                    losses.note(Cause::SecretLost, || format!("{name:?} (not text)"));
-                }
-                Member::Scope(values) => {
-                    for id in values.keys() {
-                        if !read.contains(&(name.clone(), id.clone())) {
+                Value::String(_) => {}
+                Value::Object(values) => {
+                    for (id, _) in values.members() {
+                        let id = id.lossy();
+                        if !read.contains(&(name.clone().into_owned(), id.clone().into_owned())) {
                             losses.note(Cause::SecretLost, || format!("{id:?} of scope {name:?}"));
                         }
                     }
                 }
+                _ => losses.note(Cause::SecretLost, || format!("{name:?} (not text)")),
             }
         }
     }
 }
 
-fn unreadable(why: &str) -> Fault {
-    let hint =
-        "correct the secrets file, or move it away to migrate without it; nothing was changed";
+fn unreadable(why: &str, hint: &str) -> Fault {
     Fault::new(Code::MigrationFailed, format!("the secrets file auth.json {why}"), hint)
 }
 
 /// Returns the service name of the application's keychain entries.
 fn service() -> String {
-    let set = std::env::var(SERVICE_SETTING).ok().filter(|name| !name.is_empty());
-    set.unwrap_or_else(|| SERVICE.to_owned())
+    let set = std::env::var(SERVICE_SETTING).unwrap_or_default();
+    let set = js::trim(&set);
+    if set.is_empty() { SERVICE } else { set }.to_owned()
 }

@@ -127,10 +127,11 @@ pub(crate) fn exists(db: &Connection, table: &str) -> Result<bool, Fault> {
     Ok(count > 0)
 }
 
-/// Returns the columns of a table; the set is empty when there is no such table.
+/// Returns the columns of a table in lower case, since their case does not matter; the set is empty
+/// when there is no such table. Generated columns count: `SELECT` reads them like any other.
 pub(crate) fn columns(db: &Connection, table: &str) -> Result<BTreeSet<String>, Fault> {
     let mut found = db
-        .prepare_cached("SELECT name FROM pragma_table_info(?1)")
+        .prepare_cached("SELECT lower(name) FROM pragma_table_xinfo(?1)")
         .map_err(fail::during("read the schema"))?;
     let names =
         found.query_map([table], |row| row.get(0)).map_err(fail::during("read the schema"))?;
@@ -175,8 +176,7 @@ impl Table {
             } else if self.optional.contains(column) {
                 list.push("NULL".to_owned());
             } else {
-                let message = format!("table `{}` lacks the column `{column}`", self.name);
-                return Err(fail::shape(message));
+                return Err(fail::column(self.name, column));
             }
         }
         Ok(Some(format!("SELECT {} FROM {}", list.join(", "), quoted(self.name))))
@@ -187,8 +187,7 @@ impl Table {
     /// # Errors
     /// `migration_failed` when the table or a required column is missing.
     pub(crate) fn require(&self, db: &Connection) -> Result<String, Fault> {
-        let missing = || fail::shape(format!("the old database lacks the table `{}`", self.name));
-        self.select(db)?.ok_or_else(missing)
+        self.select(db)?.ok_or_else(|| fail::table(self.name, self.columns))
     }
 
     /// Returns the index of a column in a row of [`Table::select`].

@@ -8,16 +8,16 @@ use super::{fail, legacy, tables};
 use groundskeeper_migrate::Fault;
 
 /// Tables that the migration reads.
-const READ: [&str; 9] = [
-    "source",
-    "secret",
-    "credential_binding",
-    "connection",
-    "tool_policy",
-    "plugin_storage",
-    "tool",
-    "definition",
-    "blob",
+const READ: [&tables::Table; 9] = [
+    &tables::SOURCE,
+    &tables::SECRET,
+    &tables::BINDING,
+    &tables::CONNECTION,
+    &tables::POLICY,
+    &tables::STORAGE,
+    &tables::TOOL,
+    &tables::DEFINITION,
+    &tables::BLOB,
 ];
 /// Tables about the schema and the migration itself; they hold no data of the user.
 const OWN: [&str; 2] = ["__drizzle_migrations", legacy::LOSSES];
@@ -30,16 +30,25 @@ const ENDING: [(&str, &[&str]); 5] = [
     ("credential_binding", &["created_at", "updated_at"]),
     ("tool_policy", &["created_at", "updated_at"]),
 ];
+/// Columns that are read elsewhere or say nothing that other columns do not say.
+const SPOKEN: [&str; 4] = ["id", "plugin_id", "url", "kind"];
+
+/// Returns whether the migration reads a table, given its name in lower case.
+pub(super) fn is_read(table: &str) -> bool {
+    READ.iter().any(|read| read.name == table) || OWN.contains(&table)
+}
 
 /// Notes every unread table that has rows, and every dropped column of a table that has rows.
 pub(super) fn note(db: &Connection, losses: &Losses) -> Result<(), Fault> {
     for table in tables::all(db)? {
-        if READ.contains(&table.as_str()) || OWN.contains(&table.as_str()) {
+        if is_read(&table.to_lowercase()) {
             continue;
         }
-        let rows = tables::count(db, &table)?;
-        if rows > 0 {
-            losses.note(Cause::TableUnread, || format!("`{table}` ({rows} rows)"));
+        // A virtual table whose module this program lacks cannot be counted.
+        match tables::count(db, &table) {
+            Ok(0) => {}
+            Ok(rows) => losses.note(Cause::TableUnread, || format!("`{table}` ({rows} rows)")),
+            Err(_) => losses.note(Cause::TableUnread, || format!("`{table}` (not readable)")),
         }
     }
     for (table, columns) in ENDING {
@@ -51,7 +60,28 @@ pub(super) fn note(db: &Connection, losses: &Losses) -> Result<(), Fault> {
             losses.note(Cause::Columns, || format!("{table}.{column}"));
         }
     }
+    for table in READ {
+        for column in tables::columns(db, table.name)? {
+            if has_unknown(db, table, &column)? {
+                losses.note(Cause::Columns, || format!("{}.{column}", table.name));
+            }
+        }
+    }
     addresses(db, losses)
+}
+
+/// Returns whether a column is none of the application's, and has a value in some row.
+fn has_unknown(db: &Connection, table: &tables::Table, column: &str) -> Result<bool, Fault> {
+    let ending = ENDING.iter().any(|(name, all)| *name == table.name && all.contains(&column));
+    if ending || table.columns.contains(&column) || SPOKEN.contains(&column) {
+        return Ok(false);
+    }
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM {} WHERE {} IS NOT NULL)",
+        tables::quoted(table.name),
+        tables::quoted(column)
+    );
+    db.query_row(&sql, [], |row| row.get(0)).map_err(fail::during("read the columns of a table"))
 }
 
 /// Notes every source whose column `url` has a value.

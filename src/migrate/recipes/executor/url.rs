@@ -43,6 +43,11 @@ impl Url {
         self.scheme == "https" || matches!(bare, "localhost" | "127.0.0.1" | "[::1]")
     }
 
+    /// Returns the name of the server, with the port unless it is the scheme's default port.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Returns the well-known address of the metadata about this address: the path goes to the end.
     pub(crate) fn well_known(&self, what: &str) -> String {
         let Self { scheme, host, path } = self;

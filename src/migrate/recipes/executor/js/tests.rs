@@ -37,6 +37,35 @@ fn print_matches_javascript() {
 }
 
 #[test]
+fn halves_that_meet_become_a_pair() {
+    let text = |json: &str| parse(json).expect("JSON").value.as_text().cloned().expect("a string");
+    for (a, b, both) in [
+        (r#""a\ud83d""#, r#""\ude00b""#, r#""a😀b""#),
+        (r#""\ud83d""#, r#""x\ude00""#, r#""\ud83dx\ude00""#),
+        (r#""\ude00\ud83d""#, r#""\ud83d""#, r#""\ude00\ud83d\ud83d""#),
+    ] {
+        let joined = text(a).followed_by(&text(b));
+        assert_eq!(compact(&Value::String(joined)), both);
+    }
+}
+
+/// A lone half costs one byte at the end, since the driver reckons two bytes for its three.
+#[test]
+fn lone_halves_shorten_written_text() {
+    for (text, expected) in [
+        (r#""api.a\ud800b""#, "api.a\u{fffd}"),
+        (r#""a\udc00bc""#, "a\u{fffd}b"),
+        (r#""a\ud800""#, "a"),
+        (r#""\ud800x\ud801yé""#, "\u{fffd}x\u{fffd}y"),
+        (r#""\ud800é!""#, "\u{fffd}é"),
+        (r#""\ud83d\ude00é""#, "😀é"),
+    ] {
+        let value = parse(text).expect("JSON").value;
+        assert_eq!(value.as_text().expect("a string").written(), expected, "{text}");
+    }
+}
+
+#[test]
 fn parse_rejects_non_json() {
     let texts = [
         "",

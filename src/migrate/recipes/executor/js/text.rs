@@ -57,6 +57,70 @@ impl Text {
         }
     }
 
+    /// Returns the text as the original's database driver writes it into a cell.
+    ///
+    /// A lone half becomes U+FFFD, which takes three bytes. The driver reckons two bytes for it
+    /// when it sizes its buffer, so the text loses one byte for each at its end, in whole
+    /// characters.
+    pub(crate) fn written(&self) -> Cow<'_, str> {
+        let Cow::Owned(mut text) = self.lossy() else { return self.lossy() };
+        let halves = self.points().filter(|point| char::from_u32(*point).is_none()).count();
+        let room = text.len() - halves;
+        while text.len() > room {
+            text.pop();
+        }
+        Cow::Owned(text)
+    }
+
+    /// Returns whether the string has a lone half.
+    pub(crate) fn has_half(&self) -> bool {
+        self.as_str().is_none()
+    }
+
+    /// Returns the text behind a prefix; none when the string does not start with it.
+    pub(crate) fn strip_prefix(&self, prefix: &Self) -> Option<Self> {
+        self.as_bytes().strip_prefix(prefix.as_bytes()).map(Self::from_bytes)
+    }
+
+    /// Returns the string without white space at both ends, as JavaScript's `trim` does.
+    pub(crate) fn trimmed(&self) -> Self {
+        // White space and U+FFFD take as many bytes in the lossy text as in this one.
+        let text = self.lossy();
+        let start = text.len() - text.trim_start_matches(is_space).len();
+        let end = start + trim(&text).len();
+        self.as_bytes().get(start..end).map_or_else(|| self.clone(), Self::from_bytes)
+    }
+
+    /// Returns the string with another one behind it. Two halves that meet become a pair.
+    pub(crate) fn followed_by(&self, other: &Self) -> Self {
+        let mut bytes = Vec::new();
+        let mut high: Option<u32> = None;
+        for point in self.points().chain(other.points()) {
+            match (high.take(), point) {
+                (Some(first), 0xdc00..0xe000) => {
+                    push_point(&mut bytes, 0x1_0000 + ((first - 0xd800) << 10) + (point - 0xdc00));
+                    continue;
+                }
+                (Some(first), _) => push_point(&mut bytes, first),
+                (None, _) => {}
+            }
+            match point {
+                0xd800..0xdc00 => high = Some(point),
+                _ => push_point(&mut bytes, point),
+            }
+        }
+        if let Some(first) = high {
+            push_point(&mut bytes, first);
+        }
+        Self::from_bytes(&bytes)
+    }
+
+    /// Returns the strings joined by an ASCII separator, across which no two halves can meet.
+    pub(crate) fn join(parts: &[Self], separator: u8) -> Self {
+        let parts: Vec<&[u8]> = parts.iter().map(Self::as_bytes).collect();
+        Self::from_bytes(&parts.join(&separator))
+    }
+
     /// Returns whether the string is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()

@@ -139,12 +139,12 @@ fn apikey(entry: &Value) -> Option<Value> {
 /// Converts one header or parameter: the text before its variable, and the variable. Text behind
 /// the variable is dropped.
 fn placement(carrier: &str, name: &Text, value: &Value) -> Option<Value> {
-    let mut before = String::new();
+    let mut before = Text::from("");
     let mut variable = None;
     for part in value.as_array()? {
         if let Some(text) = part.as_text() {
             if variable.is_none() {
-                before.push_str(&text.lossy());
+                before = before.followed_by(text);
             }
         } else if part.has("type", "variable") {
             let name = part.text("name")?;
@@ -155,10 +155,10 @@ fn placement(carrier: &str, name: &Text, value: &Value) -> Option<Value> {
     }
     let mut members = vec![("carrier", carrier.into()), ("name", Value::String(name.clone()))];
     match variable {
-        None => members.push(("literal", before.as_str().into())),
+        None => members.push(("literal", Value::String(before))),
         Some(variable) => {
             if !before.is_empty() {
-                members.push(("prefix", before.as_str().into()));
+                members.push(("prefix", Value::String(before)));
             }
             if variable != "token" {
                 members.push(("variable", Value::String(variable.clone())));

@@ -31,10 +31,9 @@ fn move_out(
     let mut ids = RowIds::new();
     configs::each(db, plugin, |Configured { row, tenant, config, .. }| {
         let Some(text) = config.text(member) else { return Ok(()) };
-        let text = text.lossy();
-        let hash = sha256_hex(&text);
+        let hash = sha256_hex(&text.lossy());
         let namespace = format!("o:{tenant}/{plugin}");
-        put(db, &mut ids, &namespace, &format!("{folder}/{hash}"), &text)?;
+        put(db, &mut ids, &namespace, &format!("{folder}/{hash}"), &text.written())?;
         let mut members = without(&config, &[member]);
         members.push((hashed.into(), Value::from(hash.as_str())));
         configs::replace(db, row, &Value::object(members))

@@ -4,13 +4,14 @@ use rusqlite::Connection;
 
 use super::super::losses::Losses;
 use super::super::{fail, tables};
-use super::{chain, history};
+use super::{chain, history, rowids};
 use crate::legacy::parts::LOSSES;
 use groundskeeper_migrate::Fault;
 use groundskeeper_migrate::recipe::Work;
 
 /// Brings the schema up. Returns warnings for the user.
 pub(crate) fn bring_up(copy: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
+    rowids::give(copy)?;
     // A late step makes this table; a database that has it counts as having the last schema.
     if tables::exists(copy, "plugin_storage")? {
         return Ok(Vec::new());

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
+use rusqlite::types::ValueRef;
 
 use super::parts::Work as Kind;
 use super::parts::{self, Part};
@@ -106,9 +107,14 @@ fn run_part(db: &Connection, part: &Part<'_>) -> Result<(), Fault> {
 fn functions(db: &Connection, now_ms: i64) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     db.create_scalar_function("slot_slug", 1, flags, |context| {
-        let value = context.get_raw(0);
-        let name = value.as_bytes_or_null().ok().flatten().unwrap_or_default();
-        Ok(slot_slug(&String::from_utf8_lossy(name)))
+        Ok(match context.get_raw(0) {
+            // The key of a member of a list is a number.
+            ValueRef::Integer(n) => slot_slug(&n.to_string()),
+            value => {
+                let name = value.as_bytes_or_null().ok().flatten().unwrap_or_default();
+                slot_slug(&String::from_utf8_lossy(name))
+            }
+        })
     })?;
     let now = now_ms.div_euclid(1_000) * 1_000;
     db.create_scalar_function("replay_now", 0, flags, move |_| Ok(now))

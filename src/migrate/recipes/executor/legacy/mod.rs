@@ -9,6 +9,7 @@ mod bring_up;
 mod chain;
 mod history;
 mod parts;
+mod rowids;
 
 pub(super) use bring_up::{bring_up, losses};
 pub(super) use parts::LOSSES;

@@ -67,7 +67,7 @@ impl Part<'_> {
 }
 
 /// Returns whether a `table` or a `table.column` exists.
-fn there(db: &Connection, what: &str) -> Result<bool, Fault> {
+pub(super) fn there(db: &Connection, what: &str) -> Result<bool, Fault> {
     match what.split_once('.') {
         Some((table, column)) => Ok(tables::columns(db, table)?.contains(column)),
         None => tables::exists(db, what),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::losses::{Cause, Losses};
 use crate::plan::target::{Client, Input, SecretRef, Target};
-use crate::slug;
+use crate::{slug, snapshot};
 
 /// Makes the clients of all connections, and sets the slug of its client in each connection.
 pub(super) fn share(targets: &mut [Target], losses: &Losses) -> Vec<Client> {
@@ -19,7 +19,8 @@ pub(super) fn share(targets: &mut [Target], losses: &Losses) -> Vec<Client> {
         let at = *known.entry(key).or_insert_with(|| {
             let names = taken.entry(partition).or_default();
             let slug = slug::unique(&slug::host(&input.token_url), names);
-            clients.push(Client { slug, owner: target.owner.clone(), input: input.clone() });
+            let place = snapshot::key(&target.source_scope, &target.source);
+            clients.push(Client { slug, owner: target.owner.clone(), place, input: input.clone() });
             clients.len() - 1
         });
         let client = &mut clients[at];

@@ -56,10 +56,13 @@ impl Group<'_> {
         let filled = target.items.iter().zip(&target.slots);
         let earlier = filled.filter(|((v, i), _)| *v == stands.variable && *i != item);
         for (_, lost) in earlier {
+            let secret = self.bindings.iter().find(|b| b.slot == *lost);
+            let secret = secret.and_then(|b| b.secret.as_deref()).unwrap_or_default();
             let name = || {
                 let variable = &stands.variable;
                 format!(
-                    "scope {scope:?} source {source:?} slot {slot:?} for {variable:?} from slot {lost:?}"
+                    "scope {scope:?} source {source:?} slot {slot:?} for {variable:?} from slot \
+                     {lost:?} (secret {secret:?})"
                 )
             };
             losses.note(Cause::VariableTaken, name);

@@ -20,8 +20,6 @@ pub(super) struct Groups<'a> {
     snapshot: &'a Snapshot,
     tenant: &'a str,
     now_ms: i64,
-    /// Resources that servers named, by [`key`] of scope and source.
-    resources: &'a BTreeMap<String, String>,
     losses: &'a Losses,
     pub(super) secrets: StoredSecrets<'a>,
     connections: BTreeMap<String, &'a Connection>,
@@ -36,7 +34,6 @@ impl<'a> Groups<'a> {
         snapshot: &'a Snapshot,
         tenant: &'a str,
         now_ms: i64,
-        resources: &'a BTreeMap<String, String>,
         losses: &'a Losses,
     ) -> Self {
         let connections = snapshot.connections.iter().map(|c| (key(&c.scope, &c.id), c));
@@ -44,7 +41,6 @@ impl<'a> Groups<'a> {
             snapshot,
             tenant,
             now_ms,
-            resources,
             losses,
             secrets: StoredSecrets::new(&snapshot.secrets, losses),
             connections: connections.collect(),
@@ -200,7 +196,6 @@ impl<'a> Groups<'a> {
                  migrated oauth_client will need repair."
             ));
         }
-        let resource = self.resources.get(&key(group.source_scope, group.source)).cloned();
         Input {
             client_id: state.client_id.clone().unwrap_or_default(),
             reference,
@@ -208,7 +203,7 @@ impl<'a> Groups<'a> {
             authorization_url: state.authorization_url.clone(),
             metadata_url: state.metadata_url.clone(),
             grant: state.grant(),
-            resource: resource.or_else(|| state.resource.clone()),
+            resource: state.resource.clone(),
             secret,
         }
     }

@@ -21,8 +21,6 @@ pub(crate) struct Context<'a> {
     pub(crate) tenant: &'a str,
     pub(crate) now_ms: i64,
     pub(crate) conflicts: OnConflict,
-    /// Resources that servers named, by [`key`](super::super::snapshot::key) of scope and source.
-    pub(crate) resources: &'a BTreeMap<String, String>,
     pub(crate) losses: &'a Losses,
 }
 
@@ -49,7 +47,7 @@ pub(crate) fn make(snapshot: &Snapshot, context: &Context<'_>) -> Result<Plan, F
     let Context { tenant, now_ms, losses, .. } = *context;
     let mut clashes = Clashes::new(context.conflicts, losses);
     let outcomes = outcomes(&snapshot.sources, tenant, losses, &mut clashes);
-    let mut groups = Groups::new(snapshot, tenant, now_ms, context.resources, losses);
+    let mut groups = Groups::new(snapshot, tenant, now_ms, losses);
     groups.plan();
     let stale: Vec<String> =
         groups.stale().iter().map(|c| format!("{:?} of scope {:?}", c.id, c.scope)).collect();

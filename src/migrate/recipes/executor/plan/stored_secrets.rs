@@ -23,7 +23,8 @@ pub(super) struct StoredSecrets<'a> {
 
 impl<'a> StoredSecrets<'a> {
     pub(super) fn new(secrets: &'a [Secret], losses: &'a Losses) -> Self {
-        let rows = secrets.iter().map(|s| ((s.scope.as_str(), s.id.as_str()), s)).collect();
+        // In a damaged table two rows may have one id; the original finds the first.
+        let rows = secrets.iter().rev().map(|s| ((s.scope.as_str(), s.id.as_str()), s)).collect();
         Self { losses, rows, ops: Vec::new(), used: BTreeSet::new() }
     }
 

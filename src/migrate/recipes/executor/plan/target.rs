@@ -77,5 +77,7 @@ pub(crate) struct Input {
 pub(crate) struct Client {
     pub(crate) slug: String,
     pub(crate) owner: Owner,
+    /// Scope and source of the first connection, as [`key`](crate::snapshot::key) joins them.
+    pub(crate) place: String,
     pub(crate) input: Input,
 }

@@ -46,7 +46,9 @@ fn masked(warning: &str) -> String {
 #[test]
 fn warnings_start_with_original() {
     each(|case, done| {
-        let recorded = case.json("warnings.json").expect("warnings");
+        // Later cases have their warnings within the result.
+        let recorded = case.json("warnings.json").or_else(|| case.result.get("warnings").cloned());
+        let recorded = recorded.expect("warnings");
         let recorded = recorded.as_array().expect("a list").iter();
         let recorded: Vec<String> =
             recorded.map(|w| masked(&w.as_text().expect("text").lossy())).collect();
@@ -94,7 +96,8 @@ fn sorted(keyring: &Value) -> Vec<String> {
 fn report_matches_original() {
     each(|case, done| {
         let report = crate::js::parse(&done.built.report).expect("a report is JSON").value;
-        let recorded = case.result.get("report").and_then(Value::as_object).expect("a report");
+        let Some(recorded) = case.result.get("report") else { return Vec::new() };
+        let recorded = recorded.as_object().expect("a report");
         let members = recorded.members().iter().filter(|(name, _)| name != "warnings");
         let recorded = js::compact(&Value::object(members.cloned().collect()));
         if js::compact(&report) == recorded {
@@ -108,8 +111,8 @@ fn report_matches_original() {
 #[test]
 fn fetched_servers_match_original() {
     each(|case, done| {
-        let recorded =
-            case.result.get("fetches_attempted").and_then(Value::as_array).expect("a list");
+        let Some(recorded) = case.result.get("fetches_attempted") else { return Vec::new() };
+        let recorded = recorded.as_array().expect("a list");
         let mut recorded: Vec<String> =
             recorded.iter().map(|url| url.as_text().expect("text").lossy().into_owned()).collect();
         let mut asked = done.asked;
@@ -137,7 +140,7 @@ fn first_boot_matches_original() {
         let steps = boot(&done.staging).expect("started");
         assert_eq!(steps.len(), 5, "{}", case.name);
         assert_eq!(boot(&done.staging).expect("started again"), Vec::<String>::new());
-        differences(&case.json("v2-booted.json").expect("rows"), &done.staging)
+        case.json("v2-booted.json").map_or_else(Vec::new, |rows| differences(&rows, &done.staging))
     });
 }
 

@@ -115,6 +115,26 @@ fn early_schema_plugins_are_migrated() {
     assert!(warned(&done, &["lose members of their configuration", "command"]));
 }
 
+/// A list of headers has numbers as names, and a name that comes twice keeps its last place.
+#[test]
+fn early_headers_may_be_a_list_or_repeat_a_name() {
+    for (headers, slots, config) in [
+        (r#"[{"secretId":"s"},"a"]"#, &["header:0"][..], r#"\"headers\":{\"1\":\"a\"}"#),
+        (r#"{"A":"1","B":"2","A":"3"}"#, &[], r#"\"headers\":{\"B\":\"2\",\"A\":\"3\"}"#),
+    ] {
+        let old = Old::early();
+        old.source(HOME, "api", "openapi").secret(HOME, "s", "S", "file");
+        let sql = "INSERT INTO openapi_source (id, scope_id, name, spec, headers, \
+                   invocation_config) VALUES ('api', ?1, 'A', '{}', ?2, '{}')";
+        old.db.execute(sql, [HOME, headers]).expect("a row");
+        let done = old.migrated();
+        let bound = super::v1::names(&done.copy, "SELECT slot_key FROM credential_binding");
+        assert_eq!(bound, slots, "{headers}");
+        let found = &done.column("integration", "config")[0];
+        assert!(found.contains(config), "{headers}: {found}");
+    }
+}
+
 /// The message names table, scope and id.
 #[test]
 fn early_invalid_json_is_refused() {

@@ -5,24 +5,10 @@ use rusqlite::Connection;
 
 use super::super::recipe::Executor;
 use super::super::slug::item_id;
+use super::chance::Chance;
 use super::harness::{Case, Done, Given, boot, dump, migrate};
 use super::old::{HOME, Old};
 use groundskeeper_migrate::recipe::{OnConflict, Recipe as _};
-
-/// A pseudo-random generator with a seed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % end
-    }
-
-    fn of<'a>(&mut self, items: &[&'a str]) -> &'a str {
-        items[self.below(items.len())]
-    }
-}
 
 const SCOPES: [&str; 5] =
     [HOME, "other-2b3c4d5e", "org_acme", "user-org:user_u1:org_acme", "My Folder-0a0b0c0d"];

@@ -84,6 +84,15 @@ pub(super) fn json(path: &Path) -> Option<Value> {
 
 /// Migrates a copy of a database, with the same calls in the same order as the engine.
 pub(super) fn migrate(v1: &Connection, given: &Given<'_>) -> Result<Done, Fault> {
+    migrate_with(v1, given, &|_, _| {})
+}
+
+/// Migrates like [`migrate`], and reports progress.
+pub(super) fn migrate_with(
+    v1: &Connection,
+    given: &Given<'_>,
+    progress: &dyn Fn(&str, u64),
+) -> Result<Done, Fault> {
     let dir = tempfile::tempdir().expect("a directory");
     let mut copy = Connection::open(dir.path().join("source.db")).expect("a copy");
     rusqlite::backup::Backup::new(v1, &mut copy)
@@ -91,6 +100,10 @@ pub(super) fn migrate(v1: &Connection, given: &Given<'_>) -> Result<Done, Fault>
         .expect("a copy");
     let mut staging = Connection::open(dir.path().join("building.db")).expect("a staging database");
     staging.execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = WAL;").expect("set up");
+    // These files do not outlive the test. A damaged copy refuses even this, which does not matter.
+    for db in [&copy, &staging] {
+        drop(db.execute_batch("PRAGMA synchronous = OFF"));
+    }
     let keychain: Box<dyn Keychain> = match &given.keyring {
         Some(path) => Box::new(FileKeychain::new(path)),
         None => Box::new(NoKeychain),
@@ -103,7 +116,7 @@ pub(super) fn migrate(v1: &Connection, given: &Given<'_>) -> Result<Done, Fault>
         now_ms: NOW_MS,
         network: given.network.unwrap_or(&offline),
         keychain: &*keychain,
-        progress: &|_, _| {},
+        progress,
         cancelled: &|| false,
     };
     let mut clock = Clock::default();

@@ -34,6 +34,24 @@ impl Old {
         old
     }
 
+    /// Returns a database without rows, of the schema after the seventh step.
+    pub(super) fn seventh() -> Self {
+        let db = Case::named("46-").database();
+        let old = Self { db, ..Self::new() };
+        old.sql("DELETE FROM source; DELETE FROM mcp_source; DELETE FROM secret;");
+        old
+    }
+
+    /// Returns the database of a recorded case.
+    pub(super) fn recorded(name: &str) -> Self {
+        Self { db: Case::named(name).database(), ..Self::new() }
+    }
+
+    /// Path of the secrets file.
+    pub(super) fn auth_path(&self) -> PathBuf {
+        self.dir.path().join("auth.json")
+    }
+
     /// Executes arbitrary SQL on the database.
     pub(super) fn sql(&self, sql: &str) -> &Self {
         self.db.execute_batch(sql).expect("SQL");

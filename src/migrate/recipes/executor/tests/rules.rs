@@ -209,6 +209,50 @@ fn secrets_file_keeps_flat_values() {
     ));
 }
 
+/// Only a slot of the form `oauth2:...:client-id` is one of a client; without a connection it makes
+/// none.
+#[test]
+fn client_bindings_without_connection_differ_by_slot() {
+    for (slots, names) in [
+        (&["oauth2:a:client-id"][..], &[][..]),
+        (&["oauth2:a:client-secret", "oauth2:a:client-id"], &[]),
+        (&["auth:oauth2:client-id"], &["key"]),
+        (&["oauth2:a:client-id", "auth:oauth2:client-secret"], &["key"]),
+        (&["oauth2:client-id"], &[]),
+        (&["oauth2:a:client-id:x"], &["key"]),
+    ] {
+        let old = Old::new();
+        old.configured(HOME, "api", "openapi", HEADER).secret(HOME, "s", "Key", "file");
+        for slot in slots {
+            old.bound(HOME, "api", slot, "s");
+        }
+        let done = old.migrated();
+        assert_eq!(done.column("connection", "name"), names, "{slots:?}");
+        let skipped = warned(&done, &["Skipped binding group \"api\""]);
+        assert_eq!(skipped, names.is_empty(), "{slots:?}");
+    }
+}
+
+/// The original does not check the type of a slot, which is the name of a property.
+#[test]
+fn slot_of_another_type_is_compared_as_text() {
+    let config = r#"{"config":{"headers":{"A":{"kind":"binding","slot":5},"B":{"kind":"binding","slot":true}}}}"#;
+    let old = Old::new();
+    old.configured(HOME, "api", "openapi", config).secret(HOME, "s", "Key", "file");
+    old.secret(HOME, "t", "Other", "file").bound(HOME, "api", "5", "s");
+    old.bound(HOME, "api", "true", "t");
+    let items = &old.migrated().column("connection", "item_ids")[0];
+    assert!(items.contains(r#"\"a\":"#) && items.contains(r#"\"b\":"#), "{items}");
+}
+
+/// A long column does not hide the others that name a row.
+#[test]
+fn warning_names_row_despite_a_long_column() {
+    let old = Old::new();
+    old.source(HOME, &"s".repeat(400), "openapi").tool(HOME, &"s".repeat(400), "tool-name");
+    assert!(warned(&old.migrated(), &["1 tool(s) were not migrated", "name \"tool-name\""]));
+}
+
 #[test]
 fn secrets_file_without_matches_is_untouched() {
     let mut old = Old::new();

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::insert::Insert;
 use crate::cells::{Cells, emit};
+use crate::discovery::Described;
 use crate::js::{self, Value};
 use crate::losses::Cause;
 use crate::plan::Target;
@@ -57,7 +58,7 @@ impl Writer<'_> {
                 &tenant,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("integration {slug:?} occurs twice")));
+                return Err(fail::defect(format!("integration {slug:?} occurs twice")));
             }
         }
         let written = insert.written;
@@ -91,11 +92,11 @@ impl Writer<'_> {
             Ok(())
         })?;
         value.ok_or_else(|| {
-            fail::shape(format!("the configuration of source {} is missing", name()))
+            fail::defect(format!("the configuration of source {} is missing", name()))
         })
     }
 
-    /// Writes the OAuth clients. A server's answer takes precedence over the stored address.
+    /// Writes the OAuth clients as the old database has them.
     pub(super) fn clients(&mut self, staging: &Connection) -> Result<(), Fault> {
         let columns = [
             "slug",
@@ -114,8 +115,6 @@ impl Writer<'_> {
         let mut insert = Insert::new(staging, "oauth_client", &columns)?;
         for (at, client) in self.plan.clients.iter().enumerate() {
             let input = &client.input;
-            let found = self.urls.get(at).and_then(Option::as_ref);
-            let url = found.unwrap_or(&input.authorization_url);
             let resolved = self.collected.client_ids.get(at).cloned().flatten();
             let id = if input.client_id.is_empty() {
                 resolved.unwrap_or_default()
@@ -126,7 +125,7 @@ impl Writer<'_> {
             let Owner { tenant, kind, subject } = &client.owner;
             insert.bind_all(&[
                 &client.slug,
-                url,
+                &input.authorization_url,
                 &input.token_url,
                 &input.grant,
                 &id,
@@ -139,11 +138,32 @@ impl Writer<'_> {
                 subject,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("OAuth client {:?} occurs twice", client.slug)));
+                return Err(fail::defect(format!("OAuth client {:?} occurs twice", client.slug)));
             }
         }
         let written = insert.written;
         self.done("oauth_client", written);
+        Ok(())
+    }
+
+    /// Replaces what servers describe otherwise in the OAuth clients.
+    pub(super) fn described(&mut self, staging: &Connection) -> Result<(), Fault> {
+        let Some(discovery) = self.discovery.take() else { return Ok(()) };
+        let failed = fail::during("write the answers of servers");
+        let sql = "UPDATE oauth_client SET authorization_url = coalesce(?1, authorization_url), \
+                   resource = coalesce(?2, resource) \
+                   WHERE slug = ?3 AND tenant = ?4 AND owner = ?5 AND subject = ?6";
+        let mut update = staging.prepare(sql).map_err(&failed)?;
+        for (client, found) in self.plan.clients.iter().zip(discovery.answers()) {
+            let Described { resource, authorization_url } = found;
+            if resource.is_none() && authorization_url.is_none() {
+                continue;
+            }
+            let Owner { tenant, kind, subject } = &client.owner;
+            let slug = &client.slug;
+            let row = params![authorization_url, resource, slug, tenant, kind, subject];
+            update.execute(row).map_err(&failed)?;
+        }
         Ok(())
     }
 
@@ -195,7 +215,7 @@ impl Writer<'_> {
                 subject,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("{} occurs twice", target.describe())));
+                return Err(fail::defect(format!("{} occurs twice", target.describe())));
             }
         }
         let written = insert.written;
@@ -248,7 +268,7 @@ impl Writer<'_> {
                 subject,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("policy {:?} occurs twice", policy.id)));
+                return Err(fail::defect(format!("policy {:?} occurs twice", policy.id)));
             }
         }
         let written = insert.written;

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::stream::{Filled, Rows};
 use crate::cells::{Cells, Emitted, emit};
 use crate::config::object;
-use crate::js::{self, Value};
+use crate::js::{self, Text, Value};
 use crate::losses::{Cause, Losses};
 use crate::plan::ClashOutcomes;
 use crate::scope::Owner;
@@ -36,8 +36,8 @@ const BLOB_ID: usize = 5;
 
 /// An operation of a tool in its new form.
 struct Operation {
-    source: String,
-    tool: String,
+    source: Text,
+    tool: Text,
     binding: Value,
     /// Members of the old form that are dropped.
     lost: Vec<String>,
@@ -74,7 +74,7 @@ impl Writer<'_> {
         let rewritten = matches!((&*collection, plugin), ("operation", "openapi" | "graphql"));
         let operation = if rewritten { operation(&cells.json("data")?) } else { None };
         let source = match &operation {
-            Some(operation) => Some(operation.source.clone()),
+            Some(operation) => Some(operation.source.lossy().into_owned()),
             // The one other collection whose keys are known to start with a source's id.
             None if collection == "binding" => key.split_once('.').map(|(s, _)| s.to_owned()),
             None => None,
@@ -133,13 +133,22 @@ impl Writer<'_> {
             let name = || format!("{} of {}", lost.join(", "), cells.name());
             self.losses.note(Cause::OperationMembers, name);
         }
-        let slug = self.plan.outcomes.slug(scope, &source);
+        // A source whose id has a lone half has no row, so it has no other slug either.
+        let slug = match self.plan.outcomes.slug(scope, &source.lossy()) {
+            slug if source == *slug => source,
+            _ if source.has_half() => source,
+            slug => slug.into(),
+        };
+        let key = Text::join(&[slug.clone(), tool.clone()], b'.');
+        if key.has_half() {
+            self.losses.note(Cause::HalfCut, || format!("key of {}", cells.name()));
+        }
         let data = object(vec![
-            ("integration", slug.into()),
-            ("toolName", tool.as_str().into()),
+            ("integration", Value::String(slug)),
+            ("toolName", Value::String(tool)),
             ("binding", binding),
         ]);
-        (Cow::Owned(format!("{slug}.{tool}")), emit(&data))
+        (Cow::Owned(key.written().into_owned()), emit(&data))
     }
 
     /// Writes the blobs that belong to a scope and a plugin; notes the others as lost.
@@ -206,14 +215,14 @@ pub(crate) fn blob_id(namespace: &str, key: &str) -> String {
 /// Parses a row as an operation; none when it does not name a source and a tool and have a binding.
 fn operation(data: &Value) -> Option<Operation> {
     let binding = data.get("binding")?.clone();
-    let text = |name: &str| data.text(name).map(|text| text.lossy().into_owned());
+    let text = |name: &str| data.text(name).cloned();
     let (names, source, tool) = match (text("integration"), text("toolName")) {
         (Some(source), Some(tool)) => (["integration", "toolName"], source, tool),
         _ => (["sourceId", "toolId"], text("sourceId")?, text("toolId")?),
     };
-    let prefix = format!("{source}.");
+    let prefix = Text::join(&[source.clone(), "".into()], b'.');
     let tool = match tool.strip_prefix(&prefix) {
-        Some(rest) if names[0] == "sourceId" => rest.to_owned(),
+        Some(rest) if names[0] == "sourceId" => rest,
         _ => tool,
     };
     let known = |name: &str| name == "binding" || names.contains(&name);

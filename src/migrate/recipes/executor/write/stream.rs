@@ -197,7 +197,7 @@ impl Rows {
         let Destination::Write(destination) = &self.destination else { return Ok(()) };
         destination
             .send(batch)
-            .map_err(|_| fail::shape("the thread that writes the rows has ended"))
+            .map_err(|_| fail::defect("the thread that writes the rows has ended"))
     }
 }
 
@@ -364,7 +364,7 @@ mod tests {
         assert!(writer.to_string().contains("no more"), "{writer}");
         let maker = fill(&mut staging(), &table(false), |rows| {
             make(rows, &mut clashes)?;
-            Err(fail::shape("a row cannot be read"))
+            Err(fail::defect("a row cannot be read"))
         });
         let maker = maker.expect_err("the maker fails");
         assert!(maker.to_string().contains("cannot be read"), "{maker}");

@@ -102,12 +102,12 @@ impl Writer<'_> {
             let (copy, losses, mut seen) = (writer.copy, writer.losses, 0);
             snapshot::each(copy, &sql, &tables::DEFINITION, losses, |cells| {
                 writer.tick("definition", &mut seen)?;
-                let (name, plugin) = (cells.text("name")?, cells.text("plugin_id")?);
+                let (name, stored) = (cells.text("name")?, cells.text("plugin_id")?);
                 let schema = cells.emitted("schema")?;
                 let created = cells.time("created_at", now)?;
                 let without = Cause::DefinitionWithoutConnection;
                 let Some(targets) = writer.targets(&fan, cells, without)? else { return Ok(()) };
-                rows.bind(3, &*plugin);
+                rows.bind(3, plugin(&stored));
                 rows.bind(5, schema.required());
                 rows.bind(6, created);
                 writer.fan_out(rows, 7, cells, targets, &name)

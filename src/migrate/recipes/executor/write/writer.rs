@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::super::fail;
 use super::stream;
+use crate::discovery::Discovery;
 use crate::ids::RowIds;
 use crate::losses::Losses;
 use crate::plan::{Clashes, Plan};
@@ -30,8 +31,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) plan: &'a Plan,
     pub(crate) collected: &'a Collected,
-    /// Authorization address of each OAuth client as its server reports it, in the plan's order.
-    pub(crate) urls: &'a [Option<String>],
+    /// The answers of servers about the OAuth clients, until they are written.
+    pub(crate) discovery: Option<Discovery<'a>>,
     pub(crate) losses: &'a Losses,
     pub(crate) clashes: Clashes<'a>,
     pub(crate) ids: RowIds,
@@ -74,7 +75,9 @@ impl Writer<'_> {
         self.storage(staging)?;
         self.blobs(staging)?;
         self.policies(staging)?;
-        self.clashes.settle()
+        self.clashes.settle()?;
+        // Last, so that the servers have had the time of the whole build to answer.
+        self.described(staging)
     }
 
     /// Fills a big table. `make` reads the rows; in a second reading their losses are known.
