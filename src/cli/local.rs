@@ -169,8 +169,10 @@ fn place(global: &Global, database: &Path) -> Result<Place, Fault> {
 
 fn places(global: &Global, database: Option<&Path>) -> Result<Vec<Place>, Fault> {
     let own = within(&data_dir(global)?);
-    let beside = database.map(Place::beside);
-    Ok([Some(own), beside].into_iter().flatten().filter(|place| place.log.exists()).collect())
+    let beside = database.map(Place::beside).filter(|place| place.log.exists());
+    // What a daemon has is its own to tell, and the log beside the database tells the rest.
+    let own = (beside.is_none() || standalone::is_free(&own)?).then_some(own);
+    Ok([own, beside].into_iter().flatten().filter(|place| place.log.exists()).collect())
 }
 
 /// Progress on stderr, and the signals that end the migration.

@@ -67,7 +67,7 @@ impl Names {
         let database = database.map(|path| with_suffix(path, "-journal"));
         let secrets = self.secrets_backup.iter().map(|path| temporary(path));
         let longest = database.into_iter().chain([temporary(&self.manifest)]).chain(secrets);
-        let bytes = |path: &Path| path.file_name().map_or(0, |name| name.len());
+        let bytes = |path: &Path| path.file_name().map_or(0, std::ffi::OsStr::len);
         let Some(longest) = longest.max_by_key(|path| bytes(path)) else { return Ok(()) };
         let Some(over) = bytes(&longest).checked_sub(NAME_BYTES_MAX).filter(|over| *over > 0)
         else {

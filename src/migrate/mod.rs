@@ -69,6 +69,7 @@ mod copy;
 mod copy_source;
 mod flip;
 mod hold;
+mod ids;
 #[cfg(test)]
 #[cfg(unix)]
 mod inspect_tests;

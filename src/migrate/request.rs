@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::now_ms;
 use crate::recipes::Recipes;
 use crate::recipes::folder::Folder;
 use crate::recovery;
-use crate::standalone::now_ms;
 use groundskeeper_core::event::MigrationPlan;
 use groundskeeper_core::{Code, Fault, HostPath};
 use groundskeeper_system::paths;

@@ -24,6 +24,9 @@ const SECRETS_BYTES_MAX: u64 = 64 << 20;
 pub(super) const KEPT: &str = "secrets";
 /// Name of the file beside it that holds the digest of the new secrets as they were written.
 const WRITTEN: &str = "written";
+/// Name of the file with the fingerprint of the new database after the startup steps of this
+/// program.
+pub(super) const READY: &str = "ready";
 /// Name of the empty file that exists once the keychain was written to.
 const KEYCHAIN: &str = "keychain";
 
@@ -120,7 +123,7 @@ fn note_keychain(task: &Task<'_>) -> Result<(), Fault> {
 /// Removes what was kept for an undo that cannot happen any more.
 pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
     let folder = task.runner.folder_of(task.id());
-    for name in [KEPT, WRITTEN, KEYCHAIN, crate::undo::READY] {
+    for name in [KEPT, WRITTEN, KEYCHAIN, READY] {
         for path in [folder.join(name), folder.join(format!("{name}.tmp"))] {
             task.files().remove(&path).map_err(paths::failed("remove", &path))?;
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::context::{MigrationRunner, Progress};
 use crate::files::{self, with_suffix};
+pub use crate::ids::{new_id, now_ms};
 use crate::recipes::Recipes;
 use crate::request::{MigrationRequest, is_interrupted};
 use groundskeeper_core::event::{Actor, MigrationPlan, Origin};
@@ -24,28 +25,6 @@ use groundskeeper_system::{clock, paths, portable};
 
 /// Longest sleep between two looks at a cancel request, while a failed step waits for its turn.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
-
-/// Returns a new random name for a migration.
-///
-/// # Errors
-/// `io` when the system provides no random numbers.
-pub fn new_id() -> Result<MigrationId, Fault> {
-    let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).map_err(|e| {
-        let hint = "check that /dev/urandom can be read";
-        Fault::new(Code::Io, "cannot read random bytes from the system", hint).because(e)
-    })?;
-    let parsed = MigrationId::parse(&groundskeeper_core::hex(&bytes));
-    parsed.map_err(|e| {
-        Fault::new(Code::Defect, "the new migration id is invalid", "please report this").because(e)
-    })
-}
-
-/// Returns the wall-clock time in milliseconds since 1970.
-#[must_use]
-pub fn now_ms() -> u64 {
-    u64::try_from(clock::since_epoch().as_millis()).unwrap_or(u64::MAX)
-}
 
 /// Files in which migrations are recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -60,18 +60,14 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     Ok(MigrationOutcome::Returned(paths::to_host(&names.undone)))
 }
 
-/// Name of the file, beside what an undo needs, with the fingerprint of the new database after the
-/// startup steps of this program.
-pub(super) const READY: &str = "ready";
-
-/// Returns whether a new database with this fingerprint holds nothing but what the migration and the
+/// Returns whether a new database with this fingerprint holds only what the migration and the
 /// startup steps of this program wrote.
 pub(super) fn is_as_installed(
     runner: &MigrationRunner,
     migration: &Migration,
     fingerprint: &str,
 ) -> bool {
-    let noted = std::fs::read_to_string(runner.folder_of(&migration.id).join(READY));
+    let noted = std::fs::read_to_string(runner.folder_of(&migration.id).join(secrets::READY));
     migration.installed == fingerprint || noted.is_ok_and(|noted| noted == fingerprint)
 }
 
@@ -86,7 +82,7 @@ pub(super) fn note_ready(
 ) -> Result<(), Fault> {
     let folder = runner.folder_of(&migration.id);
     runner.files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
-    let note = folder.join(READY);
+    let note = folder.join(secrets::READY);
     let written = runner.files.write(&note, &with_suffix(&note, ".tmp"), fingerprint.as_bytes());
     written.map_err(paths::failed("write", &note))
 }

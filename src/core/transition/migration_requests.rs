@@ -1,5 +1,5 @@
-//! What is asked of migrations: to begin one, to end one, to put the old database back. Nothing here
-//! performs a step.
+//! Requests about migrations: begin one, end one, put the old database back. Nothing here performs
+//! a step.
 
 use crate::decision::Decision;
 use crate::event::{

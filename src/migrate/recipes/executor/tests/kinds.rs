@@ -229,7 +229,7 @@ fn rebuild(old: &Old, table: &str, end: &str) {
 }
 
 #[test]
-fn tables_without_row_ids_are_migrated_alike() {
+fn tables_without_row_ids_are_migrated() {
     let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_\\_%' ESCAPE '\\'";
     let all = super::v1::names(&filled().db, tables);
     let migrated = |end: &str, only: Option<&str>| {
@@ -255,7 +255,7 @@ fn tables_without_row_ids_are_migrated_alike() {
 
 /// The early schema is brought up in place, and its keys decide which rows are replaced.
 #[test]
-fn early_tables_without_row_ids_are_brought_up_alike() {
+fn early_tables_without_row_ids_are_brought_up() {
     let filled = || {
         let old = connected("mcp:oauth2", None);
         old.source(HOME, "m", "mcp");

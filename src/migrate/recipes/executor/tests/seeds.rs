@@ -28,7 +28,8 @@ use groundskeeper_migrate::keychain::NoKeychain;
 use groundskeeper_migrate::recipe::OnConflict;
 use groundskeeper_migrate::recipes::Recipes;
 use groundskeeper_migrate::request::MigrationRequest;
-use groundskeeper_migrate::{Code, Fault, MigrationRunner, standalone};
+use groundskeeper_migrate::standalone::{self, Control, Place, Report};
+use groundskeeper_migrate::{Code, Fault, MigrationRunner};
 
 /// Number of seeds without an environment variable.
 const SEEDS: u64 = 300;
@@ -119,7 +120,7 @@ fn unread_secrets(v1: &V1, done: &Done) -> Vec<String> {
     there.filter(|n| !is_kept(n)).map(|n| format!("value{n}")).collect()
 }
 
-/// Returns an error when a fault blames this program, or helps nobody.
+/// Returns an error when a fault blames this program, or has no hint that helps.
 fn sound(fault: &Fault) -> Result<(), String> {
     let blames = fault.code == Code::Defect || fault.hint.contains("defect");
     if blames || fault.hint.is_empty() { Err(format!("{fault:?}")) } else { Ok(()) }
@@ -142,21 +143,16 @@ fn through_engine(
         recipe: "executor".to_owned(),
         auth: Some(dir.path().join("auth.json")),
         tenant: Some(HOME.to_owned()),
-        on_conflict: Some(
-            match conflicts {
-                OnConflict::Refuse => "refuse",
-                OnConflict::KeepFirst => "keep-first",
-                OnConflict::Rename => "rename",
-            }
-            .to_owned(),
-        ),
+        on_conflict: Some(name_of(conflicts).to_owned()),
         ..MigrationRequest::default()
     };
-    let plan = request.plan(&recipes).map_err(|fault| format!("no plan: {fault:?}"))?;
     let runner =
         MigrationRunner::new(kept.path(), recipes, Box::new(NoNetwork), Box::new(NoKeychain));
-    match standalone::migrate(&runner, plan) {
-        Ok(done) if recipe.is_err() && done.backup.is_some() => {
+    let place = Place::within(kept.path());
+    let report = standalone::run(&place, &runner, &request, &Control::default());
+    let done = report.and_then(Report::into_result).map(|report| report.migration);
+    match done {
+        Ok(Some(done)) if recipe.is_err() && done.backup.is_some() => {
             Err(format!("the engine migrates what the recipe refuses: {recipe:?}"))
         }
         Ok(_) => Ok(()),
@@ -184,6 +180,14 @@ fn through_engine(
             }
             Err(format!("refused ({fault:?}), yet changed {changed:?} and left {more:?}"))
         }
+    }
+}
+
+fn name_of(conflicts: OnConflict) -> &'static str {
+    match conflicts {
+        OnConflict::Refuse => "refuse",
+        OnConflict::KeepFirst => "keep-first",
+        OnConflict::Rename => "rename",
     }
 }
 
