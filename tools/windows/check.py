@@ -201,7 +201,8 @@ def crash_state(program, archive):
             root = json.dumps(windows(place.dir))[1:-1]
             text = manifest.read_text().replace("@ROOT@/", root + "\\\\")
             manifest.write_text(text)
-        place.database, place.auth = place.dir / "data/data.db", place.dir / "xdg/executor/auth.json"
+        place.database = place.dir / "data/data.db"
+        place.auth = place.dir / "xdg/executor/auth.json"
         code, _, err = place.migrate()
         if code == 0:
             code, _, err = place.migrate()
