@@ -83,8 +83,9 @@
 //! it inspects the source and settles the files of an earlier attempt, makes a private copy and
 //! brings it to one shape, runs a recipe that builds the new database beside it, writes secrets,
 //! verifies the result, and installs it with one rename. Until then every failure leads back to the
-//! untouched old database. `recipes` lists the recipes. `migrate::standalone` folds the same facts
-//! in memory, for the control server's own catalogue.
+//! untouched old database. `recipes` lists the recipes. `migrate::standalone` does the same
+//! in the calling process, with a log of its own: for `groundskeeper migrate` where no daemon runs,
+//! and for the control server's own catalogue. A build without the feature `daemon` has only that.
 //!
 //! # A query, and a change
 //!

@@ -130,7 +130,8 @@ pub(in crate::cli) fn show_migration(global: &Global, view: &MigrationView) -> C
         print_json(view);
         return Ok(ExitCode::SUCCESS);
     }
-    for warning in &view.warnings {
+    // An undo leads back to what they were about.
+    for warning in view.warnings.iter().filter(|_| view.phase != "undone") {
         render::note(&format!("warning: {}", render::printable(warning)));
     }
     for left in &view.leftovers {
