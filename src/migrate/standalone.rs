@@ -8,7 +8,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::context::{MigrationRunner, Progress};
 use crate::files::{self, with_suffix};
@@ -214,6 +214,8 @@ pub fn is_due(plan: &MigrationPlan, recipes: &Recipes) -> Result<bool, Fault> {
 pub struct Standalone {
     state: State,
     journal: Journal,
+    /// Time at which the log was opened, by the clock or by its last record, whichever is later.
+    opened: (Time, Instant),
     _lock: File,
 }
 
@@ -230,7 +232,8 @@ impl Standalone {
         let lock = lock(&place.lock)?;
         let opened = Journal::open(&place.log, Options::default());
         let (journal, found) = opened.map_err(|e| e.to_fault())?;
-        Ok(Self { state: found.state, journal, _lock: lock })
+        let opened = (clock::now().max(found.state.at()), Instant::now());
+        Ok(Self { state: found.state, journal, opened, _lock: lock })
     }
 
     /// Returns the state with all events so far.
@@ -239,13 +242,20 @@ impl Standalone {
         &self.state
     }
 
+    /// Returns the wall clock, but never a time behind the last record, and never standing still: a
+    /// clock that is set back must neither reorder the log nor delay a step.
+    fn now(&self) -> Time {
+        let (base, since) = self.opened;
+        clock::now().max(base.after(since.elapsed())).max(self.state.at())
+    }
+
     /// Decides a command, appends the resulting events and applies them.
     ///
     /// # Errors
     /// The fault with which the core refuses the command; `journal_failed`, after which this value
     /// must not be used any more.
     pub fn submit(&mut self, command: Command) -> Result<(), Fault> {
-        let at = now().max(self.state.at());
+        let at = self.now();
         let events = self.state.decide(at, command)?;
         let (mut after, mut records) = (self.state.clone(), Vec::new());
         for event in events {
@@ -280,8 +290,8 @@ impl Standalone {
             let Some(owed) = &migration.owed else { return Ok(migration) };
             let cancelled = || may_cancel && (control.cancelled)();
             // Bounded: the core limits the attempts and the delay between two of them.
-            while !cancelled() && owed.not_before > now() {
-                files::pause(owed.not_before.since(now()).min(CANCEL_POLL));
+            while !cancelled() && owed.not_before > self.now() {
+                files::pause(owed.not_before.since(self.now()).min(CANCEL_POLL));
             }
             if cancelled() {
                 // Asked once. What the core refuses to cancel ends like any other.
@@ -327,10 +337,6 @@ fn actor() -> Actor {
 /// Returns the path of a database as plans have it. The database itself may not exist.
 fn real(database: &Path) -> Result<HostPath, Fault> {
     MigrationRequest { database: database.to_owned(), ..MigrationRequest::default() }.database()
-}
-
-fn now() -> Time {
-    clock::now()
 }
 
 #[cfg(test)]
