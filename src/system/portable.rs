@@ -87,9 +87,17 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Returns whether two paths name one file. A missing file is no other's.
+/// Returns whether two paths name one file. A missing file is no other's. On Unix the files are not
+/// opened: closing them would release every POSIX lock that this process has on them.
 #[must_use]
 pub fn is_same_file(a: &Path, b: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let identity = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+        identity(a).is_some_and(|found| Some(found) == identity(b))
+    }
+    #[cfg(windows)]
     same_file::is_same_file(a, b).unwrap_or(false)
 }
 
@@ -179,5 +187,23 @@ mod tests {
         assert_eq!(is_lost(&error(112)), cfg!(windows));
         assert_eq!(is_busy(&error(EBUSY)), cfg!(unix));
         assert_eq!(is_lost(&error(ENOSPC)), cfg!(unix));
+    }
+
+    /// Closing any descriptor of a file would release the locks of this process on it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn comparison_keeps_posix_locks() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, other) = (dir.path().join("file"), dir.path().join("name"));
+        let file = File::create(&path).expect("created");
+        std::fs::hard_link(&path, &other).expect("linked");
+        rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+        assert!(is_same_file(&path, &other));
+        assert!(!is_same_file(&path, dir.path()));
+        let inode = format!(":{} ", file.metadata().expect("there").ino());
+        // Read from the kernel: a process does not conflict with its own locks.
+        let locks = std::fs::read_to_string("/proc/locks").expect("the system's locks");
+        assert!(locks.lines().any(|line| line.contains(&inode)), "the lock is still held");
     }
 }
