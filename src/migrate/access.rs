@@ -48,6 +48,7 @@ pub(super) fn hint(database: &Path) -> Option<String> {
 
 enum Obstacle {
     Mode,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix tells it from a mode"))]
     FileSystem,
     Missing,
 }
