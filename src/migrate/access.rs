@@ -92,8 +92,8 @@ fn unwritable(path: &Path) -> Option<Obstacle> {
     }
 }
 
-/// Checks that a file may be replaced by a rename: in a directory with the sticky bit only the owner
-/// of the file, the owner of the directory and root may do so.
+/// Checks that a file may be replaced by a rename: in a directory with the sticky bit only the
+/// owner of the file, the owner of the directory and root may do so.
 ///
 /// # Errors
 /// `permission_denied` naming the owner.
