@@ -37,7 +37,7 @@ pub(in crate::cli) fn run(global: &Global, what: &Migrate) -> CommandResult {
         Some(Migrations::Status { database }) => status(global, database.as_deref()),
         Some(Migrations::Cancel { database }) => cancel(global, what, database),
         Some(Migrations::Undo { database }) => {
-            let place = place(global, database)?;
+            let place = place(global, what, database)?;
             let runner = recipes::runner(&place.home);
             let show = Display::new(global, what.progress);
             let undone = show.with_control(|c| standalone::undo(&place, &runner, database, c))?;
@@ -49,7 +49,7 @@ pub(in crate::cli) fn run(global: &Global, what: &Migrate) -> CommandResult {
 
 fn migrate(global: &Global, what: &Migrate) -> CommandResult {
     let wanted = wanted(what)?;
-    let place = place(global, &wanted.database)?;
+    let place = place(global, what, &wanted.database)?;
     let runner = recipes::runner(&place.home);
     let display = Display::new(global, what.progress);
     let report = display.with_control(|c| standalone::run(&place, &runner, &wanted, c))?;
@@ -72,7 +72,7 @@ fn status(global: &Global, database: Option<&Path>) -> CommandResult {
 /// Ends a migration that a process left unfinished. One that runs holds the lock of its log and is
 /// ended where it runs.
 fn cancel(global: &Global, what: &Migrate, database: &Path) -> CommandResult {
-    let place = place(global, database)?;
+    let place = place(global, what, database)?;
     let path = MigrationRequest { database: database.to_owned(), ..MigrationRequest::default() };
     let path = path.database()?;
     let not_found = || {
@@ -95,6 +95,9 @@ fn cancel(global: &Global, what: &Migrate, database: &Path) -> CommandResult {
 
 /// Shows how a cancelled migration ended. Its fault is the cancellation itself.
 pub(in crate::cli) fn show_cancelled(global: &Global, view: &MigrationView) -> CommandResult {
+    if !["failed", "rehearsed"].contains(&view.phase.as_str()) {
+        return show_migration(global, view);
+    }
     for left in &view.leftovers {
         render::note(&format!("left behind: {}", render::printable(left)));
     }
@@ -157,15 +160,21 @@ fn within(data_dir: &Path) -> Place {
     }
 }
 
-/// Returns the place for a database: beside it if a migration was recorded there before or if
-/// another process has the data directory, else the data directory.
-fn place(global: &Global, database: &Path) -> Result<Place, Fault> {
-    let beside = Place::beside(database);
-    if beside.log.exists() {
-        return Ok(beside);
+/// Returns the place for a database: where its last migration is recorded, else the data directory.
+/// While another process has the data directory, `--no-daemon` keeps a log beside the database.
+fn place(global: &Global, what: &Migrate, database: &Path) -> Result<Place, Fault> {
+    let (own, beside) = (within(&data_dir(global)?), Place::beside(database));
+    if !standalone::is_free(&own)? {
+        return Ok(if what.no_daemon { beside } else { own });
     }
-    let own = within(&data_dir(global)?);
-    Ok(if standalone::is_free(&own)? { own } else { beside })
+    if !beside.log.exists() {
+        return Ok(own);
+    }
+    let last = |place: &Place| {
+        let all = standalone::list(place, Some(database))?;
+        Ok::<_, Fault>(all.first().map(|migration| migration.created_at))
+    };
+    Ok(if last(&beside)? > last(&own)? { beside } else { own })
 }
 
 fn places(global: &Global, database: Option<&Path>) -> Result<Vec<Place>, Fault> {

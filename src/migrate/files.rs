@@ -237,10 +237,19 @@ impl Files {
         temporary: &Path,
         bytes: &[u8],
     ) -> Result<(), Fault> {
-        let failed = paths::failed("write", path);
+        self.prepare_like(like, temporary, bytes)?;
+        self.rename(temporary, path).map_err(paths::failed("write", path))
+    }
+
+    /// Writes a small file durably under a temporary name, with the owner and the mode of another.
+    ///
+    /// # Errors
+    /// As [`Self::write_like`].
+    pub fn prepare_like(&self, like: &Path, temporary: &Path, bytes: &[u8]) -> Result<(), Fault> {
+        let failed = paths::failed("write", temporary);
         self.write_temporary(temporary, bytes).map_err(&failed)?;
         access::same_owner_and_mode(like, temporary)?;
-        self.sync(temporary).and_then(|()| self.rename(temporary, path)).map_err(&failed)
+        self.sync(temporary).map_err(&failed)
     }
 
     fn write_temporary(&self, temporary: &Path, bytes: &[u8]) -> io::Result<()> {

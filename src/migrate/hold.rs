@@ -30,6 +30,9 @@ impl Task<'_> {
     /// log may have settled it since, and then the files of this migration are no longer intact.
     fn still_ours(&self) -> Result<(), Fault> {
         let found = manifest::read(&self.names.manifest);
+        if let ReadManifest::Inaccessible(fault) = found {
+            return Err(fault.transient());
+        }
         let ours = matches!(&found, ReadManifest::Manifest(manifest) if manifest.nonce == self.id().as_str());
         let fine = match &self.migration.copy {
             _ if self.migration.plan.dry_run => true,
@@ -65,8 +68,10 @@ impl Task<'_> {
             if held.source.is_none() && self.names.database.exists() {
                 // The fingerprint is taken first: opening the database may move its log into it.
                 let now = sqlite::fingerprint(&self.names.database);
-                let source = held.source.insert(Source::hold(&self.names.database)?);
-                self.compare(source, &now)?;
+                let source = Source::hold(&self.names.database)?;
+                // Held for later steps only when it is compared: those do not compare again.
+                self.compare(&source, &now)?;
+                held.source = Some(source);
             }
             Ok(())
         })

@@ -90,8 +90,10 @@ pub enum ReadManifest {
     Nothing,
     /// A manifest of version 1.
     Manifest(Box<Manifest>),
-    /// A file that is no manifest or cannot be read; the text gives the reason.
+    /// A file that is no manifest; the text gives the reason.
     Unreadable(String),
+    /// There is something that cannot be read now, so its content is unknown.
+    Inaccessible(Fault),
 }
 
 /// Largest part of a manifest that is read, in bytes.
@@ -103,7 +105,7 @@ pub fn read(path: &Path) -> ReadManifest {
     let text = match plain_file::read(path, MANIFEST_BYTES_MAX, Code::Io) {
         Ok(Some(text)) => text,
         Ok(None) => return ReadManifest::Nothing,
-        Err(fault) => return ReadManifest::Unreadable(fault.to_string()),
+        Err(fault) => return ReadManifest::Inaccessible(fault),
     };
     match serde_json::from_slice::<Manifest>(&text) {
         Ok(manifest) if manifest.version == 1 => ReadManifest::Manifest(Box::new(manifest)),

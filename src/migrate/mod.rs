@@ -14,7 +14,7 @@
 //! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
 //! | `plain_file.rs`, `interrupt.rs` | reads of plain files only, work that can be interrupted |
 //! | `request.rs` | turns a request or configuration into a plan |
-//! | `standalone.rs` | runs migrations in the calling process, with a log of their own |
+//! | `standalone.rs`, `place.rs` | runs migrations in the calling process, with a log of their own |
 //!
 //! `groundskeeper_core` decides which phase comes next. Only `standalone.rs` appends to a log, and
 //! no recipe is built in: a program passes its own in [`recipes::Recipes`].
@@ -74,6 +74,7 @@ mod ids;
 #[cfg(unix)]
 mod inspect_tests;
 mod interrupt;
+mod place;
 mod plain_file;
 mod replace;
 mod source;

@@ -67,6 +67,8 @@ pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
             }
         },
         ReadManifest::Unreadable(why) => unreadable(task, &why),
+        // It may name secrets that have to be put back. Overwriting it would lose them.
+        ReadManifest::Inaccessible(fault) => Err(fault),
     }
 }
 

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use super::files::{Files, with_suffix};
 use super::sqlite;
-use groundskeeper_core::Fault;
+use groundskeeper_core::{Code, Fault};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_system::paths;
+use groundskeeper_system::{paths, portable};
 
 /// Files beside a database that SQLite would take for a part of it.
 const SIDECARS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -90,7 +90,6 @@ impl Replacement<'_> {
     /// released, and has ended without removing it.
     #[cfg(windows)]
     fn hold_sidecar(&self, suffix: &str) -> Result<std::fs::File, Fault> {
-        use groundskeeper_system::portable;
         let path = with_suffix(self.database, suffix);
         let (held, _) = self.files.open_alone(&path).map_err(paths::failed("lock", &path))?;
         let mut first = [0];
@@ -114,6 +113,12 @@ impl Replacement<'_> {
     /// that replaces it shows which rename is next.
     fn keep(&self) -> Result<(), Fault> {
         let (files, to) = (self.files, self.keep_as);
+        if to.exists() && !portable::is_same_file(self.database, to) {
+            let (database, to) = (self.database.display(), to.display());
+            let message = format!("cannot replace {database}: {to} is another database");
+            let hint = format!("compare both, and move away the one that is not needed: {to}");
+            return Err(Fault::new(Code::MigrationConflict, message, hint));
+        }
         if !to.exists() {
             if let Err(e) = files.link(self.database, to) {
                 tracing::info!(error = %e, "cannot create a hard link; renaming the old database");

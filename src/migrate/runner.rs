@@ -125,6 +125,9 @@ impl MigrationRunner {
     /// # Errors
     /// `database_in_use` when another process holds it.
     pub fn own(&self, database: &HostPath, recipe: &dyn Recipe) -> Result<(), Fault> {
+        if self.owns(database) {
+            return Ok(());
+        }
         let owner = app_lock::acquire(recipe, paths::borrowed(database), false)?;
         lock_unpoisoned(&self.owners).extend(owner.map(|owner| (database.clone(), owner)));
         Ok(())
@@ -163,6 +166,8 @@ impl MigrationRunner {
         let done = recipe.ready(&database, &work)?;
         // Closed first: the last connection moves the log into the database.
         database.close().map_err(|(_, e)| sqlite::fault("close", &path, &e))?;
+        // Without a step of ours, whatever changed the database was another program.
+        let migration = migration.filter(|_| !done.is_empty());
         if let Some(migration) = migration.filter(|m| undo::is_as_installed(self, m, &before)) {
             undo::note_ready(self, migration, &sqlite::fingerprint(&path))?;
         }

@@ -195,6 +195,7 @@ pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Faul
         ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str() => {
             Ok(manifest.keychain_backups)
         }
+        ReadManifest::Inaccessible(fault) => Err(fault.transient()),
         ReadManifest::Unreadable(why) => {
             let message = format!("cannot read the manifest {}", task.names.manifest.display());
             let hint = "check the disk for errors: the manifest was complete before";
@@ -220,7 +221,7 @@ pub(super) fn take_back(task: &Task<'_>, manifest: &Manifest) -> Result<Option<S
     restore_keychain(&*task.runner.keychain, manifest)?;
     let folder = task.runner.folder_of(task.id());
     let written = std::fs::read_to_string(folder.join(WRITTEN)).ok();
-    let now = std::fs::read(&manifest.auth_path).ok();
+    let now = plain_file::read(&manifest.auth_path, SECRETS_BYTES_MAX, Code::Io)?;
     let digest = now.as_deref().map(|bytes| hex(&Sha256::digest(bytes)));
     let old = std::fs::read(folder.join(KEPT)).ok();
     if now.is_none() || digest == written {

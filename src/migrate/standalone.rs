@@ -6,13 +6,15 @@
 //! finds what it needs, and `replay` explains what happened. A lock beside the log keeps daemon and
 //! process apart. Nothing here decides.
 
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::context::{MigrationRunner, Progress};
-use crate::files::{self, with_suffix};
+use crate::files;
 pub use crate::ids::{new_id, now_ms};
+use crate::place::lock;
+pub use crate::place::{Place, is_free};
 use crate::recipes::Recipes;
 use crate::request::{MigrationRequest, is_interrupted};
 use groundskeeper_core::event::{Actor, MigrationPlan, Origin};
@@ -25,31 +27,6 @@ use groundskeeper_system::{clock, paths, portable};
 
 /// Longest sleep between two looks at a cancel request, while a failed step waits for its turn.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
-
-/// Files in which migrations are recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The log.
-    pub log: PathBuf,
-    /// File whose lock means that a process appends to the log.
-    pub lock: PathBuf,
-    /// Directory for what an undo needs, and for scratch files.
-    pub home: PathBuf,
-}
-
-impl Place {
-    /// Returns a place whose files are all in one directory.
-    #[must_use]
-    pub fn within(dir: &Path) -> Self {
-        Self { log: dir.join("log.redb"), lock: dir.join("lock"), home: dir.to_owned() }
-    }
-
-    /// Returns the place beside a database: the directory `DATABASE.migration`.
-    #[must_use]
-    pub fn beside(database: &Path) -> Self {
-        Self::within(&with_suffix(database, ".migration"))
-    }
-}
 
 /// What a caller learns while a migration runs, and how it ends one.
 pub struct Control<'a> {
@@ -114,8 +91,11 @@ pub fn run(
         return Ok(Report { plan, migration: None });
     }
     let mut standalone = Standalone::open(place)?;
-    if let Some(id) = standalone.state.migrating(&plan.database).map(|m| m.id.clone()) {
-        let resumed = standalone.finish(runner, &id, control)?;
+    if let Some(unfinished) = standalone.state.migrating(&plan.database).cloned() {
+        if unfinished.phase != MigrationPhase::Undoing {
+            check_same(&plan, &unfinished.plan)?;
+        }
+        let resumed = standalone.finish(runner, &unfinished.id, control)?;
         if resumed.has_migrated() || !is_due(&plan, runner.recipes())? {
             return Ok(Report { plan, migration: Some(resumed) });
         }
@@ -127,6 +107,22 @@ pub fn run(
     let state = &standalone.state;
     runner.remove_unused_recipes(|id| state.wants_recipe(id));
     Ok(Report { plan, migration: Some(done) })
+}
+
+/// Refuses a request with other options than those of the migration that it would finish.
+fn check_same(plan: &MigrationPlan, unfinished: &MigrationPlan) -> Result<(), Fault> {
+    // The time is set per request; two identical requests differ in it alone.
+    let same = MigrationPlan { at_ms: unfinished.at_ms, ..plan.clone() };
+    if same == *unfinished {
+        return Ok(());
+    }
+    let database = &plan.database;
+    let message = format!("a migration of {database} with other options was interrupted");
+    let hint = format!(
+        "migrate with the options of that one to finish it, or run `groundskeeper migrate cancel \
+         {database}`"
+    );
+    Err(Fault::new(Code::DatabaseInUse, message, hint))
 }
 
 /// Puts the old database back, while the new one is as it was installed.
@@ -150,6 +146,12 @@ pub fn undo(
         return Err(not_found());
     }
     let mut standalone = Standalone::open(place)?;
+    let unfinished =
+        standalone.state.migrating(&path).filter(|m| m.phase != MigrationPhase::Undoing);
+    if let Some(id) = unfinished.map(|m| m.id.clone()) {
+        // It may have installed the new database and been killed before it was done.
+        standalone.finish(runner, &id, control)?;
+    }
     let own = standalone.state.migrations().filter(|m| m.plan.database == path);
     let undone = own.filter(|m| m.has_migrated() || m.phase == MigrationPhase::Undoing);
     let id = undone.max_by_key(|m| m.seq).map(|m| m.id.clone()).ok_or_else(not_found)?;
@@ -179,21 +181,6 @@ pub fn list(place: &Place, database: Option<&Path>) -> Result<Vec<Migration>, Fa
     let mut all: Vec<Migration> = found.state.migrations().filter(wanted).cloned().collect();
     all.sort_by_key(|m| std::cmp::Reverse(m.created_at));
     Ok(all)
-}
-
-/// Returns whether no other process appends to the log at a place.
-///
-/// # Errors
-/// When the lock cannot be tried.
-pub fn is_free(place: &Place) -> Result<bool, Fault> {
-    if !place.lock.exists() {
-        return Ok(true);
-    }
-    match lock(&place.lock) {
-        Ok(_) => Ok(true),
-        Err(fault) if fault.code == Code::AlreadyRunning => Ok(false),
-        Err(fault) => Err(fault),
-    }
 }
 
 /// Returns whether a migration has anything to do. Every start of an application checks this, so it
@@ -298,6 +285,9 @@ impl Standalone {
                 may_cancel = false;
                 let asked = self.submit(Command::CancelMigration { migration: id.clone() });
                 if let Err(fault) = asked {
+                    if fault.code == Code::JournalFailed {
+                        return Err(fault);
+                    }
                     tracing::warn!(%fault, hint = %fault.hint, "the migration goes on");
                 }
                 continue;
@@ -310,23 +300,6 @@ impl Standalone {
             let ended = Ended { entered: owed.entered, result };
             self.submit(Command::Settle(Settlement::Migration(id.clone(), ended)))?;
         }
-    }
-}
-
-/// Takes the lock of a place. It is held until the file is dropped, and ends with the process.
-fn lock(path: &Path) -> Result<File, Fault> {
-    let mut options = File::options();
-    let file = portable::private(options.create(true).truncate(false).write(true)).open(path);
-    let file = file.map_err(paths::failed("open", path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let message = format!("another process holds {}", path.display());
-            let hint = "retry when the other migration has ended, or stop the daemon with \
-                        `groundskeeper stop`";
-            Err(Fault::new(Code::AlreadyRunning, message, hint))
-        }
-        Err(TryLockError::Error(e)) => Err(paths::fault("lock", path, &e)),
     }
 }
 
@@ -384,6 +357,32 @@ mod tests {
         assert!(
             is_due(&request.plan(runner.recipes()).expect("a plan"), runner.recipes())
                 .expect("inspected")
+        );
+    }
+
+    /// A rehearsal must not finish a migration in earnest.
+    #[test]
+    fn other_options_finish_nothing() {
+        let harness = Harness::new();
+        let place = Place::within(&harness.dir.join("kept"));
+        let runner = harness.runner(crate::files::Files::default());
+        let (database, auth) = (harness.database(), Some(harness.auth()));
+        let recipe = "sample".to_owned();
+        let request = MigrationRequest { database, recipe, auth, ..MigrationRequest::default() };
+        let plan = request.plan(runner.recipes()).expect("a plan");
+        let mut killed = Standalone::open(&place).expect("free");
+        let migration = new_id().expect("random");
+        killed
+            .submit(Command::Migrate { migration: migration.clone(), plan, actor: actor() })
+            .expect("begun");
+        drop(killed);
+        let rehearsal = MigrationRequest { dry_run: true, ..request.clone() };
+        let refused = run(&place, &runner, &rehearsal, &Control::default());
+        assert_eq!(refused.expect_err("refused").code, Code::DatabaseInUse);
+        let report = run(&place, &runner, &request, &Control::default()).expect("a report");
+        assert_eq!(
+            report.migration.map(|m| (m.id.clone(), m.has_migrated())),
+            Some((migration, true))
         );
     }
 

@@ -2,62 +2,106 @@
 //!
 //! It never deletes the new database and refuses where a write would be lost.
 
+use std::path::{Path, PathBuf};
+
 use super::files::with_suffix;
 use super::{secrets, sqlite};
 use crate::app_lock;
 use crate::context::{MigrationRunner, Task};
-use crate::replace::Replacement;
+use crate::file_names::Names;
+use crate::replace::{Replacement, drop_sidecars};
 use groundskeeper_core::{Code, Fault, Migration, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_system::paths;
+use groundskeeper_system::{paths, portable};
 
 /// Puts the backup into the place of the new database, which is kept under another name, then puts
 /// the old secrets back. An undo that was interrupted by a kill continues.
 pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let names = &task.names;
-    let returned = !names.backup.exists() && names.undone.exists() && names.database.exists();
+    let returned = is_returned(names);
     // Once the old database is in its place the undo must finish, so its errors are transient then.
+    let late = |fault: Fault| if is_returned(names) { fault.transient() } else { fault };
     let _owner = if task.runner.owns(&task.migration.plan.database) {
         None
     } else {
-        let owner = app_lock::acquire(task.recipe, &names.database, false);
-        if returned { owner.map_err(Fault::transient)? } else { owner? }
+        app_lock::acquire(task.recipe, &names.database, false).map_err(late)?
     };
-    if !returned {
-        for path in [&names.backup, &names.database] {
-            if !path.exists() {
-                return Err(refused(&format!("{} does not exist", path.display())));
-            }
+    let old_secrets = prepare_secrets(task).map_err(late)?;
+    if !returned && let Err(fault) = put_back(task) {
+        if !is_returned(names) {
+            drop_prepared(task, old_secrets.as_deref());
         }
-        // This does not change while another program has the database open.
-        if secrets::kept(task).keychain {
-            return Err(refused("the migration replaced secrets in the system's keychain"));
-        }
-        // Compared under the lock: a write that ended while this waited for the lock is seen.
-        let check = || refuse_if_changed(task);
-        // The new database gets its second name first, so that the rename does not delete it.
-        let replacement = Replacement {
-            files: task.files(),
-            database: &names.database,
-            by: &names.backup,
-            keep_as: &names.undone,
-            verb: "restore",
-            kept: "undo.kept",
-        };
-        replacement.run(check)?;
+        return Err(late(fault));
     }
     point("undo.returned");
-    let secrets = secrets::kept(task);
-    if let (Some(old), Some(path)) = (&secrets.old, &names.secrets) {
-        let bytes = std::fs::read(old).map_err(paths::failed("read", old))?;
-        let temporary = with_suffix(path, ".tmp");
-        let written = task.files().write(path, &temporary, &bytes);
-        written.map_err(|e| paths::fault("restore", path, &e).transient())?;
+    if let (Some(prepared), Some(path)) = (&old_secrets, &names.secrets) {
+        let restored = task.files().rename(prepared, path);
+        restored.map_err(|e| paths::fault("restore", path, &e).transient())?;
     }
-    if let (true, Some(path)) = (secrets.made, &names.secrets) {
+    if let (true, Some(path)) = (secrets::kept(task).made, &names.secrets) {
         task.files().remove(path).map_err(|e| paths::fault("remove", path, &e).transient())?;
     }
     Ok(MigrationOutcome::Returned(paths::to_host(&names.undone)))
+}
+
+/// Returns whether the old database is back in its place, and the new one beside it.
+fn is_returned(names: &Names) -> bool {
+    !names.backup.exists()
+        && names.undone.exists()
+        && names.database.exists()
+        && !portable::is_same_file(&names.database, &names.undone)
+}
+
+fn put_back(task: &Task<'_>) -> Result<(), Fault> {
+    let names = &task.names;
+    if !names.database.exists() && names.backup.exists() && names.undone.exists() {
+        // Where there are no hard links, a kill between two renames leaves no database.
+        drop_sidecars(task.files(), &names.database)?;
+        let put = task.files().rename(&names.backup, &names.database);
+        return put.map_err(|e| paths::fault("restore", &names.database, &e).transient());
+    }
+    for path in [&names.backup, &names.database] {
+        if !path.exists() {
+            return Err(refused(&format!("{} does not exist", path.display())));
+        }
+    }
+    // This does not change while another program has the database open.
+    if secrets::kept(task).keychain {
+        return Err(refused("the migration replaced secrets in the system's keychain"));
+    }
+    // The new database gets its second name first, so that the rename does not delete it.
+    let replacement = Replacement {
+        files: task.files(),
+        database: &names.database,
+        by: &names.backup,
+        keep_as: &names.undone,
+        verb: "restore",
+        kept: "undo.kept",
+    };
+    // Compared under the lock: a write that ended while this waited for the lock is seen.
+    replacement.run(|| refuse_if_changed(task))
+}
+
+/// Writes the old secrets beside the present ones, so that nothing but a rename is left to do when
+/// the old database is in its place. Returns the path; `None` when there are none to put back.
+fn prepare_secrets(task: &Task<'_>) -> Result<Option<PathBuf>, Fault> {
+    let (Some(old), Some(path)) = (secrets::kept(task).old, &task.names.secrets) else {
+        return Ok(None);
+    };
+    let bytes = std::fs::read(&old).map_err(paths::failed("read", &old))?;
+    let prepared = with_suffix(path, ".tmp");
+    // A file that is gone belonged to the owner of the database.
+    let like = if path.exists() { path } else { &task.names.database };
+    task.files().prepare_like(like, &prepared, &bytes)?;
+    Ok(Some(prepared))
+}
+
+fn drop_prepared(task: &Task<'_>, prepared: Option<&Path>) {
+    if let Some(path) = prepared
+        && let Err(e) = task.files().remove(path)
+    {
+        tracing::warn!(error = %e, path = %path.display(), "cannot remove the prepared secrets");
+    }
 }
 
 /// Returns whether a new database with this fingerprint holds only what the migration and the
@@ -105,4 +149,63 @@ fn refused(why: &str) -> Fault {
     let hint = "copy what you need from the backup that `groundskeeper migrate status` names; \
                 nothing was changed";
     Fault::new(Code::MigrationConflict, message, hint)
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::super::files::{Call, Files, Probe};
+    use crate::request::MigrationRequest;
+    use crate::sample::Harness;
+    use crate::standalone::{Control, Place, run, undo};
+    use groundskeeper_core::MigrationPhase;
+
+    /// A file system without hard links, and a rename that fails when it is armed.
+    #[derive(Default)]
+    struct NoLinks {
+        armed: AtomicBool,
+    }
+
+    impl Probe for NoLinks {
+        fn before(&self, call: Call, path: &Path) -> io::Result<()> {
+            let is_database = path.file_name().is_some_and(|name| name == "data.db");
+            let fails = call == Call::Rename && is_database && self.armed.load(Ordering::Relaxed);
+            let error =
+                if fails { io::ErrorKind::PermissionDenied } else { io::ErrorKind::Unsupported };
+            if fails || call == Call::Link { Err(error.into()) } else { Ok(()) }
+        }
+
+        fn after(&self, _: Call, _: &Path) {}
+    }
+
+    /// Without hard links there is no database between the two renames of an undo.
+    #[test]
+    fn undo_between_two_renames_is_finished() {
+        let harness = Harness::new();
+        harness.without_keychain();
+        let probe = Arc::new(NoLinks::default());
+        let runner = harness.runner(Files::probed(probe.clone()));
+        let place = Place::within(&harness.dir.join("kept"));
+        let (database, auth) = (harness.database(), Some(harness.auth()));
+        let recipe = "sample".to_owned();
+        let request = MigrationRequest { database, recipe, auth, ..MigrationRequest::default() };
+        let old = std::fs::read(harness.auth()).expect("secrets");
+        let report = run(&place, &runner, &request, &Control::default()).expect("a report");
+        assert!(report.migration.is_some_and(|migration| migration.has_migrated()));
+
+        probe.armed.store(true, Ordering::Relaxed);
+        undo(&place, &runner, &request.database, &Control::default())
+            .expect_err("it cannot rename");
+        assert!(!request.database.exists(), "the case that is tested");
+        probe.armed.store(false, Ordering::Relaxed);
+        let undone = undo(&place, &runner, &request.database, &Control::default());
+        assert_eq!(undone.expect("undone").phase, MigrationPhase::Undone);
+        assert!(request.database.exists());
+        assert_eq!(std::fs::read(harness.auth()).expect("secrets"), old);
+    }
 }
