@@ -1,7 +1,8 @@
 //! `migrate` in this process: when no daemon has the data directory, or when it is asked for.
 //!
-//! The facts go to the log of the data directory while that is free, and else to a log beside the
-//! database. It decides nothing; the core of the library does, as in the daemon.
+//! The facts go to the log of the data directory. While another process has that, `--no-daemon`
+//! keeps a log beside the database. It decides nothing; the core of the library does, as in the
+//! daemon.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -259,7 +260,7 @@ fn end(interrupted: &AtomicBool) {
     if interrupted.swap(true, Ordering::SeqCst) {
         std::process::exit(EXIT_INTERRUPTED);
     }
-    render::note("stopping; the old database is put back");
+    render::note("stopping; a database that is not installed yet is removed");
     // No other thread sends: the wait ends with the limit, or with the process.
     let (sender, never) = std::sync::mpsc::channel::<()>();
     let late = move || {

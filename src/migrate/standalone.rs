@@ -319,7 +319,7 @@ mod tests {
     use super::*;
     use crate::sample::Harness;
 
-    /// The log of a process that ended is continued by the next one, and can be read meanwhile.
+    /// The log of a process that ended is continued by the next one.
     #[test]
     fn log_outlives_process() {
         let harness = Harness::new();

@@ -6,8 +6,9 @@ use rusqlite::Connection;
 use super::super::recipe::Executor;
 use super::super::slug::item_id;
 use super::chance::Chance;
-use super::harness::{Case, Done, Given, boot, dump, migrate};
+use super::harness::{Case, Done, Given, boot, migrate, result};
 use super::old::{HOME, Old};
+use super::v1::{PROVIDERS, SLOTS};
 use groundskeeper_migrate::recipe::{OnConflict, Recipe as _};
 
 const SCOPES: [&str; 5] =
@@ -21,15 +22,6 @@ const CONFIGS: [&str; 6] = [
     r#"{"config":{"spec":"MARK","oauth2":{"securitySchemeName":"A_b","flow":"x"}}}"#,
     r#"{"config":{"extra":"MARK"}}"#,
 ];
-const SLOTS: [&str; 6] = [
-    "header:x",
-    "c",
-    "oauth2:a_b:connection",
-    "oauth2:a-b:client-id",
-    "spec_fetch_header:y",
-    "odd",
-];
-const PROVIDERS: [&str; 4] = ["file", "keychain", "onepassword", "env"];
 
 /// Returns a database in which every row has a unique mark, and the marks.
 fn generated(seed: u64) -> (Old, Vec<String>) {
@@ -120,28 +112,6 @@ fn marks(db: &Connection) -> Vec<String> {
         marks.extend(rows.map(|row| row.expect("text")));
     }
     marks
-}
-
-/// Returns the whole result as text: rows, secrets, warnings.
-fn result(done: &Done) -> String {
-    let tables = [
-        "integration",
-        "oauth_client",
-        "connection",
-        "tool",
-        "definition",
-        "plugin_storage",
-        "blob",
-        "tool_policy",
-    ];
-    let rows = tables.iter().flat_map(|table| dump(&done.staging, table));
-    let mut text: String = rows.map(|row| super::super::js::compact(&row)).collect();
-    text.push_str(&done.warnings().join("\n"));
-    text.push_str(&String::from_utf8_lossy(done.secrets.file.as_deref().unwrap_or_default()));
-    for (_, account, _) in &done.secrets.keychain {
-        text.push_str(account);
-    }
-    text
 }
 
 /// Returns the rows that do not appear in the result.

@@ -168,6 +168,28 @@ fn processor() -> Duration {
     Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
+/// Returns the whole result as text: rows, secrets, warnings.
+pub(super) fn result(done: &Done) -> String {
+    let tables = [
+        "integration",
+        "oauth_client",
+        "connection",
+        "tool",
+        "definition",
+        "plugin_storage",
+        "blob",
+        "tool_policy",
+    ];
+    let rows = tables.iter().flat_map(|table| dump(&done.staging, table));
+    let mut text: String = rows.map(|row| js::compact(&row)).collect();
+    text.push_str(&done.warnings().join("\n"));
+    text.push_str(&String::from_utf8_lossy(done.secrets.file.as_deref().unwrap_or_default()));
+    for (_, account, _) in &done.secrets.keychain {
+        text.push_str(account);
+    }
+    text
+}
+
 /// Runs the small steps of a start, and returns the names of those that were done.
 pub(super) fn boot(db: &Connection) -> Result<Vec<String>, Fault> {
     let offline = Offline::default();

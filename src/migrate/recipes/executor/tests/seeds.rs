@@ -21,7 +21,7 @@ use super::super::recipe::Executor;
 use super::super::slug::item_id;
 use super::chance::Chance;
 use super::damage;
-use super::harness::{Done, Given, boot, dump, migrate};
+use super::harness::{Done, Given, boot, migrate, result};
 use super::v1::{HOME, V1, names};
 use groundskeeper_migrate::http::NoNetwork;
 use groundskeeper_migrate::keychain::NoKeychain;
@@ -304,28 +304,6 @@ fn read(cell: ValueRef<'_>) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let mark: String = text.chars().take(60).collect();
     (mark.len() > 3 && mark != "null").then_some(mark)
-}
-
-/// Returns the whole result as text: rows, secrets, warnings.
-fn result(done: &Done) -> String {
-    let tables = [
-        "integration",
-        "oauth_client",
-        "connection",
-        "tool",
-        "definition",
-        "plugin_storage",
-        "blob",
-        "tool_policy",
-    ];
-    let rows = tables.iter().flat_map(|table| dump(&done.staging, table));
-    let mut text: String = rows.map(|row| js::compact(&row)).collect();
-    text.push_str(&done.warnings().join("\n"));
-    text.push_str(&String::from_utf8_lossy(done.secrets.file.as_deref().unwrap_or_default()));
-    for (_, account, _) in &done.secrets.keychain {
-        text.push_str(account);
-    }
-    text
 }
 
 /// Returns the rows that are neither in the result nor in a warning.

@@ -14,8 +14,8 @@ pub(super) use super::old::HOME;
 const SCOPES: [&str; 5] =
     [HOME, HOME, "org_acme", "user-org:user_u1:org_acme", "My Folder-0a0b0c0d"];
 const KINDS: [&str; 4] = ["openapi", "mcp", "graphql", "custom"];
-const PROVIDERS: [&str; 4] = ["file", "keychain", "onepassword", "env"];
-const SLOTS: [&str; 6] = [
+pub(super) const PROVIDERS: [&str; 4] = ["file", "keychain", "onepassword", "env"];
+pub(super) const SLOTS: [&str; 6] = [
     "header:x",
     "c",
     "oauth2:a_b:connection",
