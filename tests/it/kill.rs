@@ -181,6 +181,7 @@ fn kill_at(point: &str, times: u32) -> bool {
         wait_for("the end of a killed daemon", || daemon.is_dead());
     }
     daemon.kill();
+    eprintln!("killed at {armed}: {died}");
     settle_and_check(&harness, &repo, &acknowledged);
     died
 }

@@ -18,11 +18,19 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_groundskeeper");
 pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits for a condition and checks it every 5 ms; panics after [`WAIT_LIMIT`].
-#[expect(clippy::disallowed_methods, reason = "the one place where tests look at a condition")]
 pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_until(what, || if condition() { Ok(()) } else { Err(()) });
+}
+
+/// Waits like [`wait_for`], for a condition that says what is missing.
+#[expect(clippy::disallowed_methods, reason = "the one place where tests look at a condition")]
+pub(crate) fn wait_until<M: std::fmt::Debug>(
+    what: &str,
+    mut condition: impl FnMut() -> Result<(), M>,
+) {
     let until = Instant::now() + WAIT_LIMIT;
-    while !condition() {
-        assert!(Instant::now() < until, "waited too long for: {what}");
+    while let Err(missing) = condition() {
+        assert!(Instant::now() < until, "waited too long for: {what}: {missing:#?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -209,9 +217,17 @@ impl Harness {
 
     /// Waits until no environment owes a step and every trash entry was measured.
     pub(crate) fn drain(&self) {
-        wait_for("nothing owed", || {
+        wait_until("nothing owed", || {
             let all = self.ok(&["ls", "--all"]);
-            all.as_array().is_some_and(|list| list.iter().all(|e| e["step"].is_null()))
+            let owed = |env: &&Value| !env["step"].is_null();
+            let owed: Vec<_> = all
+                .as_array()
+                .ok_or_else(|| vec![all.clone()])?
+                .iter()
+                .filter(owed)
+                .cloned()
+                .collect();
+            if owed.is_empty() { Ok(()) } else { Err(owed) }
         });
         // The daemon inspects each trash entry once more in the background.
         wait_for("an inspection of the trash", || {

@@ -18,6 +18,14 @@ pub(crate) struct Effect {
     pub(crate) harm: Harm,
     /// It may have changed what is not ours.
     pub(crate) foreign: bool,
+    /// The branch that was checked out where it worked, with the value that it left there.
+    pub(crate) branch: Option<(String, String)>,
+}
+
+impl Effect {
+    pub(super) fn of(harm: Harm, foreign: bool) -> Self {
+        Self { harm, foreign, branch: None }
+    }
 }
 
 /// Does it; what does not apply now is passed over.
@@ -32,14 +40,23 @@ pub(crate) fn act(scene: &mut Scene<'_>, action: &UserAction) -> Result<Effect, 
             // A submodule is noted in the settings of the repository; an agent that moves HEAD may
             // move branches of its own.
             let foreign = *form == Form::Submodule || harm != Harm::Nothing;
-            Ok(Effect { harm, foreign })
+            let branch = checked_out(scene, &at)?;
+            Ok(Effect { harm, foreign, branch })
         }
         (Act::RenameBack, _) => rename_back(scene, key),
         (act, _) if is_about_the_repository(act) => in_repository(scene, action),
         (Act::DeleteBranch | Act::MoveBranch | Act::RenameBranch, _) => branch(scene, action),
         (_, Some(at)) => on_worktree(scene, action, &at),
-        _ => Ok(Effect { harm: Harm::Nothing, foreign: false }),
+        _ => Ok(Effect::of(Harm::Nothing, false)),
     }
+}
+
+/// Returns the branch that is checked out in a worktree and where it points, as a picture notes it.
+fn checked_out(scene: &Scene<'_>, at: &Path) -> Result<Option<(String, String)>, Trouble> {
+    let name = scene.place.git(at, &["symbolic-ref", "-q", "HEAD"])?;
+    let value = scene.place.git(at, &["rev-parse", "-q", "--verify", "HEAD"])?;
+    let both = (name.out.trim().to_owned(), format!("{} ", value.out.trim()));
+    Ok((name.ok() && value.ok()).then_some(both))
 }
 
 fn is_about_the_repository(act: &Act) -> bool {
@@ -123,7 +140,7 @@ fn on_worktree(scene: &mut Scene<'_>, action: &UserAction, at: &Path) -> Result<
     // the settings of the repository; with its last stash the ref of all goes.
     let repository = [Act::SubmoduleUpdate, Act::SubmoduleDeinit, Act::StashDrop];
     let foreign = action.act == Act::SwitchMain || repository.contains(&action.act);
-    Ok(Effect { harm, foreign })
+    Ok(Effect::of(harm, foreign))
 }
 
 /// Gives a worktree another place, with git or behind its back.
@@ -193,7 +210,7 @@ fn remove(scene: &mut Scene<'_>, at: &Path, act: &Act) -> Harm {
 }
 
 pub(super) fn rename_back(scene: &mut Scene<'_>, key: (usize, usize)) -> Result<Effect, Trouble> {
-    let effect = Effect { harm: Harm::Nothing, foreign: false };
+    let effect = Effect::of(Harm::Nothing, false);
     let Some(env) = scene.envs.get(&key) else { return Ok(effect) };
     let (Some(from), to) = (env.renamed.clone(), env.path.clone()) else { return Ok(effect) };
     // Only to where it was, and only where that is free.
@@ -218,7 +235,7 @@ pub(super) fn rename_back(scene: &mut Scene<'_>, key: (usize, usize)) -> Result<
 fn branch(scene: &mut Scene<'_>, action: &UserAction) -> Result<Effect, Trouble> {
     let key = (action.data, action.name);
     let Some(reference) = scene.branch_of(key) else {
-        return Ok(Effect { harm: Harm::Nothing, foreign: false });
+        return Ok(Effect::of(Harm::Nothing, false));
     };
     let (place, common) = (scene.place, scene.common());
     let name = reference.trim_start_matches("refs/heads/").to_owned();
@@ -243,7 +260,7 @@ fn branch(scene: &mut Scene<'_>, action: &UserAction) -> Result<Effect, Trouble>
         }
         _ => {}
     }
-    Ok(Effect { harm, foreign: true })
+    Ok(Effect::of(harm, true))
 }
 
 fn in_repository(scene: &mut Scene<'_>, action: &UserAction) -> Result<Effect, Trouble> {
@@ -287,7 +304,7 @@ fn in_repository(scene: &mut Scene<'_>, action: &UserAction) -> Result<Effect, T
         Act::RepositoryAway => away(scene),
         _ => back(scene),
     }
-    Ok(Effect { harm, foreign: true })
+    Ok(Effect::of(harm, true))
 }
 
 /// What no ref reaches and no file has: what git collects is the user's doing.

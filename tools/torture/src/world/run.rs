@@ -162,7 +162,7 @@ fn verb(
         return Ok(());
     }
     let before = verbs::before(scene, call)?;
-    let pictured = invariants::picture(scene)?;
+    let mut pictured = invariants::picture(scene)?;
     let asked = {
         let gate = scene.place.gate(call.data);
         if let Some((order, _)) = order {
@@ -187,6 +187,11 @@ fn verb(
         harm.push(effect.harm);
         // What happens to an environment of the other data directory is foreign to this one.
         foreign = effect.foreign || action.is_some_and(|action| action.data != call.data);
+        // What an agent commits during a verb moves the branch that it works on, and no verb may
+        // move that again.
+        if let Some((name, value)) = effect.branch {
+            pictured.refs.entry(name).and_modify(|was| *was = value);
+        }
     }
     let story = format!("{} {:?}", answer.args.join(" "), answer.code);
     settle(scene, &Harm::All(harm), &story, killed)?;
