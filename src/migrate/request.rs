@@ -9,7 +9,7 @@ use crate::ids::now_ms;
 use crate::recipes::Recipes;
 use crate::recipes::folder::Folder;
 use crate::recovery;
-use groundskeeper_core::event::MigrationPlan;
+use groundskeeper_core::event::{ConflictPolicy, MigrationPlan};
 use groundskeeper_core::{Code, Fault, HostPath};
 use groundskeeper_system::paths;
 
@@ -68,7 +68,7 @@ impl MigrationRequest {
         let mut plan = MigrationPlan {
             database: real(&self.database)?,
             tenant: self.tenant.clone().unwrap_or_default(),
-            on_conflict: self.on_conflict.clone().unwrap_or_else(|| "refuse".to_owned()),
+            on_conflict: self.policy()?,
             dry_run: self.dry_run,
             at_ms: now_ms(),
             ..MigrationPlan::default()
@@ -78,11 +78,6 @@ impl MigrationRequest {
         }
         if plan.tenant.len() > TENANT_BYTES_MAX {
             return Err(bad(format!("the tenant has more than {TENANT_BYTES_MAX} bytes")));
-        }
-        if !["refuse", "keep-first", "rename"].contains(&plan.on_conflict.as_str()) {
-            let text = &plan.on_conflict;
-            let message = format!("{text:?} is not one of refuse, keep-first, rename");
-            return Err(bad(message));
         }
         let folder = Path::new(&self.recipe);
         if folder.components().count() > 1
@@ -96,6 +91,15 @@ impl MigrationRequest {
             plan.recipe = Some(self.recipe.clone());
         }
         Ok(plan)
+    }
+
+    fn policy(&self) -> Result<ConflictPolicy, Fault> {
+        match self.on_conflict.as_deref().map_or(ConflictPolicy::Refuse, ConflictPolicy::from) {
+            ConflictPolicy::Unknown(text) => {
+                Err(bad(format!("{text:?} is not one of refuse, keep-first, rename")))
+            }
+            known => Ok(known),
+        }
     }
 }
 

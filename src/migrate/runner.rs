@@ -17,7 +17,7 @@ use crate::files::{self, Files};
 use crate::recipe::{Keychain, Network, OnConflict, Recipe, Work};
 use crate::recipes::Recipes;
 use crate::{app_lock, build, copy, copy_source, flip, inspect, recipes, secrets, sqlite, undo};
-use groundskeeper_core::event::MigrationPlan;
+use groundskeeper_core::event::{ConflictPolicy, MigrationPlan};
 use groundskeeper_core::{
     Code, Fault, HostPath, Migration, MigrationId, MigrationOutcome as Outcome,
     MigrationStep as Step,
@@ -318,10 +318,11 @@ impl Task<'_> {
         let secrets = self.old_secrets();
         call(&Work {
             tenant: &self.migration.plan.tenant,
-            conflicts: match self.migration.plan.on_conflict.as_str() {
-                "keep-first" => OnConflict::KeepFirst,
-                "rename" => OnConflict::Rename,
-                _ => OnConflict::Refuse,
+            conflicts: match self.migration.plan.on_conflict {
+                ConflictPolicy::KeepFirst => OnConflict::KeepFirst,
+                ConflictPolicy::Rename => OnConflict::Rename,
+                // Of a policy that only a later version knows, this one changes nothing.
+                ConflictPolicy::Refuse | ConflictPolicy::Unknown(_) => OnConflict::Refuse,
             },
             secrets: secrets.as_deref(),
             now_ms: i64::try_from(self.migration.plan.at_ms).unwrap_or(i64::MAX),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::empty_is_none;
 use crate::event::common::Actor;
+use crate::event::names::ConflictPolicy;
 use crate::fault::Fault;
 use crate::id::{HostPath, MigrationId, Time};
 
@@ -28,8 +29,8 @@ pub struct MigrationPlan {
     pub secrets: Option<HostPath>,
     /// Owner of the rows where the old database names none.
     pub tenant: String,
-    /// Policy for conflicting rows: `refuse`, `keep-first` or `rename`.
-    pub on_conflict: String,
+    /// Policy for conflicting rows.
+    pub on_conflict: ConflictPolicy,
     /// Whether this is a rehearsal: everything is built and verified, and then removed.
     pub dry_run: bool,
     /// Milliseconds since 1970, used in the backup's name and in the rows.

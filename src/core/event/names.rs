@@ -1,5 +1,5 @@
-//! Choices that events store by name: the origin of a request, a checkout method, the reasons of
-//! removals and of keeping.
+//! Choices that events store by name: the origin of a request, a checkout method, the policy of a
+//! migration, the reasons of removals and of keeping.
 //!
 //! The codec would decode a reordered enum wrongly and silently, so the name is stored. A name that
 //! this version does not know, as the log of another version may have it, is kept as it is.
@@ -116,6 +116,15 @@ stored_names! {
         Newer = "newer";
         /// The live set retires as many as one may; this one follows with a later one.
         More = "more";
+    }
+    /// What a migration does with rows that clash in the new database.
+    ConflictPolicy {
+        /// It ends, and names them.
+        Refuse = "refuse";
+        /// It leaves out all but the first.
+        KeepFirst = "keep-first";
+        /// It keeps all, under new names.
+        Rename = "rename";
     }
     /// Why content in the trash is unlinked.
     PurgeReason {

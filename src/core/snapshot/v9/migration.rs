@@ -43,7 +43,7 @@ frozen_structs! {
         database: Path<'a>,
         secrets: OrEmpty<'a, HostPath>,
         tenant: Text<'a>,
-        on_conflict: Text<'a>,
+        on_conflict: Cow<'a, event::ConflictPolicy>,
         dry_run: bool,
         at_ms: u64,
     }
