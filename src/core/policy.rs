@@ -125,6 +125,9 @@ pub const CLEAN_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Most cleans whose output is kept; the oldest is unlinked for a new one.
 pub const CLEANS_MAX: usize = 1_000;
 
+/// Attempts at a removal that a migration ends with, when its fault is not transient: four seconds.
+pub const LASTING_ATTEMPTS_MAX: u32 = 5;
+
 const TEARDOWN_RETRY_FIRST: Duration = Duration::from_secs(5);
 const TEARDOWN_RETRY_LONGEST: Duration = Duration::from_secs(3_600);
 

@@ -79,8 +79,11 @@ pub(super) fn install(
 
 /// Drops the private copies and the backups of secrets. The database and its backup stay.
 pub(super) fn clean_up(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
-    task.own_if_free()?;
     let manifest = own_manifest(task);
+    // First and without a lock, as its name is only known to this migration: on a full disk this is
+    // where the space for the rest comes from.
+    drop_private_copy(task.files(), &manifest)?;
+    task.own_if_free()?;
     clean(task.files(), &manifest, task)?;
     Ok(MigrationOutcome::CleanedUp(Vec::new()))
 }
@@ -127,18 +130,19 @@ fn own_manifest(task: &Task<'_>) -> Manifest {
 pub(super) fn drop_staging(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let on_disk = manifest::read(&task.names.manifest);
     let ours = matches!(&on_disk, ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str());
+    let files = task.files();
+    let manifest = own_manifest(task);
     if ours {
+        // First and without a lock, as its name is only known to this migration: on a full disk
+        // this is where the space for the rest comes from.
+        drop_private_copy(files, &manifest)?;
         task.own_if_free()?;
     }
     if ours && is_installed(task)? {
         return Ok(MigrationOutcome::TooLate(paths::to_host(&task.names.backup)));
     }
-    let files = task.files();
-    let manifest = own_manifest(task);
     let mut left = None;
     if ours {
-        // First: on a full disk this is where the space for the rest comes from.
-        drop_private_copy(files, &manifest)?;
         reset_to_building(files, &task.names.manifest, &manifest)?;
         // Put back first, so that there is a database in its place whatever fails afterwards.
         unlink_backup(files, &manifest.source, &manifest.backup)?;

@@ -68,12 +68,21 @@ pub fn reason(error: &rusqlite::Error) -> Option<(Code, &'static str)> {
             (Code::NotADatabase, hint)
         }
         Some(ErrorCode::DiskFull) => (Code::DiskFull, "free disk space, then retry"),
+        // A database with a log is read through a file in shared memory that finds no space.
+        Some(ErrorCode::SystemIoFailure) if is_shm_without_space(error) => {
+            (Code::DiskFull, "free disk space, then retry")
+        }
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             (Code::PermissionDenied, "make the database and its directory writable")
         }
         Some(ErrorCode::SystemIoFailure) => (Code::Io, "check the disk for errors, then retry"),
         _ => return None,
     })
+}
+
+fn is_shm_without_space(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|e| e.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Returns [`fault`] as an adapter for `map_err`.

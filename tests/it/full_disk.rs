@@ -7,11 +7,21 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use groundskeeper::failpoint::kill::POINTS;
 use rusqlite::Connection;
 use serde_json::Value;
 
+use crate::kill::is_of_migrations;
+use crate::migrate::{Place, TENANT, migrate, set_up_case};
+use crate::recorded_rows::{differences, fixtures, recorded};
 use crate::support::Harness;
+
+/// Longest time of three runs, the second of which finds no space.
+const ANSWERED: Duration = Duration::from_secs(40);
+/// A recorded case whose secrets change with the database.
+const WITH_SECRETS: &str = "04-secret-providers";
 
 /// Rows of the old database; the migration turns each into 40.
 const ROWS: u32 = 2_500;
@@ -170,4 +180,99 @@ fn read_only_directory_is_reported() {
     let mode = came.disk.join("notes.db").metadata().expect("there").permissions().mode();
     assert_eq!(mode & 0o200, 0o200, "it is the directory that is read-only, not the file");
     assert!(std::fs::read(came.disk.join("notes.db")).expect("read") == scene.old_database());
+}
+
+/// Script that migrates on a disk of its own up to a kill, fills the disk, goes on, makes room again
+/// and goes on once more. It copies the files out after each of the two.
+const FILLED: &str = r#"
+set -e
+mount -t tmpfs -o size=48m none "$DISK"
+cp -a "$FROM"/. "$DISK"
+set +e
+GROUNDSKEEPER_KILL_AT="$KILL_AT" "$@" > /dev/null 2>&1
+echo $? > "$OUT/killed"
+cat /dev/zero > "$DISK/filler" 2> /dev/null
+"$@" > "$OUT/full.answer" 2> "$OUT/full.said"
+echo $? > "$OUT/full.code"
+rm "$DISK/filler"
+cp -a "$DISK/." "$OUT/full"
+"$@" > "$OUT/freed.answer" 2> "$OUT/freed.said"
+echo $? > "$OUT/freed.code"
+cp -a "$DISK/." "$OUT/freed"
+"#;
+
+/// Kills a migration at a point, fills its disk and goes on; returns where the files are afterwards.
+fn fill_after_kill(harness: &Harness, place: &Place, point: &str) -> PathBuf {
+    let out = harness.path(format!("out-{point}"));
+    let disk = harness.path(format!("disk-{point}"));
+    for dir in [&out, &disk, &out.join("full"), &out.join("freed")] {
+        std::fs::create_dir_all(dir).expect("a folder");
+    }
+    let on_disk = Place { data: disk.join("data"), auth: disk.join("xdg/auth.json") };
+    let args = migrate(&on_disk, TENANT);
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    args.extend(["--json", "--no-daemon"]);
+    let migration = harness.command(&args);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--map-root-user", "sh", "-c", FILLED, "sh"]);
+    command.arg(migration.get_program()).args(migration.get_args());
+    for (name, value) in migration.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let from = place.data.parent().expect("a folder");
+    command.env("KILL_AT", point).env("DISK", &disk).env("FROM", from).env("OUT", &out);
+    let ran = command.output().expect("unshare runs");
+    assert!(ran.status.success(), "{point}: {}", String::from_utf8_lossy(&ran.stderr));
+    out
+}
+
+/// Checks that database and secrets are both of the old generation or both of the new one.
+fn check_pair(at: &Path, place: &Place, context: &str) -> bool {
+    let read = |path: PathBuf| std::fs::read(&path).unwrap_or_else(|e| panic!("{context}: {e}"));
+    let (database, secrets) = (at.join("data/data.db"), read(at.join("xdg/auth.json")));
+    let is_old = read(database.clone()) == read(place.database());
+    if is_old {
+        assert!(secrets == read(place.auth.clone()), "{context}: new secrets, old database");
+    } else {
+        let case = fixtures().join("cases").join(WITH_SECRETS);
+        let wrong = differences(&database, &recorded(&case.join("v2.json")));
+        assert!(wrong.is_empty(), "{context}: {wrong:#?}");
+        assert!(secrets != read(place.auth.clone()), "{context}: old secrets, new database");
+    }
+    !is_old
+}
+
+/// A roll-back needs no space: what its own copies hold goes first, and names are exchanged.
+#[test]
+fn full_disk_leaves_secrets_and_database_of_one_generation() {
+    let points: Vec<&str> =
+        POINTS.iter().copied().filter(|point| is_of_migrations(point)).collect();
+    let (mut killed, mut refused) = (0, 0);
+    for point in &points {
+        let harness = Harness::new();
+        let place = set_up_case(&harness, WITH_SECRETS, "one");
+        let began = Instant::now();
+        let out = fill_after_kill(&harness, &place, point);
+        assert!(began.elapsed() < ANSWERED, "{point}: it took {:?}", began.elapsed());
+        let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap_or_default();
+        let said = format!("{point}: {}{}", text("full.answer"), text("full.said"));
+        let migrated = check_pair(&out.join("full"), &place, &said);
+        killed += u32::from(text("killed") != "0\n");
+        // A migrated database cannot even be read as long as there is no space for the file in
+        // shared memory that belongs to its log.
+        let unread = migrated && said.contains("\"message\":\"cannot read ");
+        assert_eq!(text("full.code") == "0\n", migrated && !unread, "{said}");
+        assert!(text("full.code") == "0\n" || said.contains("\"disk_full\""), "{said}");
+        refused += u32::from(!migrated);
+        let said = format!("{point}: {}{}", text("freed.answer"), text("freed.said"));
+        assert!(check_pair(&out.join("freed"), &place, &said), "{said}");
+        let after = Place { data: out.join("freed/data"), auth: out.join("freed/xdg/auth.json") };
+        after.check_clean(&said);
+        harness.check_log();
+    }
+    eprintln!("{killed} kills, {refused} migrations refused on a full disk");
+    assert!(killed > 10 && refused > 3, "{killed} kills, {refused} refused");
 }

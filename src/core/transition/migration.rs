@@ -230,7 +230,10 @@ impl Migration {
     pub fn is_retried(&self, step: Step, fault: &Fault) -> bool {
         // Removals are retried after any failure: giving up leaves private files behind.
         let again = fault.transient || matches!(step, Step::CleanUp | Step::DropStaging);
-        again && self.attempts_with_this() < policy::attempts_max(step)
+        // A caller waits, and a full or read-only disk does not change within a minute: the next
+        // migration of this database removes what is left.
+        let lasting = if fault.transient { u32::MAX } else { policy::LASTING_ATTEMPTS_MAX };
+        again && self.attempts_with_this() < policy::attempts_max(step).min(lasting)
     }
 
     fn attempts_with_this(&self) -> u32 {
