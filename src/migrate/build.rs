@@ -111,21 +111,18 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     reset_to_building(task)?;
     let path = &task.names.staging;
     let is_built = task.runner.with_held(task.id(), |held| std::mem::take(&mut held.is_built));
+    let mut built = task.migration.staging.as_ref().map(|s| s.rows.clone()).unwrap_or_default();
     if !is_built || !path.exists() {
         // No process trusts an unsynced file of another one, so a restart builds it again.
-        rows(task)?;
+        let again = rows(task)?.rows;
+        still_there(&built, &again, "the new database lost rows", "migrate again")?;
+        built = again;
     }
     let staging = sqlite::open_private(path)?;
     task.progress("verify", (0, 0), "bytes");
-    let built = task.migration.staging.as_ref().map(|s| s.rows.clone()).unwrap_or_default();
-    let found = sqlite::count_all(&staging, path)?;
-    still_there(&built, &found, "the new database lost rows", "migrate again")?;
     task.with_work(|work| task.recipe.stamp(&staging, work))?;
     point("migrate.stamped");
-    let stamped = sqlite::count_all(&staging, path)?;
-    let hint = "correct the stamp of the recipe: it may add rows, and remove none";
-    still_there(&found, &stamped, "the stamp removed rows of the new database", hint)?;
-    prove(task, &staging, path)?;
+    prove(task, &staging, path, &built)?;
     sqlite::settle(staging, path)?;
     point("migrate.settled");
     leave_one_file(task, path)?;
@@ -142,14 +139,22 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     Ok(MigrationOutcome::StagingVerified(bytes, sqlite::fingerprint(path)))
 }
 
-/// Checks integrity in a second thread while this one syncs the file and runs the recipe's own
-/// check: the integrity check is bound by the processor and the sync by the disk.
-fn prove(task: &Task<'_>, staging: &Connection, path: &Path) -> Result<(), Fault> {
+/// Checks integrity in a second thread while this one syncs the file, counts the rows and runs the
+/// recipe's own check: the integrity check is bound by the processor and the sync by the disk.
+fn prove(
+    task: &Task<'_>,
+    staging: &Connection,
+    path: &Path,
+    built: &[(String, u64)],
+) -> Result<(), Fault> {
     let own = sqlite::open_private(path)?;
     let handle = own.get_interrupt_handle();
     let whole = move |_: &AtomicBool| sqlite::check(&own, path);
     let beside = || {
         task.files().sync(path).map_err(paths::failed("sync", path))?;
+        let stamped = sqlite::count_all(staging, path)?;
+        let hint = "correct the stamp of the recipe: it may add rows, and remove none";
+        still_there(built, &stamped, "the stamp removed rows of the new database", hint)?;
         task.with_work(|work| task.recipe.verify_with(staging, work))
     };
     let (whole, beside, why) =
