@@ -150,6 +150,13 @@ fn settle(task: &Task<'_>, manifest: &Manifest, moved: bool) -> Result<TakenOver
     }
     match manifest.phase {
         Stage::Building => roll_back(task, manifest)?,
+        Stage::Built if was_written_since(task, manifest) => {
+            taken.warnings.push(format!(
+                "{} was written to after an interrupted migration of it, which was rolled back.",
+                manifest.source.display()
+            ));
+            roll_back(task, manifest)?;
+        }
         Stage::Built | Stage::CanonicalMoved => finish(task, manifest, &mut taken)?,
         // The recorded phase is ignored: without a database nothing was installed here.
         Stage::Committed if !manifest.source.exists() => finish(task, manifest, &mut taken)?,
@@ -159,6 +166,18 @@ fn settle(task: &Task<'_>, manifest: &Manifest, moved: bool) -> Result<TakenOver
         }
     }
     Ok(taken)
+}
+
+/// Returns whether the old database, or its log, was written to after the new one was complete. To
+/// install the new one would lose what was written. A copied directory may answer yes for no reason,
+/// which costs a second migration.
+fn was_written_since(task: &Task<'_>, manifest: &Manifest) -> bool {
+    let written = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    let log = with_suffix(&manifest.source, "-wal");
+    let log = log.metadata().is_ok_and(|meta| meta.len() > 0).then(|| written(&log)).flatten();
+    // The manifest is written last, while no other program can write to the database.
+    written(&task.names.manifest)
+        .is_some_and(|done| written(&manifest.source).max(log).is_some_and(|last| last > done))
 }
 
 /// Returns to the old database. Nothing of the new one counts yet.

@@ -87,6 +87,39 @@ fn killed_process_is_continued() {
     }
 }
 
+/// The data directory is gone, so only the files beside the database tell of the migration. What was
+/// written to the old database since is in the new one.
+#[test]
+fn write_after_kill_is_migrated_without_log() {
+    for is_logged in [true, false] {
+        let harness = Harness::new();
+        let place = set_up_case(&harness, CASE, "one");
+        let killed =
+            local(&harness, &place, &[]).env("GROUNDSKEEPER_KILL_AT", "migrate.verified").status();
+        assert!(!killed.expect("runs").success());
+        std::fs::remove_dir_all(harness.data()).expect("removed");
+        let old = rusqlite::Connection::open(place.database()).expect("opened");
+        // Its log stays, as after a kill of the application.
+        let stays = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        old.set_db_config(stays, true).expect("set");
+        let mode = if is_logged { "WAL" } else { "DELETE" };
+        old.execute_batch(&format!(
+            "PRAGMA journal_mode = {mode}; UPDATE source SET name = 'Later';"
+        ))
+        .expect("written");
+        drop(old);
+        let done = local(&harness, &place, &["--json"]).output().expect("runs");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{text}");
+        assert!(text.contains("was written to after an interrupted migration"), "{text}");
+        let new = rusqlite::Connection::open(place.database()).expect("opened");
+        let query = "SELECT count(*) FROM integration WHERE description = 'Later'";
+        let later: i64 = new.query_row(query, [], |row| row.get(0)).expect("counted");
+        assert_eq!(later, 1, "{mode}");
+        place.check_clean(mode);
+    }
+}
+
 /// While a daemon has the data directory, the log is beside the database.
 #[test]
 fn busy_data_directory_is_passed_by() {
