@@ -117,14 +117,14 @@ fn lose_ref(scene: &mut Scene<'_>, _: &Picture) -> Result<(), Trouble> {
 
 fn move_branch(scene: &mut Scene<'_>, pictured: &Picture) -> Result<(), Trouble> {
     scene.place.must_git(&scene.common(), &["branch", "-q", "-f", "topic", "main"])?;
-    unchanged(scene, 0, pictured)
+    unchanged(scene, (0, &[]), pictured)
 }
 
 fn touch(scene: &mut Scene<'_>, pictured: &Picture) -> Result<(), Trouble> {
     let foreign = scene.built.foreign.first().cloned();
     let path = foreign.ok_or_else(|| Trouble::new("nothing is foreign"))?.join("theirs");
     write(&path, "touched\n")?;
-    unchanged(scene, 0, pictured)
+    unchanged(scene, (0, &[]), pictured)
 }
 
 /// The first git of a removal is held, and nobody lets it go on.

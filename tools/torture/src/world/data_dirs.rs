@@ -101,5 +101,5 @@ pub(super) fn copy_data(scene: &mut Scene<'_>) -> Result<(), Trouble> {
     verbs::bound_and_words(scene, &swept);
     rest(scene, 2)?;
     settle(scene, &Harm::Nothing, "verbs on a copy of the data directory", false)?;
-    unchanged(scene, 2, &pictured)
+    unchanged(scene, (2, &[]), &pictured)
 }

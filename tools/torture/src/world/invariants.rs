@@ -116,13 +116,14 @@ pub(crate) fn locks(common: &Path) -> BTreeSet<PathBuf> {
 /// Says what changed that the daemon of `data` has nothing to do with.
 pub(crate) fn foreign(
     scene: &Scene<'_>,
-    data: usize,
+    (data, busy): (usize, &[usize]),
     before: &Picture,
     after: &Picture,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
+    let at_work = || std::iter::once(&data).chain(busy);
     for (name, was) in &before.refs {
-        if is_own_ref(scene, data, name) {
+        if at_work().any(|data| is_own_ref(scene, *data, name)) {
             continue;
         }
         match after.refs.get(name) {
@@ -131,9 +132,8 @@ pub(crate) fn foreign(
             Some(_) => {}
         }
     }
-    let own = scene.place.data(data);
-    for (path, was) in before.files.iter().filter(|(path, _)| !is_own_file(scene, data, &own, path))
-    {
+    let is_own = |path: &Path| at_work().any(|data| is_own_file(scene, *data, path));
+    for (path, was) in before.files.iter().filter(|(path, _)| !is_own(path)) {
         match after.files.get(path) {
             None => wrong.push(format!("{} is gone", path.display())),
             Some(is) if is != was => {
@@ -154,7 +154,8 @@ fn short(text: &str) -> String {
     text.chars().take(120).collect()
 }
 
-fn is_own_file(scene: &Scene<'_>, data: usize, own: &Path, path: &Path) -> bool {
+fn is_own_file(scene: &Scene<'_>, data: usize, path: &Path) -> bool {
+    let own = scene.place.data(data);
     let renamed = scene.envs.iter().filter(|(key, _)| key.0 == data);
     let mut renamed = renamed.filter_map(|(_, env)| env.renamed.as_ref());
     // The lock of a worktree's own goes with it; so does what lies in a directory of ours that a

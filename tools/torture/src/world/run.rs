@@ -163,6 +163,7 @@ fn verb(
     }
     let before = verbs::before(scene, call)?;
     let mut pictured = invariants::picture(scene)?;
+    let busy = others_at_work(scene, call.data);
     let asked = {
         let gate = scene.place.gate(call.data);
         if let Some((order, _)) = order {
@@ -196,7 +197,7 @@ fn verb(
     let story = format!("{} {:?}", answer.args.join(" "), answer.code);
     settle(scene, &Harm::All(harm), &story, killed)?;
     if !foreign {
-        unchanged(scene, call.data, &pictured)?;
+        unchanged(scene, (call.data, &busy), &pictured)?;
     }
     if matches!(call.verb, Verb::Remove { .. }) && answer.ok() {
         verbs::says_what_it_lacks(scene, (call.data, call.name))?;
@@ -287,14 +288,15 @@ fn left_locks(scene: &mut Scene<'_>) {
     }
 }
 
-/// Nothing that the daemon of `data` has nothing to do with has changed.
+/// Nothing that the daemon of `data` has nothing to do with has changed, apart from what belongs to
+/// data directories whose own daemons are at work.
 pub(crate) fn unchanged(
     scene: &mut Scene<'_>,
-    data: usize,
+    (data, busy): (usize, &[usize]),
     before: &Picture,
 ) -> Result<(), Trouble> {
     let after = invariants::picture(scene)?;
-    for what in invariants::foreign(scene, data, before, &after) {
+    for what in invariants::foreign(scene, (data, busy), before, &after) {
         scene.found("foreign", what);
     }
     Ok(())
@@ -307,8 +309,8 @@ pub(crate) fn rest(scene: &mut Scene<'_>, data: usize) -> Result<(), Trouble> {
     scene.was_obstructed |= scene.is_obstructed();
     let waits = scene.was_obstructed;
     let owed = || {
-        let at = if waits { now() } else { groundskeeper::core::Time(u64::MAX) };
         inspect(&log, Depth::FromSnapshot, &mut |_, _| {}).map(|found| {
+            let at = if waits { now() } else { EVER };
             let all = found.state.owed(at).map(|o| format!("{} of {:?}", o.step.as_str(), o.id));
             let all: Vec<String> = all.collect();
             (all.is_empty() && (waits || found.state.is_quiet()), all)
@@ -325,6 +327,20 @@ pub(crate) fn rest(scene: &mut Scene<'_>, data: usize) -> Result<(), Trouble> {
     }
     lives(scene, data)
 }
+
+/// Returns the other data directories whose daemons owe something, if only later: that comes when
+/// its time has come, also in the middle of a verb of this one.
+fn others_at_work(scene: &Scene<'_>, data: usize) -> Vec<usize> {
+    let owes = |other: &usize| {
+        let log = scene.place.data(*other).join("log.redb");
+        let found = inspect(&log, Depth::FromSnapshot, &mut |_, _| {});
+        found.is_ok_and(|found| found.state.owed(EVER).next().is_some())
+    };
+    let others = scene.datas().into_iter().filter(|other| *other != data);
+    others.filter(|other| scene.place.runs(*other)).filter(owes).collect()
+}
+
+const EVER: groundskeeper::core::Time = groundskeeper::core::Time(u64::MAX);
 
 fn now() -> groundskeeper::core::Time {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
