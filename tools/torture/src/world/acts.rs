@@ -210,7 +210,7 @@ fn remove(scene: &mut Scene<'_>, at: &Path, act: &Act) -> Harm {
 }
 
 pub(super) fn rename_back(scene: &mut Scene<'_>, key: (usize, usize)) -> Result<Effect, Trouble> {
-    let effect = Effect::of(Harm::Nothing, false);
+    let mut effect = Effect::of(Harm::Nothing, false);
     let Some(env) = scene.envs.get(&key) else { return Ok(effect) };
     let (Some(from), to) = (env.renamed.clone(), env.path.clone()) else { return Ok(effect) };
     // Only to where it was, and only where that is free.
@@ -228,6 +228,8 @@ pub(super) fn rename_back(scene: &mut Scene<'_>, key: (usize, usize)) -> Result<
         && let Some(env) = scene.envs.get_mut(&key)
     {
         env.renamed = None;
+        // What was at the other place is not there any more, and was the user's to move.
+        effect.foreign = true;
     }
     Ok(effect)
 }
