@@ -30,6 +30,7 @@ mod log_file;
 mod migrate;
 mod migrate_kill;
 mod migrate_local;
+mod no_proc;
 mod parallel;
 mod processes;
 mod reconcile;

@@ -17,27 +17,28 @@ pub(crate) struct Found {
 /// All that run with this home; what has ended and is not yet collected is not running.
 pub(crate) fn of(home: &Path) -> Vec<Found> {
     let home = format!("HOME={}", home.display());
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-        let mut vars = environ.split(|b| *b == 0).map(String::from_utf8_lossy);
-        let mut place = None;
-        let mut ours = false;
-        for var in vars.by_ref() {
-            ours |= var == home;
-            if let Some(path) = var.strip_prefix("GROUNDSKEEPER_PATH=") {
-                place = Some(PathBuf::from(path));
+    let pids = table::pids().expect("torture runs where /proc is mounted");
+    pids.into_iter()
+        .filter_map(|pid| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+            let mut vars = environ.split(|b| *b == 0).map(String::from_utf8_lossy);
+            let mut place = None;
+            let mut ours = false;
+            for var in vars.by_ref() {
+                ours |= var == home;
+                if let Some(path) = var.strip_prefix("GROUNDSKEEPER_PATH=") {
+                    place = Some(PathBuf::from(path));
+                }
             }
-        }
-        let alive = ours && pid != std::process::id() && table::start_time(pid).is_some();
-        alive.then(|| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let command = String::from_utf8_lossy(&line).replace('\0', " ");
-            Found { pid, command, place }
+            let alive =
+                ours && pid != std::process::id() && !matches!(table::start_time(pid), Ok(None));
+            alive.then(|| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let command = String::from_utf8_lossy(&line).replace('\0', " ");
+                Found { pid, command, place }
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 /// Ends what a history has left running: the torture leaves nothing behind either.
