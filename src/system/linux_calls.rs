@@ -2,7 +2,8 @@
 //! as a kernel that lacks the call, or refuses.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, Signal};
 
@@ -94,6 +95,30 @@ pub fn unnamed_file(folder: &std::path::Path, mode: u32) -> io::Result<OwnedFd> 
     {
         let _ = (folder, mode);
         unsupported("O_TMPFILE")
+    }
+}
+
+/// The entries of a directory; what its `next` returns has the same methods on all systems.
+#[cfg(target_os = "linux")]
+pub type Listing<'a> = rustix::fs::RawDir<'a, BorrowedFd<'a>>;
+/// The entries of a directory; what its `next` returns has the same methods on all systems.
+#[cfg(not(target_os = "linux"))]
+pub type Listing<'a> = rustix::fs::Dir;
+
+/// Lists an open directory. On Linux the names are not copied out of the buffer.
+///
+/// # Errors
+/// The error of the system.
+pub fn list<'a>(
+    open: BorrowedFd<'a>,
+    buffer: &'a mut [MaybeUninit<u8>],
+) -> rustix::io::Result<Listing<'a>> {
+    #[cfg(target_os = "linux")]
+    return Ok(rustix::fs::RawDir::new(open, buffer));
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = buffer;
+        rustix::fs::Dir::read_from(open)
     }
 }
 

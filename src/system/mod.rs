@@ -1,6 +1,6 @@
 //! What every layer above the core needs of the operating system: paths as the log stores them, the
-//! errors of files as faults with a hint, what `/proc` shows, the wall clock, and locks that survive a
-//! panic.
+//! errors of files as faults with a hint, what `/proc` shows, calls that only Linux has, the wall
+//! clock, and locks that survive a panic.
 //!
 //! It knows neither git nor databases.
 

@@ -28,6 +28,7 @@ mod lifecycle;
 mod locks;
 mod log_file;
 mod migrate;
+mod migrate_contract;
 mod migrate_kill;
 mod migrate_local;
 mod no_proc;

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use groundskeeper_system::linux_calls;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -199,10 +200,7 @@ impl<E> Walk<'_, E> {
         // One buffer for all listings: tens of thousands of names are not copied one by one.
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.reserve(BUFFER_BYTES);
-        #[cfg(target_os = "linux")]
-        let mut listing = rustix::fs::RawDir::new(&open, buffer.spare_capacity_mut());
-        #[cfg(not(target_os = "linux"))]
-        let mut listing = rustix::fs::Dir::read_from(&open)?;
+        let mut listing = linux_calls::list(open.as_fd(), buffer.spare_capacity_mut())?;
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name();

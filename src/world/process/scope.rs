@@ -145,7 +145,7 @@ impl<'a> Scope<'a> {
     /// Scans all processes once.
     ///
     /// # Errors
-    /// When `/proc` does not show them: whoever is in the directory is unknown then.
+    /// When `/proc` does not show them: it is unknown then which ones use the directory.
     pub fn scan(&self) -> Result<ScopeProcesses, Unseen> {
         let all = table::all()?;
         let me = std::process::id();
