@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::recipe::Keychain;
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_system::portable;
+use groundskeeper_system::portable::{self, Existing};
 
 /// Timeout for the system's keychain, long enough for a user who has to enter a password.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -204,9 +204,7 @@ impl Keychain for NoKeychain {
 /// Writes a file that no other user may read, and syncs it.
 fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    let mut file = portable::private(&mut options).open(path)?;
+    let mut file = portable::open_private(path, Existing::Emptied)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

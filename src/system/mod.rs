@@ -11,3 +11,5 @@ pub mod paths;
 pub mod portable;
 pub mod proc;
 pub mod sync;
+#[cfg(windows)]
+pub mod windows_access;
