@@ -135,7 +135,7 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     }
     let files = task.files();
     let manifest = own_manifest(task);
-    let mut left = None;
+    let mut left = secrets::Left::default();
     if ours {
         // First: on a full disk this is where the space for the rest comes from.
         drop_private_copy(files, &manifest)?;
@@ -151,10 +151,11 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
         let temporary = with_suffix(&task.names.manifest, &format!(".tmp-{}", task.id()));
         files.remove(&temporary).map_err(paths::failed("remove", &temporary))?;
     }
-    if left.is_none() {
+    if left.file.is_none() {
         secrets::forget(task)?;
     }
-    Ok(MigrationOutcome::StagingDropped(left.into_iter().collect()))
+    let left = left.file.into_iter().chain(left.keychain);
+    Ok(MigrationOutcome::StagingDropped(left.collect()))
 }
 
 /// Sets the manifest back to `building` before anything is taken back: a program that continues

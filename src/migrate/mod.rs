@@ -77,6 +77,8 @@ mod ids;
 #[cfg(unix)]
 mod inspect_tests;
 mod interrupt;
+#[cfg(test)]
+mod keychain_tests;
 mod place;
 mod plain_file;
 mod replace;
