@@ -11,15 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::cli::args::{Global, Migrate, Migrations, ProgressFormat};
 use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, print_json, show_one};
+use crate::cli::progress_line::ProgressLine;
 use crate::cli::render;
 use crate::core::{Code, Command, Fault};
 use crate::default_dir::default_data_dir;
-use crate::migrate::Progress;
 use crate::migrate::request::MigrationRequest;
 use crate::migrate::standalone::{self, Control, Place, Standalone, Update};
 use crate::recipes;
@@ -226,7 +224,7 @@ impl Display {
         };
         match self.format {
             ProgressFormat::None => {}
-            ProgressFormat::Json => render::note(&line(update).to_string()),
+            ProgressFormat::Json => render::note(&ProgressLine::of(update).to_json()),
             ProgressFormat::Auto => {
                 let now = render::step_of(&view);
                 if *self.shown.borrow() != now {
@@ -234,23 +232,6 @@ impl Display {
                     self.shown.replace(now);
                 }
             }
-        }
-    }
-}
-
-/// Returns an update as one JSON object.
-fn line(update: Update<'_>) -> serde_json::Value {
-    match update {
-        Update::Phase(m) => json!({
-            "migration": m.id.to_string(),
-            "phase": m.phase.as_str(),
-            "attempts": m.owed.as_ref().map_or(0, |owed| owed.attempts),
-            "error": m.fault.as_ref().map(|fault| json!({
-                "code": fault.code.as_str(), "message": fault.message, "hint": fault.hint,
-            })),
-        }),
-        Update::Progress(Progress { what, done, of, unit }) => {
-            json!({ "what": what, "done": done, "of": of, "unit": unit })
         }
     }
 }

@@ -55,7 +55,10 @@ fn lock_left_by_killed_daemon(file: &File, layout: &Layout) -> Result<(), TryLoc
     let until = Instant::now() + HALF_STARTED;
     loop {
         let taken = file.try_lock();
-        let lives = || read_info(layout).is_some_and(|info| table::start_time(info.pid).is_some());
+        let lives = || {
+            // A process that cannot be seen may be alive.
+            read_info(layout).is_some_and(|info| !matches!(table::start_time(info.pid), Ok(None)))
+        };
         if !matches!(taken, Err(TryLockError::WouldBlock)) || Instant::now() >= until || lives() {
             return taken;
         }

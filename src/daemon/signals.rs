@@ -15,8 +15,10 @@ pub(super) async fn collect_orphans() {
     let Ok(mut children) = signal(SignalKind::child()) else { return };
     while children.recv().await.is_some() {
         tokio::time::sleep(ORPHANS_EVERY).await;
-        if tokio::task::spawn_blocking(orphans::collect).await.is_err() {
-            return;
+        match tokio::task::spawn_blocking(orphans::collect).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "cannot collect orphans"),
+            Err(_) => return,
         }
     }
 }

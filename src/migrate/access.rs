@@ -8,7 +8,6 @@ use std::io;
 use std::path::Path;
 
 use groundskeeper_core::{Code, Fault};
-#[cfg(unix)]
 use groundskeeper_system::paths;
 
 /// Checks that a database and its directory can be written: SQLite locks the database by writing to
@@ -210,15 +209,17 @@ fn open_no_follow(path: &Path) -> io::Result<File> {
     File::options().write(true).custom_flags(flags).open(path)
 }
 
-/// A file inherits its owner and rights from its directory.
+/// The new database belongs to the user who makes it, which needs no right.
 #[cfg(not(unix))]
 pub(super) fn check_owner(_: &Path, _: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-#[cfg(not(unix))]
-pub(super) fn same_owner_and_mode(_: &Path, _: &Path) -> Result<(), Fault> {
-    Ok(())
+/// Gives a new file the access list of a database. Its owner stays the user who made it.
+#[cfg(windows)]
+pub(super) fn same_owner_and_mode(database: &Path, new: &Path) -> Result<(), Fault> {
+    groundskeeper_system::windows_access::copy_access_list(database, new)
+        .map_err(paths::failed("set the access list of", new))
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use crate::access;
 use groundskeeper_core::Fault;
-use groundskeeper_system::{paths, portable};
+use groundskeeper_system::paths;
+use groundskeeper_system::portable::{self, Existing};
 
 /// Waits before each further attempt of a rename or a removal that another program blocks: a
 /// scanner that has the file open, a handle that is closed late. Nearly 8 s in total.
@@ -256,10 +257,7 @@ impl Files {
         // A kill may have left one, and `create_new` alone guarantees the mode.
         self.remove(temporary)?;
         self.call(Call::Write, temporary, || {
-            let mut options = File::options();
-            portable::private(options.write(true).create_new(true))
-                .open(temporary)?
-                .write_all(bytes)
+            portable::open_private(temporary, Existing::Refused)?.write_all(bytes)
         })
     }
 

@@ -141,7 +141,7 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     if ours && is_installed(task)? {
         return Ok(MigrationOutcome::TooLate(paths::to_host(&task.names.backup)));
     }
-    let mut left = None;
+    let mut left = secrets::Left::default();
     if ours {
         reset_to_building(files, &task.names.manifest, &manifest)?;
         // Put back first, so that there is a database in its place whatever fails afterwards.
@@ -155,10 +155,11 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
         let temporary = with_suffix(&task.names.manifest, &format!(".tmp-{}", task.id()));
         files.remove(&temporary).map_err(paths::failed("remove", &temporary))?;
     }
-    if left.is_none() {
+    if left.file.is_none() {
         secrets::forget(task)?;
     }
-    Ok(MigrationOutcome::StagingDropped(left.into_iter().collect()))
+    let left = left.file.into_iter().chain(left.keychain);
+    Ok(MigrationOutcome::StagingDropped(left.collect()))
 }
 
 /// Sets the manifest back to `building` before anything is taken back: a program that continues

@@ -11,7 +11,7 @@ use crate::recipe::{check_kind, is_old};
 use crate::{access, plain_file, recovery};
 use groundskeeper_core::event::SourceState;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
-use groundskeeper_system::{paths, portable};
+use groundskeeper_system::{paths, portable, proc};
 
 /// Space that stays free on the disk beyond what the migration writes, in bytes.
 const SPARE_BYTES: u64 = 16 << 20;
@@ -78,7 +78,7 @@ fn check_files(task: &Task<'_>) -> Result<(), Fault> {
 /// Checks that no file of the database is a mount of its own, as a container has when a single file
 /// is passed into it. A rename onto such a file is impossible.
 fn check_mounts(database: &Path) -> Result<(), Fault> {
-    let mounts = mounts();
+    let Some(mounts) = mounts()? else { return Ok(()) };
     let mut files = SUFFIXES.iter().map(|suffix| with_suffix(database, suffix));
     let Some(found) = files.find(|path| is_mounted(&mounts, path)) else { return Ok(()) };
     let dir = database.parent().unwrap_or(database).display();
@@ -90,9 +90,12 @@ fn check_mounts(database: &Path) -> Result<(), Fault> {
     Err(Fault::new(Code::MigrationFailed, message, hint))
 }
 
-/// Returns the mounts of this process; an empty text where the system has no such list.
-fn mounts() -> Vec<u8> {
-    std::fs::read("/proc/self/mountinfo").unwrap_or_default()
+/// Returns the mounts of this process; `None` where the system mounts directories alone.
+fn mounts() -> Result<Option<Vec<u8>>, Fault> {
+    if !cfg!(target_os = "linux") {
+        return Ok(None);
+    }
+    Ok(Some(proc::mounts()?))
 }
 
 /// Returns whether a path is a mount point in the form of `/proc/self/mountinfo`.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::recipe::Keychain;
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_system::portable;
+use groundskeeper_system::portable::{self, Existing};
 
 /// Timeout for the system's keychain, long enough for a user who has to enter a password.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -31,7 +31,7 @@ pub struct FileKeychain {
     path: PathBuf,
 }
 
-/// The absence of a keychain: every read finds nothing and every write fails.
+/// The absence of a keychain: every read finds nothing, every write and removal fails.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoKeychain;
 
@@ -58,9 +58,16 @@ impl Keychain for SystemKeychain {
     fn delete(&self, service: &str, account: &str) -> Result<(), Fault> {
         match ask(LIMIT, service, account, |entry| entry.delete_credential())? {
             Ok(()) | Err(keyring::Error::NoEntry) => Ok(()),
-            // Without a keychain the entry cannot exist.
-            Err(error) if is_absent(&error) => Ok(()),
+            // Also without a keychain: the entry may have been written in a session that had one.
             Err(error) => Err(unanswered("remove an entry from", &error)),
+        }
+    }
+
+    fn is_reachable(&self) -> Result<bool, Fault> {
+        match ask(LIMIT, "groundskeeper", "no such entry", |entry| entry.get_password())? {
+            Ok(_) | Err(keyring::Error::NoEntry) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(unanswered("read", &error)),
         }
     }
 }
@@ -191,22 +198,28 @@ impl Keychain for NoKeychain {
     }
 
     fn set(&self, _service: &str, _account: &str, _value: &str) -> Result<(), Fault> {
-        let hint = "start the system's keychain (on Linux a Secret Service), then retry";
-        let message = "cannot write a secret: this machine has no keychain";
-        Err(Fault::new(Code::KeychainFailed, message, hint))
+        Err(absent("write a secret"))
     }
 
     fn delete(&self, _service: &str, _account: &str) -> Result<(), Fault> {
-        Ok(())
+        Err(absent("remove a secret"))
     }
+
+    fn is_reachable(&self) -> Result<bool, Fault> {
+        Ok(false)
+    }
+}
+
+/// Returns the fault for an operation that needs a keychain where there is none now.
+pub(super) fn absent(what: &str) -> Fault {
+    let hint = "start the system's keychain (on Linux a Secret Service), then retry";
+    Fault::new(Code::KeychainFailed, format!("cannot {what}: there is no keychain now"), hint)
 }
 
 /// Writes a file that no other user may read, and syncs it.
 fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    let mut file = portable::private(&mut options).open(path)?;
+    let mut file = portable::open_private(path, Existing::Emptied)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -252,6 +265,7 @@ mod tests {
     fn no_keychain_reads_none_refuses_writes() {
         assert_eq!(NoKeychain.get("s", "a").expect("no keychain"), None);
         assert!(NoKeychain.set("s", "a", "v").is_err());
-        assert!(NoKeychain.delete("s", "a").is_ok());
+        assert!(NoKeychain.delete("s", "a").is_err(), "it may exist where there is a keychain");
+        assert!(!NoKeychain.is_reachable().expect("told"));
     }
 }

@@ -14,12 +14,15 @@
 //! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
 //! | `plain_file.rs`, `interrupt.rs` | reads of plain files only, work that can be interrupted |
 //! | `request.rs` | turns a request or configuration into a plan |
+//! | `contract.md` | the contract with programs in other languages |
 //! | `standalone.rs`, `place.rs` | runs migrations in the calling process, with a log of their own |
 //!
 //! `groundskeeper_core` decides which phase comes next. Only `standalone.rs` appends to a log, and
 //! no recipe is built in: a program passes its own in [`recipes::Recipes`].
 //!
 //! # In a program of your own
+//!
+//! Programs in other languages start `groundskeeper migrate`; its contract is in [`contract`].
 //!
 //! One call at every start, when there is a database and before anything else opens it. It settles
 //! what an interrupted call left, and changes nothing when the database is current. Where SQL is
@@ -74,6 +77,8 @@ mod ids;
 #[cfg(unix)]
 mod inspect_tests;
 mod interrupt;
+#[cfg(test)]
+mod keychain_tests;
 mod place;
 mod plain_file;
 mod replace;
@@ -82,6 +87,7 @@ mod undo;
 
 pub mod app_lock;
 mod build;
+pub mod contract;
 pub mod file_names;
 pub mod http;
 pub mod manifest;

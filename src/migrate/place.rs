@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::files::with_suffix;
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_system::{paths, portable};
+use groundskeeper_system::paths;
+use groundskeeper_system::portable::{self, Existing};
 
 /// Files in which migrations are recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +51,7 @@ pub fn is_free(place: &Place) -> Result<bool, Fault> {
 
 /// Takes the lock of a place. It is held until the file is dropped, and ends with the process.
 pub(super) fn lock(path: &Path) -> Result<File, Fault> {
-    let mut options = File::options();
-    let file = portable::private(options.create(true).truncate(false).write(true)).open(path);
+    let file = portable::open_private(path, Existing::Kept);
     let file = file.map_err(paths::failed("open", path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

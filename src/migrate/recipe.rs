@@ -238,8 +238,18 @@ pub trait Keychain {
     /// Removes an entry. A missing entry is a success.
     ///
     /// # Errors
-    /// `keychain_failed` when the entry cannot be removed.
+    /// `keychain_failed` when the entry cannot be removed, also because there is no keychain now: an
+    /// entry that was written earlier may still be in it.
     fn delete(&self, service: &str, account: &str) -> Result<(), Fault>;
+
+    /// Returns whether there is a keychain now. Without one [`Self::get`] finds nothing, which says
+    /// nothing about entries that were written when there was one.
+    ///
+    /// # Errors
+    /// `keychain_failed` when there is a keychain and it does not answer.
+    fn is_reachable(&self) -> Result<bool, Fault> {
+        Ok(true)
+    }
 }
 
 /// Returns whether a database is of the generation that a recipe starts from. It only reads.

@@ -149,13 +149,13 @@ fn settle(task: &Task<'_>, manifest: &Manifest, moved: bool) -> Result<TakenOver
         ));
     }
     match manifest.phase {
-        Stage::Building => roll_back(task, manifest)?,
+        Stage::Building => roll_back(task, manifest, &mut taken)?,
         Stage::Built if was_written_since(task, manifest) => {
             taken.warnings.push(format!(
                 "{} was written to after an interrupted migration of it, which was rolled back.",
                 manifest.source.display()
             ));
-            roll_back(task, manifest)?;
+            roll_back(task, manifest, &mut taken)?;
         }
         Stage::Built | Stage::CanonicalMoved => finish(task, manifest, &mut taken)?,
         // The recorded phase is ignored: without a database nothing was installed here.
@@ -181,13 +181,14 @@ fn was_written_since(task: &Task<'_>, manifest: &Manifest) -> bool {
 }
 
 /// Returns to the old database. Nothing of the new one counts yet.
-fn roll_back(task: &Task<'_>, manifest: &Manifest) -> Result<(), Fault> {
+fn roll_back(task: &Task<'_>, manifest: &Manifest, taken: &mut TakenOver) -> Result<(), Fault> {
     flip::drop_private_copy(task.files(), manifest)?;
     flip::reset_to_building(task.files(), &task.names.manifest, manifest)?;
     flip::unlink_backup(task.files(), &manifest.source, &manifest.backup)?;
     flip::drop_copies(task.files(), manifest)?;
     point("takeover.dropped");
-    secrets::restore(task.files(), &*task.runner.keychain, manifest)?;
+    let left = secrets::restore(task.files(), &*task.runner.keychain, manifest)?;
+    taken.warnings.extend(left.map(|left| format!("An interrupted migration left {left}.")));
     secrets::clean(task.files(), &*task.runner.keychain, manifest)?;
     // Last: after a kill at any earlier point the manifest leads back here.
     manifest::remove(task.files(), &task.names.manifest, &manifest.nonce)
@@ -228,7 +229,7 @@ fn fall_back(task: &Task<'_>, manifest: &Manifest, taken: &mut TakenOver) -> Res
         "The incomplete new database of an interrupted migration was removed; {} is the old one.",
         database.display()
     ));
-    roll_back(task, manifest)
+    roll_back(task, manifest, taken)
 }
 
 /// Settles a database without a manifest. If the database is missing and backups lie beside it, the

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -105,20 +106,37 @@ impl Network for Offline {
 
 /// Keychain that outlives runners, as the system's keychain outlives processes.
 #[derive(Default)]
-pub(super) struct Entries(Mutex<BTreeMap<String, String>>);
+pub(super) struct Entries {
+    pub(super) values: Mutex<BTreeMap<String, String>>,
+    /// Whether the keychain is away, as in a session without one.
+    pub(super) away: AtomicBool,
+}
+
+impl Entries {
+    fn reach(&self) -> Result<std::sync::MutexGuard<'_, BTreeMap<String, String>>, Fault> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(crate::keychain::absent("use the keychain"));
+        }
+        Ok(self.values.lock().expect("alone"))
+    }
+}
 
 impl Keychain for &'static Entries {
     fn get(&self, service: &str, account: &str) -> Result<Option<String>, Fault> {
         assert_eq!(service, "executor");
-        Ok(self.0.lock().expect("alone").get(account).cloned())
+        // As the system's: where there is none, nothing is found.
+        Ok(self.reach().ok().and_then(|values| values.get(account).cloned()))
     }
     fn set(&self, _: &str, account: &str, value: &str) -> Result<(), Fault> {
-        self.0.lock().expect("alone").insert(account.to_owned(), value.to_owned());
+        self.reach()?.insert(account.to_owned(), value.to_owned());
         Ok(())
     }
     fn delete(&self, _: &str, account: &str) -> Result<(), Fault> {
-        self.0.lock().expect("alone").remove(account);
+        self.reach()?.remove(account);
         Ok(())
+    }
+    fn is_reachable(&self) -> Result<bool, Fault> {
+        Ok(self.reach().is_ok())
     }
 }
 
@@ -130,7 +148,7 @@ pub(super) struct Harness {
     pub(super) dir: PathBuf,
     state: State,
     now: Time,
-    keychain: &'static Entries,
+    pub(super) keychain: &'static Entries,
 }
 
 impl Harness {
@@ -269,7 +287,7 @@ impl Harness {
         let new = self.is_new();
         let secret = std::fs::read_to_string(self.auth()).expect("secrets");
         assert_eq!(secret, if new { "v2 secret" } else { "secret" }, "{context}");
-        let entries = self.keychain.0.lock().expect("alone").clone();
+        let entries = self.keychain.values.lock().expect("alone").clone();
         let wanted: Vec<(&str, &str)> = if new {
             vec![("kept", "new secret"), ("made", "new secret")]
         } else {

@@ -11,6 +11,7 @@ use sha2::Sha256;
 use super::files::{Files, with_suffix};
 use super::recipe::{Keychain, Secrets};
 use crate::context::Task;
+use crate::keychain::absent;
 use crate::manifest::{self, KeychainBackup, Manifest, ReadManifest, Stage, manifest_for};
 use crate::plain_file;
 use groundskeeper_core::hex;
@@ -135,6 +136,10 @@ pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
 /// in the manifest.
 fn back_up_keychain(task: &Task<'_>, secrets: &Secrets) -> Result<(), Fault> {
     let keychain = &*task.runner.keychain;
+    // Before anything is noted, so that a noted entry proves that there was a keychain.
+    if !keychain.is_reachable()? {
+        return Err(absent("write a secret"));
+    }
     let mut known = known_backups(task)?;
     let mut wanted: Vec<(&str, &str)> =
         secrets.keychain.iter().map(|(s, a, _)| (s.as_str(), a.as_str())).collect();
@@ -205,20 +210,38 @@ pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Faul
     }
 }
 
-/// Puts the old secrets back: the keychain first, then the file.
+/// Puts the old secrets back, in the keychain and in the file. The returned text names entries that
+/// may be left in a keychain that cannot be reached now.
 pub(super) fn restore(
     files: &Files,
     keychain: &dyn Keychain,
     manifest: &Manifest,
-) -> Result<(), Fault> {
-    restore_keychain(keychain, manifest)?;
-    restore_file(files, manifest)
+) -> Result<Option<String>, Fault> {
+    let restored = restore_keychain(keychain, manifest);
+    // Whatever the keychain answers: the old file is at hand.
+    restore_file(files, manifest)?;
+    restored
+}
+
+/// What a roll-back could not take back, for the user.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// The file, which another program changed; the old one is kept.
+    pub(super) file: Option<String>,
+    /// Entries of a keychain that cannot be reached now.
+    pub(super) keychain: Option<String>,
 }
 
 /// Puts back what this migration wrote. The file may belong to more than one database: a foreign
-/// change stays, the old file is kept, and the returned text names its path.
-pub(super) fn take_back(task: &Task<'_>, manifest: &Manifest) -> Result<Option<String>, Fault> {
-    restore_keychain(&*task.runner.keychain, manifest)?;
+/// change stays, the old file is kept, and the returned text names its path. A keychain that cannot
+/// be reached keeps nothing but its own entries from being put back.
+pub(super) fn take_back(task: &Task<'_>, manifest: &Manifest) -> Result<Left, Fault> {
+    let restored = restore_keychain(&*task.runner.keychain, manifest);
+    let file = take_back_file(task, manifest)?;
+    Ok(Left { file, keychain: restored? })
+}
+
+fn take_back_file(task: &Task<'_>, manifest: &Manifest) -> Result<Option<String>, Fault> {
     let folder = task.runner.folder_of(task.id());
     let written = std::fs::read_to_string(folder.join(WRITTEN)).ok();
     let now = plain_file::read(&manifest.auth_path, SECRETS_BYTES_MAX, Code::Io)?;
@@ -235,9 +258,20 @@ pub(super) fn take_back(task: &Task<'_>, manifest: &Manifest) -> Result<Option<S
     Ok(None)
 }
 
-fn restore_keychain(keychain: &dyn Keychain, manifest: &Manifest) -> Result<(), Fault> {
-    let service = service();
-    manifest.keychain_backups.iter().try_for_each(|entry| restore_entry(keychain, &service, entry))
+fn restore_keychain(keychain: &dyn Keychain, manifest: &Manifest) -> Result<Option<String>, Fault> {
+    let (service, entries) = (service(), &manifest.keychain_backups);
+    if entries.is_empty() || keychain.is_reachable()? {
+        entries.iter().try_for_each(|entry| restore_entry(keychain, &service, entry))?;
+        return Ok(None);
+    }
+    if entries.iter().any(|entry| entry.existed) {
+        return Err(absent("put the old secrets back into the keychain"));
+    }
+    let names: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+    let names = names.join(", ");
+    Ok(Some(format!(
+        "new entries of the service `{service}` in a keychain that cannot be reached now: {names}"
+    )))
 }
 
 fn restore_file(files: &Files, manifest: &Manifest) -> Result<(), Fault> {

@@ -13,7 +13,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::access;
 use super::files::with_suffix;
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_system::{paths, portable};
+use groundskeeper_system::paths;
+use groundskeeper_system::portable::{self, Existing};
 
 /// How long to wait for a lock of another connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -182,7 +183,7 @@ pub fn changed(database: &Path) -> Fault {
 /// # Errors
 /// When the file exists already, or the error of the file system.
 pub fn create_private(path: &Path) -> Result<(), Fault> {
-    let made = portable::private(File::options().write(true).create_new(true)).open(path);
+    let made = portable::open_private(path, Existing::Refused);
     made.map(drop).map_err(paths::failed("create", path))
 }
 

@@ -61,7 +61,7 @@ pub(crate) async fn evidence(
     let (seen, found) = query_world(app, move |app, cancel| {
         // An error fails the request: work that cannot be inspected is never reported as safe.
         let seen = app.world.inspect_work(&env, cancel)?;
-        Ok((seen, app.world.processes(&env, actor.pid)))
+        Ok((seen, app.world.processes(&env, actor.pid)?))
     })
     .await?;
     let running = found.inside.iter().map(|p| format!("process {} {} ({})", p.pid, p.name, p.why));

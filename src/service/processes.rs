@@ -9,7 +9,7 @@ use crate::service::app::App;
 use crate::service::contents::{live_environment, query_world};
 use crate::service::outcome::Outcome;
 use crate::service::types::process::{Launch, ProcessView};
-use crate::world::process::table::start_time;
+use crate::world::process::table;
 
 /// Lists the processes that a removal would end, and then the bystanders.
 ///
@@ -21,7 +21,7 @@ pub(crate) async fn list(
     actor: Actor,
 ) -> Result<Vec<ProcessView>, Fault> {
     let env = live_environment(app, id)?;
-    let found = query_world(app, move |app, _| Ok(app.world.processes(&env, actor.pid))).await?;
+    let found = query_world(app, move |app, _| app.world.processes(&env, actor.pid)).await?;
     let inside = found.inside.iter().map(|p| ProcessView::of(p, true));
     let others = found.bystanders.iter().map(|p| ProcessView::of(p, false));
     Ok(inside.chain(others).collect())
@@ -54,7 +54,7 @@ pub(crate) async fn launch(
 /// Records the end of registered processes that no longer run. A killed `exec` cannot report the
 /// end of its command itself.
 pub(crate) async fn record_ended_processes(app: &App, env: &Environment) -> Result<(), Fault> {
-    let over = |(pid, p): (&u32, &Process)| (start_time(*pid) != Some(p.started)).then_some(*pid);
+    let over = |(pid, p): (&u32, &Process)| table::has_ended(*pid, p.started).then_some(*pid);
     for pid in env.processes.iter().filter_map(over).collect::<Vec<_>>() {
         app.handle.submit(Command::Exited { environment: env.id.clone(), pid }).await?;
     }

@@ -1,9 +1,15 @@
 //! What every layer above the core needs of the operating system: paths as the log stores them, the
-//! errors of files as faults with a hint, the wall clock, and locks that survive a panic.
+//! errors of files as faults with a hint, what `/proc` shows, calls that only Linux has, the wall
+//! clock, and locks that survive a panic.
 //!
 //! It knows neither git nor databases.
 
 pub mod clock;
+#[cfg(unix)]
+pub mod linux_calls;
 pub mod paths;
 pub mod portable;
+pub mod proc;
 pub mod sync;
+#[cfg(windows)]
+pub mod windows_access;

@@ -101,24 +101,70 @@ pub fn is_same_file(a: &Path, b: &Path) -> bool {
     same_file::is_same_file(a, b).unwrap_or(false)
 }
 
-/// Makes these options create files that only their owner can read. On Windows a file takes over
-/// the access list of its directory.
-pub fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
+/// What [`open_private`] does with a file that exists already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is an error.
+    Refused,
+    /// It is opened and emptied.
+    Emptied,
+    /// It is opened as it is.
+    Kept,
 }
 
-/// Creates a directory and its parents, accessible to the owner only.
+/// Opens a file for writing. A new one can be read by its owner only, from its creation on; on
+/// Windows SYSTEM and the administrators can read it, too. The rights of an existing file stay.
+///
+/// # Errors
+/// `AlreadyExists` for [`Existing::Refused`], or the error of the system.
+pub fn open_private(path: &Path, existing: Existing) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        let mut options = OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.write(true).create_new(existing == Existing::Refused);
+        options.create(true).truncate(existing == Existing::Emptied).open(path)
+    }
+    #[cfg(windows)]
+    match crate::windows_access::create_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && existing != Existing::Refused => {
+            let mut options = OpenOptions::new();
+            // `create`: another process may have removed the file in between.
+            options.write(true).create(true).truncate(existing == Existing::Emptied).open(path)
+        }
+        created => created,
+    }
+}
+
+/// Creates a directory and its missing parents, accessible to the owner only; on Windows to SYSTEM
+/// and the administrators, too.
 ///
 /// # Errors
 /// The error of the system.
 pub fn create_private_dirs(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(path)
+    }
+    #[cfg(windows)]
+    {
+        if path.as_os_str().is_empty() || path.is_dir() {
+            return Ok(());
+        }
+        match crate::windows_access::create_dir(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(_) if path.is_dir() => return Ok(()),
+            created => return created,
+        }
+        create_private_dirs(path.parent().ok_or(io::ErrorKind::NotFound)?)?;
+        match crate::windows_access::create_dir(path) {
+            Err(_) if path.is_dir() => Ok(()),
+            created => created,
+        }
+    }
 }
 
 /// Returns the bytes that an ordinary user may still write on the disk of a directory.

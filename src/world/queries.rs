@@ -133,9 +133,11 @@ impl World {
     }
 
     /// Returns the processes that belong to an environment, and those that merely use it.
-    #[must_use]
-    pub fn processes(&self, env: &Environment, requester: u32) -> ScopeProcesses {
-        Scope { requester, ..Scope::of(env, &self.cgroups) }.scan()
+    ///
+    /// # Errors
+    /// When `/proc` does not show processes.
+    pub fn processes(&self, env: &Environment, requester: u32) -> Result<ScopeProcesses, Fault> {
+        Ok(Scope { requester, ..Scope::of(env, &self.cgroups) }.scan()?)
     }
 
     /// Adds a process that is about to run for an environment to its control
@@ -152,7 +154,7 @@ impl World {
         use std::os::unix::fs::MetadataExt as _;
         let place = Path::new("/proc").join(pid.to_string());
         let found = place.metadata().map_err(paths::failed("find process", &place))?;
-        let all = table::all();
+        let all = table::all()?;
         let me = rustix::process::geteuid().as_raw();
         // A pid alone may by now name another process: it must be a descendant of the requester.
         let from_requester =

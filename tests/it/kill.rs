@@ -291,7 +291,7 @@ fn orphaned_hook_ends_before_successor_continues() {
     let pid = std::fs::read_to_string(harness.path("first")).expect("read").trim().to_owned();
     let pid: u32 = pid.parse().expect("a pid");
     // A zombie counts as ended: in a container there may be no process that reaps it.
-    let lives = || groundskeeper::world::process::table::start_time(pid).is_some();
+    let lives = || groundskeeper::world::process::table::start_time(pid).expect("seen").is_some();
     assert!(lives(), "the hook survives the kill of its daemon");
     let _daemon = Daemon::start(&harness);
     harness.drain();

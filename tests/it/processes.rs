@@ -31,7 +31,7 @@ fn pid_in(path: &Path) -> Option<u32> {
 }
 
 fn is_running(pid: u32) -> bool {
-    table::start_time(pid).is_some()
+    table::start_time(pid).expect("seen").is_some()
 }
 
 fn escape_script(folder: &Path) -> String {

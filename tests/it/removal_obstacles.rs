@@ -295,7 +295,7 @@ fn teardown_hook_is_trusted_and_bounded() {
     assert_eq!(removed["hook"]["code"], "timeout", "{removed:#}");
     let pid: u32 = std::fs::read_to_string(pid).expect("a pid").trim().parse().expect("a number");
     assert_eq!(
-        groundskeeper::world::process::table::start_time(pid),
+        groundskeeper::world::process::table::start_time(pid).expect("seen"),
         None,
         "the process ended with the hook"
     );

@@ -20,7 +20,7 @@ fn await_pid(path: &Path) -> u32 {
 }
 
 fn is_running(pid: u32) -> bool {
-    table::start_time(pid).is_some()
+    table::start_time(pid).expect("seen").is_some()
 }
 
 /// Requests a command on another thread, without waiting for its end.

@@ -170,7 +170,8 @@ fn orphaned_process_is_ended() {
     let named = harness.ok(&["sweep"]);
     assert_eq!(find(&named, &place(ours.id()))["ours"], true, "{named:#}");
     assert_eq!(find(&named, &place(unknown.id()))["ours"], false, "{named:#}");
-    let lives = |pid| groundskeeper::world::process::table::start_time(pid).is_some();
+    let lives =
+        |pid| groundskeeper::world::process::table::start_time(pid).expect("seen").is_some();
     assert!(lives(ours.id()));
     harness.ok(&["sweep", "--apply"]);
     assert!(!lives(ours.id()) && lives(unknown.id()));

@@ -69,7 +69,7 @@ const SERVICE_PARTS: [(&str, &[&str]); 2] =
     [("http", &["outcome", "requests", "types"]), ("server", &["blocking", "types"])];
 
 /// External crates, with the places that may name each.
-const CRATES: [(&str, &[&str]); 29] = [
+const CRATES: [(&str, &[&str]); 30] = [
     ("ryu_js", &["src/migrate/recipes/executor/js/number.rs"]),
     ("ureq", &["src/migrate/http.rs"]),
     ("keyring", &["src/migrate/keychain.rs"]),
@@ -108,6 +108,7 @@ const CRATES: [(&str, &[&str]); 29] = [
     ("etcetera", &["src/default_dir.rs", "src/migrate/recipes/executor/defaults.rs"]),
     ("reflink_copy", &["src/world/effects/copy_included.rs"]),
     ("libc", &["src/engine/scheduling.rs"]),
+    ("windows_sys", &["src/system/windows_access.rs"]),
     ("sd_notify", &["src/daemon/"]),
     ("sha1", &["src/world/git/index/format.rs"]),
     (

@@ -325,6 +325,51 @@ def excluded(program):
         second.remove()
 
 
+def private(program):
+    """Secrets, their kept copies and the directories of a migration are the owner's alone.
+
+    Wine shows an access list as the mode of the file: everyone's entry becomes the last three bits.
+    The control is the database itself, which everyone could read before.
+    """
+    case = FIXTURES / "executor/cases" / KILLED_CASE
+    place = Place(program, case)
+    try:
+        place.database.chmod(0o644)
+        place.auth.unlink(missing_ok=True)
+        shutil.copyfile(case / "v1/auth.json", place.auth)
+        place.auth.chmod(0o644)
+        open_before = place.database.stat().st_mode & 0o077
+        process = place.start(GROUNDSKEEPER_FAULT="sync:300ms:1")
+        seen = {}
+        until = time.monotonic() + LIMIT
+        while process.poll() is None and time.monotonic() < until:
+            for path in place.dir.rglob("*"):
+                if ".source-" in path.name or ".building-" in path.name:
+                    try:
+                        seen.setdefault(path.name, path.stat().st_mode & 0o077)
+                    except FileNotFoundError:
+                        pass
+            time.sleep(0.01)
+        code, _, err = ended(process)
+        if code != 0:
+            return f"exit code {code}: {err.strip()[-300:]}"
+        if not open_before or place.database.stat().st_mode & 0o077 != open_before:
+            return f"the new database has the mode {place.database.stat().st_mode:o}"
+        copies = [name for name in seen if ".source-" in name]
+        if not copies:
+            return "the private copy was not seen"
+        found = [path for path in (place.dir / "home").rglob("*")]
+        kept = [path for path in found if path.name == "secrets"]
+        if not kept:
+            return "no secrets were kept"
+        wrong = [f"{path.name} {path.stat().st_mode:o}" for path in [place.dir / "home", *found]
+                 if path.stat().st_mode & 0o077]
+        wrong += [f"{name} {seen[name]:o}" for name in copies if seen[name]]
+        return f"others can access {', '.join(wrong)}" if wrong else None
+    finally:
+        place.remove()
+
+
 def logs(replay_exe, replay):
     """Logs that Linux made are read to the same bytes."""
     with tempfile.TemporaryDirectory() as folder:
@@ -365,6 +410,7 @@ def main():
         checks.append((label, lambda s=after: killed(program, kill_after(s))))
     checks.append(("undo", lambda: undone(program)))
     checks.append(("two processes", lambda: excluded(program)))
+    checks.append(("private files", lambda: private(program)))
     checks.append(("logs of Linux", lambda: logs(replay_exe, replay)))
     # With words, only the checks whose names have one of them.
     checks = [c for c in checks if not words or any(word in c[0] for word in words)]

@@ -39,12 +39,12 @@ pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
     let _: Option<()> = client.call(Method::POST, "/v1/shutdown", NOTHING).await?;
     // The daemon waits for open connections before it ends.
     drop(client);
-    let started = pid.and_then(crate::world::process::table::start_time);
+    let started = started(pid)?;
     let until = Instant::now() + STOP_LIMIT;
     loop {
         // Checked by process id and start time: to take the daemon's lock, even briefly, could make
         // a new daemon fail to start.
-        if started.is_none() || pid.and_then(crate::world::process::table::start_time) != started {
+        if started.is_none() || self::started(pid)? != started {
             return show_one(global, &json!({ "stopped": true, "pid": pid }), "stopped\n");
         }
         if Instant::now() > until {
@@ -56,4 +56,10 @@ pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Returns the start time of the daemon's process, if it still runs. Where processes cannot be seen,
+/// it is not reported as stopped.
+fn started(pid: Option<u32>) -> Result<Option<u64>, Fault> {
+    Ok(pid.map(crate::world::process::table::start_time).transpose()?.flatten())
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use hyper::Method;
 
 use crate::api::migrations::{MigrationView, NewMigration};
-use crate::cli::args::{Global, Migrate, Migrations, Start};
+use crate::cli::args::{Global, Migrate, Migrations, ProgressFormat, Start};
 use crate::cli::client::{Client, layout};
 use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
+use crate::cli::progress_line::ProgressLines;
 use crate::cli::{local, render};
 use crate::core::{Code, Fault};
 use crate::migrate::request::MigrationRequest;
@@ -31,8 +32,10 @@ pub(in crate::cli) async fn run(global: &Global, what: Migrate) -> CommandResult
     };
     match &what.what {
         Some(Migrations::Status { database }) => status(global, client, database.as_deref()).await,
-        Some(Migrations::Cancel { database }) => cancel(global, client, database).await,
-        Some(Migrations::Undo { database }) => undo(global, client, database).await,
+        Some(Migrations::Cancel { database }) => {
+            cancel(global, what.progress, client, database).await
+        }
+        Some(Migrations::Undo { database }) => undo(global, what.progress, client, database).await,
         None => migrate(global, client, what).await,
     }
 }
@@ -79,19 +82,28 @@ async fn migrate(global: &Global, mut client: Client, what: Migrate) -> CommandR
         dry_run: wanted.dry_run,
     };
     let begun = client.call(Method::POST, "/v1/migrations", Some(&new)).await?;
-    let done = follow(global, &mut client, begun).await?;
+    let done = follow(global, what.progress, &mut client, begun).await?;
     local::show_migration(global, &done)
 }
 
 /// Waits for the end of a migration and shows its progress.
 async fn follow(
     global: &Global,
+    format: ProgressFormat,
     client: &mut Client,
     mut view: MigrationView,
 ) -> Result<MigrationView, CliError> {
-    let bar = render::Steps::new(global.quiet || global.json);
+    let quiet = global.quiet || global.json || format != ProgressFormat::Auto;
+    let bar = render::Steps::new(quiet);
     let mut shown = String::new();
-    while !view.over {
+    let mut lines = ProgressLines::default();
+    loop {
+        if format == ProgressFormat::Json {
+            lines.of_view(&view).iter().for_each(|line| render::note(&line.to_json()));
+        }
+        if view.over {
+            break;
+        }
         let now = render::step_of(&view);
         if now != shown {
             bar.step(&now);
@@ -139,18 +151,28 @@ async fn latest(
     })
 }
 
-async fn cancel(global: &Global, mut client: Client, database: &Path) -> CommandResult {
+async fn cancel(
+    global: &Global,
+    format: ProgressFormat,
+    mut client: Client,
+    database: &Path,
+) -> CommandResult {
     let last = latest(&mut client, database, "cancel", |m| !m.over).await?;
     let path = format!("/v1/migrations/{}/cancel", encode(&last.id));
     let begun: MigrationView = client.call(Method::POST, &path, NOTHING).await?;
-    local::show_cancelled(global, &follow(global, &mut client, begun).await?)
+    local::show_cancelled(global, &follow(global, format, &mut client, begun).await?)
 }
 
-async fn undo(global: &Global, mut client: Client, database: &Path) -> CommandResult {
+async fn undo(
+    global: &Global,
+    format: ProgressFormat,
+    mut client: Client,
+    database: &Path,
+) -> CommandResult {
     let last = latest(&mut client, database, "undo", |m| m.migrated).await?;
     let path = format!("/v1/migrations/{}/undo", encode(&last.id));
     let begun: MigrationView = client.call(Method::POST, &path, NOTHING).await?;
-    let done = follow(global, &mut client, begun).await?;
+    let done = follow(global, format, &mut client, begun).await?;
     if let (true, Some(problem)) = (done.phase != "undone", &done.error) {
         return Err(CliError::from(problem.clone()));
     }

@@ -209,7 +209,7 @@ impl Task<'_> {
             requests: Vec::new(),
             cgroups: &self.world.cgroups,
         };
-        let found = scope.scan();
+        let found = scope.scan().map_err(crate::world::process::error::Error::from)?;
         if found.inside.is_empty() {
             return Ok(());
         }

@@ -121,7 +121,7 @@ pub(in crate::world) fn not_in_use(
         requests: Vec::new(),
         cgroups: &world.cgroups,
     };
-    let users = scope.scan().inside;
+    let users = scope.scan()?.inside;
     if users.is_empty() {
         return Ok(());
     }

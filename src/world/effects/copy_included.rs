@@ -17,6 +17,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use groundskeeper_system::linux_calls;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, fstat, linkat, openat, readlinkat, statat, symlinkat,
     unlinkat,
@@ -251,10 +252,10 @@ impl Copier<'_> {
             return Err(io::Error::other("it was replaced during the copy"));
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let mode = Mode::from_raw_mode(found.permissions().mode() & 0o777);
+        let mode = linux_calls::mode(found.permissions().mode() & 0o777);
         let mut out = File::from(openat(&pair.to, part, flags | OFlags::CLOEXEC, mode)?);
         if self.reflink && found.len() > 0 {
-            if rustix::fs::ioctl_ficlone(&out, &file).is_ok() {
+            if linux_calls::reflink(&out, &file).is_ok() {
                 self.done.reflinked += 1;
                 return keep_time(&out, &found).map(|()| found.len());
             }

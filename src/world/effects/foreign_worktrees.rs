@@ -51,7 +51,7 @@ const HINTS: [(&str, &str); 6] = [
 /// folders of common tools.
 ///
 /// # Errors
-/// When it is cancelled.
+/// When it is cancelled, and when `/proc` does not show which worktrees are in use.
 pub(in crate::world) fn find(
     repositories: &BTreeSet<PathBuf>,
     ours: &Path,
@@ -71,7 +71,8 @@ pub(in crate::world) fn find(
             });
         }
     }
-    let used: Vec<PathBuf> = table::pids().filter_map(|pid| table::link(pid, "cwd")).collect();
+    let pids = table::pids()?;
+    let used: Vec<PathBuf> = pids.into_iter().filter_map(|pid| table::link(pid, "cwd")).collect();
     let mut seen = BTreeSet::new();
     // In reverse order, the entry that names its tool comes before the one that does not.
     for (path, tool) in places.into_iter().rev().take(WORKTREES_MAX) {

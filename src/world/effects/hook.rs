@@ -96,7 +96,7 @@ impl Hook {
         let transcript = &self.transcript;
         let mut output = Output::create(transcript)?;
         let started = Instant::now();
-        let left = OrphanWatch::begin(env);
+        let left = OrphanWatch::begin(env)?;
 
         let (mut gate, theirs) =
             subprocess::gate().map_err(paths::failed("create a socket pair for", &hook))?;
@@ -107,7 +107,7 @@ impl Hook {
         // Without control groups, the environment variable and the process
         // group identify the processes.
         drop(task.world.cgroups.add(&env.id, env.incarnation, pid));
-        let start_time = table::start_time(pid).unwrap_or(0);
+        let start_time = table::start_time(pid)?.unwrap_or(0);
         // The note is durable before the gate opens. On an early return the gate's end is dropped,
         // and the held command ends without running the hook.
         if !task.reporter.note(Note::HookSpawned { pid, started: start_time, hash }) {
@@ -149,10 +149,10 @@ impl Hook {
 struct OrphanWatch(Vec<u8>);
 
 impl OrphanWatch {
-    fn begin(env: &Environment) -> Self {
+    fn begin(env: &Environment) -> Result<Self, Fault> {
         let path = env.plan.path.as_bytes().to_owned();
-        orphans::hook_begins(&path);
-        Self(path)
+        orphans::hook_begins(&path)?;
+        Ok(Self(path))
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use groundskeeper_system::linux_calls;
 use sha2::Digest as _;
 
 use crate::core::{Code, Fault};
@@ -69,11 +70,7 @@ impl PrivateCopy {
         let env = task.env();
         let admin = Admin::of(task.log_id(), env).published;
         let folders = [task.layout().scratch(), admin];
-        let runs = |folder: &&PathBuf| {
-            use rustix::fs::StatVfsMountFlags;
-            let found = rustix::fs::statvfs(folder.as_path());
-            found.is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC))
-        };
+        let runs = |folder: &&PathBuf| linux_calls::may_run_programs(folder);
         let folder = folders.iter().find(runs).ok_or_else(|| {
             let message = format!("cannot run the {name} hook: its file system is mounted noexec");
             let hint = "put the data directory on a file system that is mounted without noexec";

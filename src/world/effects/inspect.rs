@@ -141,7 +141,7 @@ fn inspect_missing(
             seen.rescue("staged changes, and the files are missing".to_owned());
         }
     }
-    let quiet = spares_used(task.env()) && is_unused(task);
+    let quiet = spares_used(task.env()) && is_unused(task)?;
     Ok(Inspection { quiet, ..seen.finish(false) })
 }
 
@@ -207,9 +207,12 @@ pub(in crate::world) fn inspect_worktree(task: &Task<'_>) -> Result<Inspection, 
             let message = "the search for nested repositories panicked";
             Err(Fault::new(Code::Defect, message, "report this defect with the daemon log"))
         });
-        (by_git_result, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)), inner)
+        // A panic in the search, too, means that the worktree may be in use.
+        let quiet = quiet.map_or(Ok(false), |quiet| quiet.join().unwrap_or(Ok(false)));
+        (by_git_result, quiet, inner)
     });
     by_git_result?;
+    let quiet = quiet?;
     seen.inner(&inner?, &target);
     // These files change with work that the tree itself does not show, such as a commit.
     for name in ["index", "HEAD", "logs/HEAD", "COMMIT_EDITMSG"] {
@@ -274,9 +277,9 @@ fn by_git(
 }
 
 /// Returns whether no process uses the worktree; then none has to be ended.
-fn is_unused(task: &Task<'_>) -> bool {
-    let found = Scope::of(task.env(), &task.world.cgroups).scan();
-    found.inside.is_empty() && found.bystanders.is_empty()
+fn is_unused(task: &Task<'_>) -> Result<bool, Fault> {
+    let found = Scope::of(task.env(), &task.world.cgroups).scan()?;
+    Ok(found.inside.is_empty() && found.bystanders.is_empty())
 }
 
 fn in_progress(admin: &Path, seen: &mut Seen) {

@@ -291,7 +291,8 @@ impl<'a> Copies<'a> {
         let fresh = folder.join("list.new");
         let open = File::open(&folder).map_err(paths::failed("open", &folder))?;
         // All contents must be on disk before the list claims that they exist.
-        rustix::fs::syncfs(&open).map_err(|e| paths::fault("sync", &folder, &e.into()))?;
+        groundskeeper_system::linux_calls::sync_file_system(&open)
+            .map_err(paths::failed("sync", &folder))?;
         point("raw.copied");
         let write = || {
             let mut file = create(&fresh)?;

@@ -44,7 +44,7 @@ fn put_one(entry: &Entry, content: &Path, target: &Path) -> io::Result<()> {
     let parent = entry.path.parent().unwrap_or(Path::new(""));
     let folder = enter(target, parent)?;
     let name = entry.path.file_name().unwrap_or_default();
-    let mode = Mode::from_raw_mode(entry.mode);
+    let mode = groundskeeper_system::linux_calls::mode(entry.mode);
     if entry.kind == Kind::Folder {
         drop(enter(target, &entry.path)?);
         return Ok(());

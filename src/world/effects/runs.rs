@@ -8,8 +8,7 @@ use crate::core::{Environment, EnvironmentId, Fault, RequestId, State};
 use crate::world::effects::context::World;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::Scope;
-use crate::world::process::table::start_time;
-use crate::world::process::{subprocess, terminate};
+use crate::world::process::{subprocess, table, terminate};
 
 impl World {
     /// Ends the processes that an earlier daemon was running, as recorded in the log, and returns
@@ -37,7 +36,7 @@ impl World {
         });
         // A pid alone may have been reused: a process has ended unless pid
         // and start time both match.
-        let over = of_daemon.filter(|(_, pid, started)| start_time(*pid) != Some(*started));
+        let over = of_daemon.filter(|(_, pid, started)| table::has_ended(*pid, *started));
         over.map(|(id, pid, _)| (id.clone(), pid)).collect()
     }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Policy for mount points on the way.
@@ -52,16 +52,39 @@ pub(in crate::world) fn open(
     mounts: Mounts,
 ) -> Result<OwnedFd, Errno> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let mut how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    if mounts == Mounts::Refused {
-        how |= ResolveFlags::NO_XDEV;
-    }
-    match rustix::fs::openat2(base, path, flags, mode, how) {
+    match open_at_once(base, path, flags, mode, mounts) {
         // `ENOSYS`: the kernel is older than 5.6. `EPERM`: a seccomp filter does
         // not know `openat2`.
         Err(Errno::NOSYS | Errno::PERM) => open_by_steps(base, path, flags, mode, mounts),
         opened => opened,
     }
+}
+
+#[cfg(target_os = "linux")]
+fn open_at_once(
+    base: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+    mounts: Mounts,
+) -> Result<OwnedFd, Errno> {
+    use rustix::fs::ResolveFlags;
+    let mut how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    if mounts == Mounts::Refused {
+        how |= ResolveFlags::NO_XDEV;
+    }
+    rustix::fs::openat2(base, path, flags, mode, how)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_at_once(
+    _: BorrowedFd<'_>,
+    _: &Path,
+    _: OFlags,
+    _: Mode,
+    _: Mounts,
+) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
 }
 
 /// Opens a directory below `base` and creates its missing components.

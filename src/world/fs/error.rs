@@ -4,6 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use groundskeeper_system::proc::Unseen;
+
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 
@@ -56,6 +58,9 @@ pub enum Error {
         /// The directory that has the attribute.
         path: PathBuf,
     },
+    /// It is unknown what is mounted where.
+    #[error(transparent)]
+    Unseen(#[from] Unseen),
 }
 
 impl Error {
@@ -87,6 +92,10 @@ impl From<Error> for Fault {
                 let path = path.display();
                 let hint = format!("run `chattr -i -a '{path}'` as root, then repeat the command");
                 Self::new(Code::PermissionDenied, message, hint)
+            }
+            // Unknown counts as in use.
+            Error::Unseen(unseen) => {
+                Self { code: Code::EnvironmentBusy, ..unseen.into() }.transient()
             }
         }
     }

@@ -7,6 +7,9 @@
 use std::io;
 use std::path::Path;
 
+use groundskeeper_system::linux_calls::is_immutable;
+use groundskeeper_system::proc;
+
 use crate::failpoint::fault;
 use crate::world::fs::error::Error;
 use crate::world::fs::{paths, remove_tree};
@@ -25,10 +28,9 @@ pub(in crate::world) fn remove_ours_file(path: &Path) -> Result<(), Error> {
 }
 
 /// Refuses when a file system is mounted at or below `path`: a rename would take the mount along,
-/// and a deletion would reach into it.
+/// and a deletion would reach into it. Also refuses where the mounts are unknown.
 pub(in crate::world) fn no_mounts(path: &Path) -> Result<(), Error> {
-    // Without procfs mounts cannot be listed; `remove_tree` still refuses to enter one.
-    let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return Ok(()) };
+    let table = proc::mounts()?;
     for line in table.split(|b| *b == b'\n') {
         let Some(field) = line.split(|b| *b == b' ').nth(4) else { continue };
         let mounted = unescape(field);
@@ -49,15 +51,6 @@ pub(in crate::world) fn obstacle(path: &Path) -> Option<Error> {
     // A rename changes the directory and its parent, so neither may have the attribute.
     let marked = [Some(path), path.parent()].into_iter().flatten().find(|dir| is_immutable(dir))?;
     Some(Error::Immutable { path: marked.to_owned() })
-}
-
-fn is_immutable(path: &Path) -> bool {
-    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
-    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
-    let marks = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-    found.is_ok_and(|found| {
-        found.stx_attributes_mask.intersects(marks) && found.stx_attributes.intersects(marks)
-    })
 }
 
 /// Decodes a path of mountinfo, which has blanks, tabs, newlines and backslashes as octal escapes.

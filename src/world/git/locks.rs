@@ -16,8 +16,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
-use rustix::io::Errno;
+use groundskeeper_system::linux_calls;
+use rustix::fs::{AtFlags, CWD, OFlags};
 
 use crate::failpoint::guard;
 use crate::world::process::table;
@@ -44,23 +44,27 @@ impl Lock {
     /// `AlreadyExists` when a process holds it, `NotFound` when the folder is missing.
     pub(in crate::world) fn take(path: &Path) -> io::Result<Self> {
         let lock = of(path);
+        let holder = holder()?;
         drop_if_dead(&lock);
         let folder = lock.parent().unwrap_or(path);
         // An unnamed file is linked only after it names its holder, so a kill never leaves an
         // anonymous lock. `linkat` fails if the name exists, which is what makes it a lock.
-        match rustix::fs::openat(CWD, folder, OFlags::TMPFILE | OFlags::WRONLY, Mode::from(0o644)) {
+        match linux_calls::unnamed_file(folder, 0o644) {
             Ok(open) => {
-                rustix::io::write(&open, holder().as_bytes())?;
+                rustix::io::write(&open, holder.as_bytes())?;
                 let open = format!("/proc/self/fd/{}", open.as_raw_fd());
                 rustix::fs::linkat(CWD, open, CWD, &lock, AtFlags::SYMLINK_FOLLOW)?;
             }
-            Err(Errno::NOENT) => return Err(io::ErrorKind::NotFound.into()),
-            Err(Errno::NOTDIR) => return Err(io::ErrorKind::NotADirectory.into()),
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                return Err(e);
+            }
             // Not every file system supports `O_TMPFILE`; then a kill between both calls
             // leaves an empty lock.
             Err(_) => {
                 let mut file = OpenOptions::new().write(true).create_new(true).open(&lock)?;
-                file.write_all(holder().as_bytes())?;
+                file.write_all(holder.as_bytes())?;
             }
         }
         Ok(Self(lock))
@@ -81,9 +85,10 @@ pub(in crate::world) fn of(path: &Path) -> PathBuf {
 }
 
 /// Returns the content of our locks. Pids are reused, so the start time follows the pid.
-fn holder() -> String {
+fn holder() -> io::Result<String> {
     let pid = std::process::id();
-    format!("{HOLDER}{pid} {}\n", table::start_time(pid).unwrap_or_default())
+    let started = table::start_time(pid).map_err(io::Error::other)?.unwrap_or_default();
+    Ok(format!("{HOLDER}{pid} {started}\n"))
 }
 
 /// Returns the process that one of our locks names, and its start time; `None` for a foreign lock.
@@ -102,7 +107,7 @@ fn named_holder(lock: &Path) -> Option<(u32, u64)> {
 /// Removes a lock that this program held when it was killed; a foreign one is left alone.
 pub(in crate::world) fn drop_if_dead(lock: &Path) {
     let Some((pid, start)) = named_holder(lock) else { return };
-    if table::start_time(pid) != Some(start) {
+    if table::has_ended(pid, start) {
         tracing::warn!(lock = %lock.display(), "removed the lock of a killed daemon");
         drop(std::fs::remove_file(lock));
     }
@@ -128,7 +133,7 @@ impl ExistingLock {
         // Unlike the mtime, no program can set the ctime.
         let made = u64::try_from(found.ctime()).unwrap_or(0);
         let age = crate::clock::since_epoch().saturating_sub(Duration::from_secs(made));
-        let dead = |(pid, start)| table::start_time(pid) != Some(start);
+        let dead = |(pid, start)| table::has_ended(pid, start);
         let is_ours_and_dead = named_holder(lock).is_some_and(dead);
         Some(Self { path: lock.to_owned(), age, holder: holder_of(lock), is_ours_and_dead })
     }
@@ -173,14 +178,14 @@ fn age_text(age: Duration) -> String {
 
 /// Returns the living process that holds a lock: the named one, or one that has the file open.
 fn holder_of(lock: &Path) -> Option<(u32, String)> {
-    let named = named_holder(lock).filter(|(pid, start)| table::start_time(*pid) == Some(*start));
+    let named = named_holder(lock).filter(|(pid, start)| table::is_alive(*pid, *start));
     let open = || {
         // `/proc/PID/fd` shows real paths.
         let real = lock.parent()?.canonicalize().ok()?.join(lock.file_name()?);
-        table::pids().find(|pid| table::files(*pid).any(|(_, file)| file == real))
+        table::pids().ok()?.into_iter().find(|pid| table::files(*pid).any(|(_, file)| file == real))
     };
     let pid = named.map(|(pid, _)| pid).or_else(open)?;
-    Some((pid, table::read(pid)?.name))
+    Some((pid, table::read(pid).ok()??.name))
 }
 
 /// Returns the locks in a repository: own files, refs and worktrees; at most `FOUND_MAX`.
@@ -226,7 +231,7 @@ mod tests {
         let file = dir.path().join("packed-refs");
         let lock = dir.path().join("packed-refs.lock");
         let held = Lock::take(&file).expect("taken");
-        assert_eq!(std::fs::read_to_string(&lock).expect("read"), holder());
+        assert_eq!(std::fs::read_to_string(&lock).expect("read"), holder().expect("seen"));
         let again = Lock::take(&file).map(drop).expect_err("it is held");
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         drop(held);

@@ -11,7 +11,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
+use groundskeeper_system::linux_calls;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::world::fs::beneath::{self, Mounts};
@@ -199,7 +200,7 @@ impl<E> Walk<'_, E> {
         // One buffer for all listings: tens of thousands of names are not copied one by one.
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.reserve(BUFFER_BYTES);
-        let mut listing = RawDir::new(&open, buffer.spare_capacity_mut());
+        let mut listing = linux_calls::list(open.as_fd(), buffer.spare_capacity_mut())?;
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name();

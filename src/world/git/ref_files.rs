@@ -14,7 +14,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use groundskeeper_system::linux_calls;
+use rustix::fs::{AtFlags, CWD};
 
 use crate::failpoint::kill::point;
 use crate::world::fs::paths;
@@ -174,16 +175,16 @@ impl RefFiles<'_> {
     fn link_file(&self, commit: &str) -> io::Result<Attempt> {
         let path = self.common.join(self.reference);
         let folder = path.parent().unwrap_or(self.common);
-        let flags = OFlags::TMPFILE | OFlags::WRONLY;
-        let mode = Mode::from(self.file_mode());
+        let mode = self.file_mode();
         // The mode argument is subject to the umask, hence the `fchmod` below.
-        let Ok(open) = rustix::fs::openat(CWD, folder, flags, mode) else {
+        let Ok(open) = linux_calls::unnamed_file(folder, mode) else {
             return Ok(Attempt::LeftToGit);
         };
-        rustix::fs::fchmod(&open, mode)?;
+        rustix::fs::fchmod(&open, linux_calls::mode(mode))?;
         rustix::io::write(&open, format!("{commit}\n").as_bytes())?;
         // Synced before the link: after a power loss an empty ref file would be a broken ref.
-        rustix::fs::fdatasync(&open)?;
+        let open = std::fs::File::from(open);
+        open.sync_data()?;
         let open = format!("/proc/self/fd/{}", open.as_raw_fd());
         match rustix::fs::linkat(CWD, open, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
             Ok(()) => Ok(Attempt::Done),

@@ -4,6 +4,8 @@
 use std::io;
 use std::time::Duration;
 
+use groundskeeper_system::proc::Unseen;
+
 use crate::core::{Code, Fault};
 
 /// Why a process could not be run to its end.
@@ -44,6 +46,9 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
+    /// It is unknown which processes there are.
+    #[error(transparent)]
+    Unseen(#[from] Unseen),
 }
 
 impl From<Error> for Fault {
@@ -65,6 +70,10 @@ impl From<Error> for Fault {
             Error::OutputTooLarge { .. } => {
                 let hint = "use a smaller repository; this limit is fixed";
                 Self::new(Code::LimitReached, message, hint)
+            }
+            // Unknown counts as in use.
+            Error::Unseen(unseen) => {
+                Self { code: Code::EnvironmentBusy, ..unseen.into() }.transient()
             }
         }
     }

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use groundskeeper_system::linux_calls;
+use groundskeeper_system::proc::Unseen;
 use rustix::process::{Pid, WaitIdOptions, waitid};
 
 use super::table::{self, Process};
@@ -42,7 +44,7 @@ fn with<T>(change: impl FnOnce(&mut Registry) -> T) -> T {
 /// Makes this process the parent of all orphans among its descendants.
 pub fn adopt_all() {
     // Not every system supports it; orphans then go to pid 1, as usual.
-    let _adopted = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    let _adopted = linux_calls::become_subreaper();
 }
 
 /// Starts a child for which the caller will wait. [`collect`] cannot reap it in between.
@@ -64,9 +66,12 @@ pub fn ended(pid: u32) {
 }
 
 /// Records that a hook begins. New orphans may be its own from now on.
-pub fn hook_begins(path: &[u8]) {
+///
+/// # Errors
+/// When the orphans that exist already cannot be seen; the hook must not begin then.
+pub fn hook_begins(path: &[u8]) -> Result<(), Unseen> {
     // Orphans that exist already are attributed first; they are not this hook's.
-    collect();
+    collect()?;
     with(|registry| {
         let alone = registry.hooks.is_empty();
         for shared in registry.hooks.values_mut() {
@@ -74,22 +79,27 @@ pub fn hook_begins(path: &[u8]) {
         }
         registry.hooks.insert(path.to_owned(), !alone);
     });
+    Ok(())
 }
 
 /// Records that a hook has ended. The orphans it left are attributed first.
 pub fn hook_ended(path: &[u8]) {
-    collect();
+    if let Err(error) = collect() {
+        tracing::warn!(%error, "cannot see which processes a hook left");
+    }
     with(|registry| registry.hooks.remove(path));
 }
 
 /// Returns the living orphans that hooks of the environment at this path left behind.
-#[must_use]
-pub fn left_by(path: &[u8]) -> Vec<Identity> {
-    collect();
-    with(|registry| {
+///
+/// # Errors
+/// When `/proc` does not show processes.
+pub fn left_by(path: &[u8]) -> Result<Vec<Identity>, Unseen> {
+    collect()?;
+    Ok(with(|registry| {
         let known = registry.known.iter();
         known.filter(|(_, owner)| owner.as_deref() == Some(path)).map(|(id, _)| *id).collect()
-    })
+    }))
 }
 
 /// Reports whether this process waits for a child with this pid.
@@ -99,10 +109,13 @@ pub fn is_own_child(pid: u32) -> bool {
 }
 
 /// Reaps orphans that have ended, and attributes the new ones.
-pub fn collect() {
+///
+/// # Errors
+/// When `/proc` does not show processes; what is known of orphans stays as it is.
+pub fn collect() -> Result<(), Unseen> {
     let _no_starts = STARTING.write().unwrap_or_else(PoisonError::into_inner);
     with(|registry| {
-        let children = zombies_and_orphans();
+        let children = zombies_and_orphans()?;
         for zombie in children.zombies.iter().filter(|pid| !registry.own.contains(pid)) {
             if let Some(pid) = i32::try_from(*zombie).ok().and_then(Pid::from_raw) {
                 let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
@@ -122,7 +135,8 @@ pub fn collect() {
                 registry.known.entry(id).or_insert_with(|| owner.clone());
             }
         }
-    });
+        Ok(())
+    })
 }
 
 struct Children {
@@ -130,21 +144,21 @@ struct Children {
     alive: Vec<Process>,
 }
 
-fn zombies_and_orphans() -> Children {
+fn zombies_and_orphans() -> Result<Children, Unseen> {
     let mut children = Children { zombies: Vec::new(), alive: Vec::new() };
     // `WNOWAIT` leaves the zombie: it may be a child whose own waiter needs its status.
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     if matches!(waitid(rustix::process::WaitId::All, options), Err(rustix::io::Errno::CHILD)) {
         // Without any child, the scan of all processes (about a millisecond) is skipped.
-        return children;
+        return Ok(children);
     }
     let me = std::process::id();
-    for pid in table::pids() {
+    for pid in table::pids()? {
         match table::child_of(pid, me) {
             Some(Some(process)) => children.alive.push(process),
             Some(None) => children.zombies.push(pid),
             None => {}
         }
     }
-    children
+    Ok(children)
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::cgroup::Cgroups;
+use groundskeeper_system::proc::Unseen;
+
 use super::orphans::{self, Identity};
 use super::table::{self, Process};
 use crate::core::event::ProcessSeen;
@@ -141,15 +143,17 @@ impl<'a> Scope<'a> {
     }
 
     /// Scans all processes once.
-    #[must_use]
-    pub fn scan(&self) -> ScopeProcesses {
-        let all = table::all();
+    ///
+    /// # Errors
+    /// When `/proc` does not show them: it is unknown then which ones use the directory.
+    pub fn scan(&self) -> Result<ScopeProcesses, Unseen> {
+        let all = table::all()?;
         let me = std::process::id();
         let mut never: BTreeSet<u32> = table::ancestors(&all, me).into_iter().collect();
         let requester_ancestors = table::ancestors(&all, self.requester);
         // The command that made the request ends by itself.
         never.extend([1, self.requester]);
-        let ties = self.ties(&all, &never);
+        let ties = self.ties(&all, &never)?;
         let mut found = ScopeProcesses::default();
         for (pid, tie) in ties {
             let Some(process) = all.get(&pid) else { continue };
@@ -174,10 +178,14 @@ impl<'a> Scope<'a> {
                 found.bystanders.push(seen);
             }
         }
-        found
+        Ok(found)
     }
 
-    fn ties(&self, all: &BTreeMap<u32, Process>, never: &BTreeSet<u32>) -> BTreeMap<u32, Tie> {
+    fn ties(
+        &self,
+        all: &BTreeMap<u32, Process>,
+        never: &BTreeSet<u32>,
+    ) -> Result<BTreeMap<u32, Tie>, Unseen> {
         let me = std::process::id();
         let members = self.cgroups.members(self.id, self.incarnation);
         let grouped: BTreeSet<u32> =
@@ -186,9 +194,10 @@ impl<'a> Scope<'a> {
         let leaders: BTreeSet<u32> = self.recorded.iter().filter(alive).map(|id| id.0).collect();
         let markers = self.markers();
         let root = self.roots.first().filter(|_| self.has_whole_group());
-        let left: BTreeSet<Identity> = root.map_or_else(BTreeSet::new, |root| {
-            orphans::left_by(paths::to_host(root).as_bytes()).into_iter().collect()
-        });
+        let left: BTreeSet<Identity> = match root {
+            Some(root) => orphans::left_by(paths::to_host(root).as_bytes())?.into_iter().collect(),
+            None => BTreeSet::new(),
+        };
         let mut ties = BTreeMap::new();
         for (pid, p) in all {
             // A child that this daemon waits for, such as a git, is not part of the environment
@@ -217,7 +226,7 @@ impl<'a> Scope<'a> {
         if self.ties != Ties::Place {
             add_children(all, never, &mut ties);
         }
-        ties
+        Ok(ties)
     }
 
     fn markers(&self) -> Vec<Vec<u8>> {
@@ -309,7 +318,7 @@ mod tests {
     #[test]
     fn reused_pid_is_not_ours() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("started");
-        let started = table::start_time(child.id()).expect("alive");
+        let started = table::start_time(child.id()).expect("seen").expect("alive");
         let id = EnvironmentId::parse("demo").expect("a name");
         let cgroups = Cgroups::find("nowhere");
         let found = |started| {
@@ -324,7 +333,7 @@ mod tests {
                 requests: Vec::new(),
                 cgroups: &cgroups,
             };
-            scope.scan().inside.iter().any(|seen| seen.pid == child.id())
+            scope.scan().expect("seen").inside.iter().any(|seen| seen.pid == child.id())
         };
         assert!(found(started), "the recorded process is found");
         assert!(!found(started - 1), "a reused pid is not found");

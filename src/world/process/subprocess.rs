@@ -12,8 +12,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use groundskeeper_system::linux_calls::pidfd_open;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::world::process::cancel::Cancel;
 use crate::world::process::error::Error;
@@ -179,7 +180,7 @@ impl Running {
         let mut until = Instant::now() + bounds.time;
         let pid = Pid::from_child(&self.child);
         // A pidfd becomes readable when this process ends, and can be polled with the pipes.
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
+        let pidfd = pidfd_open(pid).map_err(failed)?;
         let mut out = self.child.stdout.take();
         let mut err = self.child.stderr.take();
         let (mut alive, mut cancelled) = (true, false);
@@ -237,7 +238,7 @@ impl Running {
     fn end_group(&mut self) {
         let pid = Pid::from_child(&self.child);
         if kill_process_group(pid, Signal::TERM).is_ok() {
-            let pidfd = pidfd_open(pid, PidfdFlags::empty());
+            let pidfd = pidfd_open(pid);
             if let Ok(fd) = pidfd {
                 let only = [Some(fd.as_fd()), None, None, None];
                 drop(Ready::poll(only, TERM_GRACE));

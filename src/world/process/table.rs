@@ -3,9 +3,15 @@
 //! Any process may end right after it was read; callers check again before they act.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind::NotFound;
+use std::io;
+use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+
+use groundskeeper_system::proc::{self, Unseen};
+
+/// What an error names that comes from here.
+const PROCESSES: &str = "processes";
 
 /// One process, as read at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +31,21 @@ pub struct Process {
 }
 
 /// Returns all processes that have not ended, by pid, without kernel threads.
-#[must_use]
-pub fn all() -> BTreeMap<u32, Process> {
-    pids().filter(|pid| has_program(*pid)).filter_map(|pid| Some((pid, read(pid)?))).collect()
+///
+/// # Errors
+/// When `/proc` does not show them.
+pub fn all() -> Result<BTreeMap<u32, Process>, Unseen> {
+    let mut found = BTreeMap::new();
+    for pid in pids()?.into_iter().filter(|pid| has_program(*pid)) {
+        match stat(pid) {
+            Ok(Some(stat)) => found.extend(parse(pid, &stat).map(|process| (pid, process))),
+            // A mount with `hidepid` shows that another user's process exists, and nothing of it.
+            Ok(None) => {}
+            Err(e) if e.kind() == PermissionDenied => {}
+            Err(e) => return Err(Unseen::new(PROCESSES, e)),
+        }
+    }
+    Ok(found)
 }
 
 /// Reports whether a process has a program, or may have one: an unreadable link counts. Kernel
@@ -37,16 +55,42 @@ fn has_program(pid: u32) -> bool {
 }
 
 /// Returns the pids of all processes, zombies included.
-pub fn pids() -> impl Iterator<Item = u32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
+///
+/// # Errors
+/// When `/proc` does not show them. This process is always among them, so a list without it counts
+/// as unseen.
+pub fn pids() -> Result<Vec<u32>, Unseen> {
+    proc::check(PROCESSES)?;
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").map_err(|e| Unseen::new(PROCESSES, e))? {
+        let name = entry.map_err(|e| Unseen::new(PROCESSES, e))?.file_name();
+        found.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    if found.contains(&std::process::id()) {
+        return Ok(found);
+    }
+    Err(Unseen::new(PROCESSES, io::Error::other("/proc does not list this process")))
+}
+
+/// Returns what the kernel tells of a process; `None` when there is no such process.
+fn stat(pid: u32) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => Ok(Some(stat)),
+        // The second one is for a process that ended between open and read.
+        Err(e) if e.kind() == NotFound || is_no_process(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn is_no_process(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::SRCH)
 }
 
 /// Returns `None` if the process is no child of `parent`; otherwise the process, or an inner `None`
 /// when it is a zombie.
 #[must_use]
 pub fn child_of(pid: u32, parent: u32) -> Option<Option<Process>> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = stat(pid).ok()??;
     let close = stat.iter().rposition(|b| *b == b')')?;
     let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
     let of: u32 = rest.split_ascii_whitespace().nth(1)?.parse().ok()?;
@@ -54,9 +98,14 @@ pub fn child_of(pid: u32, parent: u32) -> Option<Option<Process>> {
 }
 
 /// Reads one process; `None` when it has ended, even if it is not reaped yet.
-#[must_use]
-pub fn read(pid: u32) -> Option<Process> {
-    parse(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+///
+/// # Errors
+/// When `/proc` does not show processes, so that a missing one may be alive.
+pub fn read(pid: u32) -> Result<Option<Process>, Unseen> {
+    match stat(pid).map_err(|e| Unseen::new(PROCESSES, e))? {
+        Some(stat) => Ok(parse(pid, &stat)),
+        None => proc::check(PROCESSES).map(|()| None),
+    }
 }
 
 fn parse(pid: u32, stat: &[u8]) -> Option<Process> {
@@ -86,9 +135,24 @@ fn parse(pid: u32, stat: &[u8]) -> Option<Process> {
 }
 
 /// Returns the start time of a process; `None` when it has ended.
+///
+/// # Errors
+/// As [`read`].
+pub fn start_time(pid: u32) -> Result<Option<u64>, Unseen> {
+    Ok(read(pid)?.map(|p| p.started))
+}
+
+/// Returns whether the process with this pid and start time is known to have ended. One that
+/// `/proc` does not show may be alive.
 #[must_use]
-pub fn start_time(pid: u32) -> Option<u64> {
-    read(pid).map(|p| p.started)
+pub fn has_ended(pid: u32, started: u64) -> bool {
+    start_time(pid).is_ok_and(|found| found != Some(started))
+}
+
+/// Returns whether the process with this pid and start time is known to be alive.
+#[must_use]
+pub fn is_alive(pid: u32, started: u64) -> bool {
+    start_time(pid).is_ok_and(|found| found == Some(started))
 }
 
 /// Returns the arguments of a process, its own name first; empty when it has ended or
@@ -186,8 +250,8 @@ mod tests {
     #[test]
     fn own_process_has_ancestors() {
         let me = std::process::id();
-        let all = all();
-        assert_eq!(all.get(&me).map(|p| p.started), start_time(me));
+        let all = all().expect("/proc is mounted");
+        assert_eq!(all.get(&me).map(|p| p.started), start_time(me).expect("/proc is mounted"));
         let line = ancestors(&all, me);
         assert_eq!(line.first(), Some(&me));
         assert!(line.len() > 1);

@@ -5,7 +5,8 @@ use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use groundskeeper_system::linux_calls;
+use rustix::process::{Pid, Signal};
 
 use crate::core::event::{ProcessSeen, ProcessesEnded};
 use crate::world::process::cancel::Cancel;
@@ -30,10 +31,11 @@ struct OpenProcess {
 /// Ends the processes that belong to an environment. Without any, it costs one scan and no signal.
 ///
 /// # Errors
-/// When it is cancelled. Processes that do not end are no error; they are reported as survivors.
+/// When it is cancelled, and when `/proc` does not show the processes. Processes that do not end are
+/// no error; they are reported as survivors.
 pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<ProcessesEnded, Error> {
     let mut ended = BTreeMap::new();
-    let mut found = scope.scan();
+    let mut found = scope.scan()?;
     for round in 0..ROUNDS_MAX {
         if found.inside.is_empty() {
             break;
@@ -56,8 +58,8 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
             drop(wait(rest, KILL_LIMIT, cancel, &mut ended)?);
         }
         // Orphans are children of this process, which must reap them.
-        crate::world::process::orphans::collect();
-        found = scope.scan();
+        crate::world::process::orphans::collect()?;
+        found = scope.scan()?;
     }
     if scope.has_whole_group() {
         scope.cgroups.remove(scope.id, scope.incarnation);
@@ -74,16 +76,15 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
 /// Opens a pidfd of exactly the process that was seen; `None` when it has ended.
 fn hold(seen: &ProcessSeen) -> Option<OpenProcess> {
     let pid = Pid::from_raw(i32::try_from(seen.pid).ok()?)?;
-    let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let fd = linux_calls::pidfd_open(pid).ok()?;
     // Compared after the pidfd is open: from here on the descriptor refers to this process.
-    (table::start_time(seen.pid) == Some(seen.started))
-        .then(|| OpenProcess { seen: seen.clone(), fd })
+    table::is_alive(seen.pid, seen.started).then(|| OpenProcess { seen: seen.clone(), fd })
 }
 
 fn signal(held: &[OpenProcess], signal: Signal) {
     for process in held {
         // A process that has ended, or that may not be signalled, is seen by the next scan.
-        let _sent = pidfd_send_signal(&process.fd, signal);
+        let _sent = linux_calls::pidfd_send_signal(&process.fd, signal);
     }
 }
 

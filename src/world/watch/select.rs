@@ -1,7 +1,5 @@
 //! Selects the watch backend for this system.
 
-use std::sync::Arc;
-
 use crate::world::watch::backend::{Backend, Sink};
 
 /// Creates the backend: inotify on Linux; `notify` elsewhere, on request, and when inotify cannot
@@ -10,10 +8,12 @@ use crate::world::watch::backend::{Backend, Sink};
 pub fn backend(portable: bool, sink: Sink) -> Box<dyn Backend> {
     #[cfg(target_os = "linux")]
     if !portable {
-        match crate::world::watch::inotify::Inotify::start(Arc::clone(&sink)) {
+        match crate::world::watch::inotify::Inotify::start(std::sync::Arc::clone(&sink)) {
             Ok(native) => return Box::new(native),
             Err(e) => tracing::warn!(error = %e, "cannot start inotify; using notify"),
         }
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = portable;
     Box::new(crate::world::watch::portable::Portable::new(sink))
 }

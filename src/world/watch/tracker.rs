@@ -16,7 +16,7 @@ use crate::world::git::index::format::Hash;
 use crate::world::watch::backend::{
     Backend, Failure, Happened, Key, Kinds, Signal, Signals, Sink, TreeId,
 };
-use crate::world::watch::limits::{self, Budget};
+use crate::world::watch::limits::Budget;
 use crate::world::watch::registry::{Counts, Gate, Registry, identity};
 use crate::world::watch::rules::Rules;
 use crate::world::watch::tree::{About, Tree, Worktree};
@@ -128,7 +128,7 @@ impl WatchTracker {
         let admin = paths::from_host(&found.admin_dir);
         let common = paths::from_host(&env.plan.repository.common_dir);
         let identity = identity(&root, &admin)?;
-        if !limits::is_local(&root) {
+        if !groundskeeper_system::linux_calls::is_local(&root) {
             let message = "its file system does not report changes of other hosts".to_owned();
             return Err(Failure::Limit(message));
         }

@@ -113,20 +113,25 @@ fn head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
 pub(crate) fn is_locked(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let Ok(about) = path.metadata() else { return false };
-    let Ok(mut locks) = File::open("/proc/locks") else { return false };
     let mut text = String::new();
-    if locks.read_to_string(&mut text).is_err() {
-        return false;
+    let listed = File::open("/proc/locks").and_then(|mut locks| locks.read_to_string(&mut text));
+    if listed.is_err() {
+        return cannot_be_locked(path);
     }
     // `1: FLOCK  ADVISORY  WRITE 1234 fd:01:5678 0 EOF`
     let inode = format!(":{}", about.ino());
     text.lines().any(|line| line.split_whitespace().nth(5).is_some_and(|at| at.ends_with(&inode)))
 }
 
-/// Returns whether a process has locked a file. No list of locks can be read here, so one is tried
-/// for a moment; only a migration without a daemon competes for it.
+/// Returns whether a process has locked a file.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn is_locked(path: &Path) -> bool {
+    cannot_be_locked(path)
+}
+
+/// Returns whether a process has locked a file, where no list of locks can be read: one is tried for
+/// a moment.
+fn cannot_be_locked(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
 }

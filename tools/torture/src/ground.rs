@@ -194,8 +194,8 @@ impl Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         crate::processes::end_all(&self.path("home"));
-        crate::mounts::undo(self);
-        if !self.keep.load(std::sync::atomic::Ordering::Relaxed) {
+        let unmounted = crate::mounts::undo(self);
+        if unmounted && !self.keep.load(std::sync::atomic::Ordering::Relaxed) {
             drop(std::fs::remove_dir_all(&self.root));
         }
     }

@@ -218,8 +218,7 @@ pub(crate) fn rest(
         // What only waits ends by itself; nothing is to depend on it.
         let waits = || {
             processes::of(&ground.path("home"))
-                .iter()
-                .any(|found| found.command.starts_with("sleep "))
+                .is_ok_and(|all| all.iter().any(|found| found.command.starts_with("sleep ")))
         };
         time::until(HANG_LIMIT, || !waits());
     }

@@ -32,13 +32,15 @@ pub(crate) fn take_away(at: &Path) -> Result<bool, Trouble> {
     Ok(child::run(Command::new("umount").arg("-l").arg(at))?.ok())
 }
 
-/// Takes away everything that is mounted in a history's place, the innermost first.
-pub(crate) fn undo(ground: &Ground) {
-    let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+/// Takes away everything that is mounted in a history's place, the innermost first. Returns false
+/// where mounts cannot be listed.
+pub(crate) fn undo(ground: &Ground) -> bool {
+    let Ok(table) = std::fs::read_to_string("/proc/self/mounts") else { return false };
     let places = table.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
     let mut ours: Vec<&Path> = places.filter(|p| p.starts_with(ground.root())).collect();
     ours.reverse();
     for place in ours {
         drop(take_away(place));
     }
+    true
 }

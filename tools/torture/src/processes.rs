@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use groundskeeper::world::process::table;
 
+use crate::trouble::Trouble;
+
 /// A process that belongs to a history.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
@@ -15,11 +17,10 @@ pub(crate) struct Found {
 }
 
 /// All that run with this home; what has ended and is not yet collected is not running.
-pub(crate) fn of(home: &Path) -> Vec<Found> {
+pub(crate) fn of(home: &Path) -> Result<Vec<Found>, Trouble> {
     let home = format!("HOME={}", home.display());
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| {
+    let pids = table::pids().map_err(|e| Trouble::new("cannot list processes").because(&e))?;
+    let found = pids.into_iter().filter_map(|pid| {
         let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
         let mut vars = environ.split(|b| *b == 0).map(String::from_utf8_lossy);
         let mut place = None;
@@ -30,19 +31,20 @@ pub(crate) fn of(home: &Path) -> Vec<Found> {
                 place = Some(PathBuf::from(path));
             }
         }
-        let alive = ours && pid != std::process::id() && table::start_time(pid).is_some();
+        let alive =
+            ours && pid != std::process::id() && !matches!(table::start_time(pid), Ok(None));
         alive.then(|| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&line).replace('\0', " ");
             Found { pid, command, place }
         })
-    })
-    .collect()
+    });
+    Ok(found.collect())
 }
 
 /// Ends what a history has left running: the torture leaves nothing behind either.
 pub(crate) fn end_all(home: &Path) {
-    for found in of(home) {
+    for found in of(home).into_iter().flatten() {
         let pid = i32::try_from(found.pid).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             let _sent = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

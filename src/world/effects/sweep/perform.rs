@@ -86,7 +86,7 @@ impl Task<'_> {
             locks_of_git(&common, &mut found);
             self.refs(&common, &mut found);
         }
-        self.processes(&mut found);
+        self.processes(&mut found)?;
         // Inspecting foreign worktrees takes long; a sweep at start does not wait for it.
         if !self.state.sweep().is_some_and(|s| s.seen_only) {
             let root = self.world.layout.root();

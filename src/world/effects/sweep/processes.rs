@@ -14,11 +14,14 @@ use crate::world::process::{subprocess, table, terminate};
 impl Task<'_> {
     /// Finds processes with our marker in their environment variables, whose
     /// environment ended or is unknown.
-    pub(super) fn processes(&self, found: &mut Vec<(Finding, SettleAction)>) {
+    ///
+    /// # Errors
+    /// When `/proc` does not show processes.
+    pub(super) fn processes(&self, found: &mut Vec<(Finding, SettleAction)>) -> Result<(), Fault> {
         let root = self.world.layout.worktrees();
         let mut prefix = b"GROUNDSKEEPER_PATH=".to_vec();
         prefix.extend(paths::to_host(&root).0);
-        for process in table::all().into_values() {
+        for process in table::all()?.into_values() {
             let Some(variable) = table::variable(process.pid, &prefix) else { continue };
             let path = variable.splitn(2, |b| *b == b'=').nth(1).unwrap_or_default();
             let of = self.state.environments().find(|e| e.plan.path.as_bytes() == path);
@@ -36,6 +39,7 @@ impl Task<'_> {
             let detail = format!("{}: {what}", process.name);
             found.push((finding("process", &place, of.is_some(), detail), settle));
         }
+        Ok(())
     }
 
     /// Ends one process, identified by pid and start time, and the processes that it started.

@@ -29,15 +29,19 @@ pub(crate) fn processes(
         .filter_map(|e| e["path"].as_str().map(Path::new))
         .collect();
     let strays = || {
-        let mut all = processes::of(&ground.path("home"));
+        let mut all = processes::of(&ground.path("home"))?;
         all.retain(|found| match &found.place {
             Some(place) => !lives.contains(place.as_path()),
             None => !(daemon && found.command.contains(" daemon ")),
         });
-        all
+        Ok::<_, Trouble>(all)
     };
-    if !time::until(ENDING, || strays().is_empty()) {
-        for stray in strays() {
+    if !time::until(ENDING, || strays().is_ok_and(|strays| strays.is_empty())) {
+        let strays = strays().unwrap_or_else(|trouble| {
+            findings.add(trouble.to_string());
+            Vec::new()
+        });
+        for stray in strays {
             let place = stray.place.map(|p| p.display().to_string()).unwrap_or_default();
             findings.add(format!("process {} is left: {} {place}", stray.pid, stray.command));
         }
