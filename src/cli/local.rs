@@ -37,13 +37,7 @@ pub(in crate::cli) fn run(global: &Global, what: &Migrate) -> CommandResult {
     match &what.what {
         Some(Migrations::Status { database }) => status(global, database.as_deref()),
         Some(Migrations::Cancel { database }) => cancel(global, what, database),
-        Some(Migrations::Undo { database }) => {
-            let place = place(global, what, database)?;
-            let runner = recipes::runner(&place.home);
-            let show = Display::new(global, what.progress);
-            let undone = show.with_control(|c| standalone::undo(&place, &runner, database, c))?;
-            show_migration(global, &MigrationView::of(&undone, None))
-        }
+        Some(Migrations::Undo { database, keep_new }) => undo(global, what, database, *keep_new),
         None => migrate(global, what),
     }
 }
@@ -59,6 +53,21 @@ fn migrate(global: &Global, what: &Migrate) -> CommandResult {
         None => MigrationView::current(&report.plan),
     };
     show_migration(global, &view)
+}
+
+fn undo(global: &Global, what: &Migrate, database: &Path, keep_new: bool) -> CommandResult {
+    let place = place(global, what, database)?;
+    let runner = recipes::runner(&place.home);
+    let display = Display::new(global, what.progress);
+    let undone = display.with_control(|c| standalone::undo(&place, &runner, database, keep_new, c));
+    let undone = undone.map_err(|fault| if what.no_daemon { without_daemon(fault) } else { fault });
+    show_migration(global, &MigrationView::of(&undone?, None))
+}
+
+/// Returns a fault whose hint names commands that pass the daemon by, as the one did that failed.
+fn without_daemon(fault: Fault) -> Fault {
+    let hint = fault.hint.replace("`groundskeeper migrate ", "`groundskeeper migrate --no-daemon ");
+    Fault { hint, ..fault }
 }
 
 fn status(global: &Global, database: Option<&Path>) -> CommandResult {

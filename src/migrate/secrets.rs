@@ -332,6 +332,12 @@ pub(super) struct Kept {
     pub(super) keychain: bool,
 }
 
+/// Returns whether two files with secrets have the same content.
+pub(super) fn have_same_content(a: &Path, b: &Path) -> bool {
+    let read = |path| plain_file::read(path, SECRETS_BYTES_MAX, Code::Io).ok().flatten();
+    read(a).is_some_and(|bytes| Some(bytes) == read(b))
+}
+
 /// Returns what an undo would put back.
 pub(super) fn kept(task: &Task<'_>) -> Kept {
     let folder = task.runner.folder_of(task.id());

@@ -47,6 +47,7 @@ impl Place {
             let fine = ["data.db", "auth.json", "keyring.json"].contains(&name.as_str())
                 || name.starts_with("data.db.v1-v2-1")
                 || name.starts_with("data.db.undone-")
+                || name.starts_with("auth.json.undone-")
                 || name == "data.db.migration";
             assert!(fine, "{context}: {name} is left");
         }

@@ -32,7 +32,9 @@ pub(in crate::cli) async fn run(global: &Global, what: Migrate) -> CommandResult
     match &what.what {
         Some(Migrations::Status { database }) => status(global, client, database.as_deref()).await,
         Some(Migrations::Cancel { database }) => cancel(global, client, database).await,
-        Some(Migrations::Undo { database }) => undo(global, client, database).await,
+        Some(Migrations::Undo { database, keep_new }) => {
+            undo(global, client, database, *keep_new).await
+        }
         None => migrate(global, client, what).await,
     }
 }
@@ -146,9 +148,16 @@ async fn cancel(global: &Global, mut client: Client, database: &Path) -> Command
     local::show_cancelled(global, &follow(global, &mut client, begun).await?)
 }
 
-async fn undo(global: &Global, mut client: Client, database: &Path) -> CommandResult {
-    let last = latest(&mut client, database, "undo", |m| m.migrated).await?;
-    let path = format!("/v1/migrations/{}/undo", encode(&last.id));
+async fn undo(
+    global: &Global,
+    mut client: Client,
+    database: &Path,
+    keep_new: bool,
+) -> CommandResult {
+    let can_end = |m: &MigrationView| m.migrated || m.phase == "undoing";
+    let last = latest(&mut client, database, "undo", can_end).await?;
+    let query = if keep_new { "?keep_new=true" } else { "" };
+    let path = format!("/v1/migrations/{}/undo{query}", encode(&last.id));
     let begun: MigrationView = client.call(Method::POST, &path, NOTHING).await?;
     let done = follow(global, &mut client, begun).await?;
     if let (true, Some(problem)) = (done.phase != "undone", &done.error) {
