@@ -10,6 +10,7 @@ use sha2::Sha256;
 
 use super::files::{Files, with_suffix};
 use super::recipe::{Keychain, Secrets};
+use crate::content::CONTENT;
 use crate::context::Task;
 use crate::manifest::{self, KeychainBackup, Manifest, ReadManifest, Stage, manifest_for};
 use crate::plain_file;
@@ -123,7 +124,7 @@ fn note_keychain(task: &Task<'_>) -> Result<(), Fault> {
 /// Removes what was kept for an undo that cannot happen any more.
 pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
     let folder = task.runner.folder_of(task.id());
-    for name in [KEPT, WRITTEN, KEYCHAIN, READY] {
+    for name in [KEPT, WRITTEN, KEYCHAIN, READY, CONTENT] {
         for path in [folder.join(name), folder.join(format!("{name}.tmp"))] {
             task.files().remove(&path).map_err(paths::failed("remove", &path))?;
         }

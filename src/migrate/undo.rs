@@ -5,8 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
 use super::files::with_suffix;
-use super::{secrets, sqlite};
+use super::{content, secrets, sqlite};
 use crate::app_lock;
 use crate::context::{MigrationRunner, Task};
 use crate::file_names::Names;
@@ -82,7 +84,7 @@ fn put_back(task: &Task<'_>) -> Result<(), Fault> {
         kept: "undo.kept",
     };
     // Compared under the lock: a write that ended while this waited for the lock is seen.
-    replacement.run(|| refuse_if_changed(task))
+    replacement.run(|held| refuse_if_changed(task, held))
 }
 
 /// Returns whether the new database and its secrets are put aside even if they were written to.
@@ -163,12 +165,13 @@ pub(super) fn note_ready(
 
 /// Refuses when the new database or a secret was written to since the installation: an undo would
 /// lose that.
-fn refuse_if_changed(task: &Task<'_>) -> Result<(), Fault> {
+fn refuse_if_changed(task: &Task<'_>, held: &Connection) -> Result<(), Fault> {
     if keeps_new(task) {
         return Ok(());
     }
     let now = sqlite::fingerprint(&task.names.database);
-    let why = if !is_as_installed(task.runner, task.migration, &now) {
+    let is_as_installed = is_as_installed(task.runner, task.migration, &now);
+    let why = if !is_as_installed && !content::is_only_stamped(task, held)? {
         "the new database was written to after its installation"
     } else if secrets::kept(task).changed {
         "the secrets file was changed after the migration"

@@ -417,7 +417,7 @@ fn foreign_database_is_left_alone() {
 }
 
 /// Creates a folder of SQL files, and a database that it migrates.
-fn create_notes_recipe(harness: &Harness) -> (PathBuf, PathBuf) {
+pub(crate) fn create_notes_recipe(harness: &Harness) -> (PathBuf, PathBuf) {
     let recipe = harness.path("recipe");
     let file = |name: &str, text: &str| harness.write(&recipe.join(name), text);
     file(
