@@ -84,18 +84,32 @@ pub(super) async fn cancel(
     Ok(Json(migrations::cancel(&app, &id, query.wait).await?))
 }
 
-/// Puts the old database back, while the new one is as it was installed.
+/// How a migration is undone.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub(super) struct UndoQuery {
+    /// Seconds; without it the answer comes at once.
+    #[serde(default)]
+    wait: Option<u64>,
+    /// Put the old database back also when the new one was written to, which is kept aside.
+    #[serde(default)]
+    keep_new: bool,
+}
+
+/// Puts the old database back, while the new one is as it was installed, or keeps the new one aside.
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/migrations/{id}/undo",
-    params(WaitQuery),
+    params(UndoQuery),
     responses((status = 200, body = MigrationView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn undo(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
     UrlPath(id): UrlPath<String>,
-    Params(query): Params<WaitQuery>,
+    Params(query): Params<UndoQuery>,
 ) -> Answer<Json<MigrationView>> {
-    Ok(Json(migrations::undo(&app, &id, actor, query.wait).await?))
+    Ok(Json(migrations::undo(&app, &id, actor, query.keep_new, query.wait).await?))
 }

@@ -26,22 +26,16 @@ use groundskeeper_system::paths;
 
 /// Longest time from a signal to the end of this process. What is not rolled back by then is rolled
 /// back by the next run.
-const END_LIMIT: Duration = Duration::from_secs(5);
+pub(in crate::cli) const END_LIMIT: Duration = Duration::from_secs(5);
 /// Exit code of a process that a signal ended, as shells have it for SIGINT.
-const EXIT_INTERRUPTED: i32 = 130;
+pub(in crate::cli) const EXIT_INTERRUPTED: i32 = 130;
 
 /// Runs the command in this process.
 pub(in crate::cli) fn run(global: &Global, what: &Migrate) -> CommandResult {
     match &what.what {
         Some(Migrations::Status { database }) => status(global, database.as_deref()),
         Some(Migrations::Cancel { database }) => cancel(global, what, database),
-        Some(Migrations::Undo { database }) => {
-            let place = place(global, what, database)?;
-            let runner = recipes::runner(&place.home);
-            let show = Display::new(global, what.progress);
-            let undone = show.with_control(|c| standalone::undo(&place, &runner, database, c))?;
-            show_migration(global, &MigrationView::of(&undone, None))
-        }
+        Some(Migrations::Undo { database, keep_new }) => undo(global, what, database, *keep_new),
         None => migrate(global, what),
     }
 }
@@ -57,6 +51,21 @@ fn migrate(global: &Global, what: &Migrate) -> CommandResult {
         None => MigrationView::current(&report.plan),
     };
     show_migration(global, &view)
+}
+
+fn undo(global: &Global, what: &Migrate, database: &Path, keep_new: bool) -> CommandResult {
+    let place = place(global, what, database)?;
+    let runner = recipes::runner(&place.home);
+    let display = Display::new(global, what.progress);
+    let undone = display.with_control(|c| standalone::undo(&place, &runner, database, keep_new, c));
+    let undone = undone.map_err(|fault| if what.no_daemon { without_daemon(fault) } else { fault });
+    show_migration(global, &MigrationView::of(&undone?, None))
+}
+
+/// Returns a fault whose hint names commands that pass the daemon by, as the one did that failed.
+fn without_daemon(fault: Fault) -> Fault {
+    let hint = fault.hint.replace("`groundskeeper migrate ", "`groundskeeper migrate --no-daemon ");
+    Fault { hint, ..fault }
 }
 
 fn status(global: &Global, database: Option<&Path>) -> CommandResult {

@@ -4,8 +4,9 @@
 //! nothing; every rule is the daemon's. [`args`] is the command-line definition, `dispatch` hands
 //! each verb to its file in `commands`, `client` is the connection to the daemon, `output` prints
 //! results, `error` and `failure` report why there is none, and [`render`] formats text for people.
-//! `local` migrates a database without a daemon, `progress_line` is its progress as JSON, and `migrate_only` is the program of a build that
-//! has no other verb.
+//! `local` migrates a database without a daemon, `follow` follows a migration in the daemon,
+//! `progress_line` is the progress of both as JSON, and `migrate_only` is the program of a build
+//! that has no other verb.
 
 pub mod args;
 #[cfg(feature = "daemon")]
@@ -19,6 +20,8 @@ mod dispatch;
 pub mod error;
 #[cfg(feature = "daemon")]
 mod failure;
+#[cfg(feature = "daemon")]
+mod follow;
 mod local;
 #[cfg(not(feature = "daemon"))]
 mod migrate_only;

@@ -174,6 +174,8 @@ pub enum Command {
         migration: MigrationId,
         /// The actor of the request.
         actor: Actor,
+        /// Whether a new database that was written to since is put aside.
+        keep_new: bool,
     },
     /// Release a lease; an unknown one is a success.
     Release {

@@ -64,8 +64,8 @@ impl State {
                 self.decide_migrate(migration, plan, actor)
             }
             Command::CancelMigration { migration } => self.decide_cancel_migration(&migration),
-            Command::UndoMigration { migration, actor } => {
-                self.decide_undo_migration(&migration, actor)
+            Command::UndoMigration { migration, actor, keep_new } => {
+                self.decide_undo_migration(&migration, actor, keep_new)
             }
             Command::Release { lease } => Ok(self.decide_release(lease)),
             Command::MoveRepository { from, to } => Ok(self.decide_move_repository(from, to)),

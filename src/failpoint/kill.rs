@@ -82,6 +82,7 @@ pub const POINTS: &[&str] = &[
     "takeover.installed",
     "undo.kept",
     "undo.returned",
+    "undo.secrets_kept",
 ];
 
 /// Kills the process here if a test asked for this point; otherwise returns at once.

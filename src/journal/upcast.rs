@@ -11,7 +11,7 @@ use crate::payload::read;
 use groundskeeper_core::empty_is_none::non_empty;
 use groundskeeper_core::event::{self, Actor, Plan, TeardownOptions, TeardownReason, Worktree};
 use groundskeeper_core::policy::{BranchPolicy, CLEAN_RETENTION};
-use groundskeeper_core::{EnvironmentId, Event, Fault, HostPath, Nonce, RequestId};
+use groundskeeper_core::{EnvironmentId, Event, Fault, HostPath, MigrationId, Nonce, RequestId};
 
 /// Decodes an earlier version of a kind. Returns none when kind or version is unknown here.
 pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
@@ -30,6 +30,7 @@ pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
         (76, 1) => Some(read::<LateWorkRescuedV1>(e)?.into()),
         (85, 1) => Some(read::<CleanRequestedV1>(e)?.into()),
         (86, 1) => Some(read::<CleanedV1>(e)?.into()),
+        (133, 1) => Some(read::<MigrationUndoRequestedV1>(e)?.into()),
         _ => None,
     })
 }
@@ -78,6 +79,20 @@ impl From<CleanedV1> for Event {
         let CleanedV1 { environment, paths, size, fault } = old;
         let (left, trash) = (Vec::new(), None);
         event::Cleaned { environment, paths, size, fault, left, trash }.into()
+    }
+}
+
+/// Version 1 refused an undo whenever the new database had been written to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct MigrationUndoRequestedV1 {
+    pub(super) migration: MigrationId,
+    pub(super) actor: Actor,
+}
+
+impl From<MigrationUndoRequestedV1> for Event {
+    fn from(old: MigrationUndoRequestedV1) -> Self {
+        let MigrationUndoRequestedV1 { migration, actor } = old;
+        event::MigrationUndoRequested { migration, actor, keep_new: false }.into()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::files::with_suffix;
 use crate::interrupt::Interrupted;
 use crate::manifest::{self, ReadManifest, Stage, manifest_for};
 use crate::recipe::KEPT_SECRETS;
-use crate::{access, flip, interrupt, secrets, sqlite};
+use crate::{access, content, flip, interrupt, secrets, sqlite};
 use groundskeeper_core::event::Staging;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
@@ -128,6 +128,7 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     leave_one_file(task, path)?;
     let bytes = path.metadata().map_err(paths::failed("read", path))?.len();
     if !task.migration.plan.dry_run {
+        content::note(task)?;
         let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
         // Only now: to a program without the log, `built` promises a complete and durable file.
         let mut manifest = manifest_for(task, had, Stage::Built);

@@ -76,6 +76,8 @@ mod tests {
             P::Started | P::Inspected | P::Copied | P::Normalised | P::Staged => (),
             P::SecretsWritten | P::FlipBegun | P::Flipped | P::Finished | P::RollingBack => (),
             P::Failed | P::Rehearsed | P::Undoing | P::Undone => (),
+            // Users see it as `undoing`, too.
+            P::UndoingKeepNew => (),
         };
         all.into_iter().for_each(known);
         assert_eq!(first("Phases"), all.iter().map(|phase| phase.as_str().to_owned()).collect());

@@ -29,6 +29,8 @@ pub struct Names {
     pub secrets: Option<PathBuf>,
     /// Old content of the file with secrets, kept until the migration is cleaned up.
     pub secrets_backup: Option<PathBuf>,
+    /// Secrets of the new database that an undo kept, since they were changed after the migration.
+    pub secrets_undone: Option<PathBuf>,
 }
 
 impl Names {
@@ -43,14 +45,24 @@ impl Names {
             copy: beside(format!(".source-{id}")),
             staging: beside(format!(".building-{id}")),
             backup: beside(format!(".{label}-{at}-{id}")),
-            undone: beside(format!(".undone-{at}-{id}")),
+            undone: beside(undone(migration)),
             manifest: manifest_for(&database, recipe),
             secrets_backup: secrets.as_deref().map(|s| with_suffix(s, &format!(".v1-v2-{id}"))),
+            secrets_undone: secrets.as_deref().map(|s| with_suffix(s, &undone(migration))),
             secrets,
             database,
         }
     }
 }
+
+/// Returns what an undo of a migration appends to the names of the files that it puts aside.
+#[must_use]
+pub fn undone(migration: &Migration) -> String {
+    format!(".{UNDONE}-{}-{}", migration.plan.at_ms, migration.id)
+}
+
+/// Middle part of the name of a file that an undo put aside.
+pub(super) const UNDONE: &str = "undone";
 
 /// Longest name of a file, in bytes; every common file system has this limit.
 const NAME_BYTES_MAX: usize = 255;
@@ -65,7 +77,8 @@ impl Names {
         let temporary = |path: &Path| with_suffix(path, ".tmp-12345678");
         let database = [&self.copy, &self.staging, &self.backup, &self.undone];
         let database = database.map(|path| with_suffix(path, "-journal"));
-        let secrets = self.secrets_backup.iter().map(|path| temporary(path));
+        let secrets = self.secrets_backup.iter().chain(&self.secrets_undone);
+        let secrets = secrets.map(|path| temporary(path));
         let longest = database.into_iter().chain([temporary(&self.manifest)]).chain(secrets);
         let bytes = |path: &Path| path.file_name().map_or(0, std::ffi::OsStr::len);
         let Some(longest) = longest.max_by_key(|path| bytes(path)) else { return Ok(()) };

@@ -65,7 +65,7 @@ pub(super) fn install(
             verb: "install",
             kept: "flip.backed_up",
         };
-        replacement.run(|| match since {
+        replacement.run(|_| match since {
             Some(since) if since != sqlite::fingerprint(database) => Err(sqlite::changed(database)),
             _ => Ok(()),
         })?;

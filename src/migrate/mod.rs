@@ -9,6 +9,7 @@
 //! | `copy.rs`, `build.rs`, `secrets.rs` | the private copy, the new database, secrets beside it |
 //! | `replace.rs` | one database takes the name of another by one rename |
 //! | `flip.rs`, `undo.rs` | the installation, clean-up and roll-back, and the undo |
+//! | `content.rs` | the content of a new database, to tell the application's stamp from a write |
 //! | `file_names.rs`, `manifest.rs`, `app_lock.rs` | file names, the manifest beside the database, the application's lock |
 //! | `hold.rs`, `source.rs` | other programs kept out between two steps; the locked old database |
 //! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
@@ -67,6 +68,7 @@ pub mod secrets;
 pub mod sqlite;
 
 mod access;
+mod content;
 mod context;
 mod copy;
 mod copy_source;

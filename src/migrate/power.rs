@@ -307,7 +307,11 @@ mod tests {
         writer.execute_batch("BEGIN IMMEDIATE").expect("held");
         let auth = harness.auth();
         let already = descriptors_of(&database);
-        harness.command(Command::UndoMigration { migration: id.clone(), actor: Actor::default() });
+        harness.command(Command::UndoMigration {
+            migration: id.clone(),
+            actor: Actor::default(),
+            keep_new: false,
+        });
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let writes = scope.spawn(|| {
@@ -347,8 +351,11 @@ mod tests {
                 let database = rusqlite::Connection::open(harness.database()).expect("opened");
                 database.execute_batch("INSERT INTO stamp VALUES (1)").expect("written");
             }
-            harness
-                .command(Command::UndoMigration { migration: id.clone(), actor: Actor::default() });
+            harness.command(Command::UndoMigration {
+                migration: id.clone(),
+                actor: Actor::default(),
+                keep_new: false,
+            });
             harness.run(&runner, &id, &|| false);
             let migration = harness.migration(&id);
             if written {

@@ -97,6 +97,13 @@ pub trait Recipe: Send + Sync {
     /// `migration_failed`, naming the step; that step is not marked as done.
     fn ready(&self, database: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault>;
 
+    /// Returns what the application writes to a new database on its own when it first opens it. Such
+    /// a stamp alone does not stand in the way of an undo; any other write does. `None` when it is
+    /// not known: then the database must be as it was installed.
+    fn stamps(&self) -> Option<Stamps> {
+        None
+    }
+
     /// Returns the file in which the application keeps its secrets, for a request that names none.
     fn default_secrets(&self) -> Option<PathBuf> {
         None
@@ -133,6 +140,17 @@ pub enum Recognised {
     Newer(String),
     /// Not a database of this application; the text gives the reason.
     Foreign(String),
+}
+
+/// What an application writes to a new database on its own, apart from what [`Recipe::ready`] does
+/// as well. It is compared by content with what was installed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stamps {
+    /// Tables to which it may add rows, or which it may make. Rows that were installed must still
+    /// be there.
+    pub tables: Vec<String>,
+    /// Columns that hold no content, such as a random row id: table and column.
+    pub columns: Vec<(String, String)>,
 }
 
 /// What a recipe works with, besides the two databases.

@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use super::files::{Files, with_suffix};
 use super::sqlite;
 use groundskeeper_core::{Code, Fault};
@@ -36,7 +38,10 @@ impl Replacement<'_> {
     ///
     /// # Errors
     /// `database_in_use` when another program has it open or wrote to it; the fault of `check`.
-    pub(super) fn run(&self, check: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    pub(super) fn run(
+        &self,
+        check: impl FnOnce(&Connection) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         let lock = sqlite::hold_exclusively(self.database, check)?;
         // The log was moved into the file. The file must be on disk before the log is removed.
         self.files

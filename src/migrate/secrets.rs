@@ -10,6 +10,7 @@ use sha2::Sha256;
 
 use super::files::{Files, with_suffix};
 use super::recipe::{Keychain, Secrets};
+use crate::content::CONTENT;
 use crate::context::Task;
 use crate::keychain::absent;
 use crate::manifest::{self, KeychainBackup, Manifest, ReadManifest, Stage, manifest_for};
@@ -124,7 +125,7 @@ fn note_keychain(task: &Task<'_>) -> Result<(), Fault> {
 /// Removes what was kept for an undo that cannot happen any more.
 pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
     let folder = task.runner.folder_of(task.id());
-    for name in [KEPT, WRITTEN, KEYCHAIN, READY] {
+    for name in [KEPT, WRITTEN, KEYCHAIN, READY, CONTENT] {
         for path in [folder.join(name), folder.join(format!("{name}.tmp"))] {
             task.files().remove(&path).map_err(paths::failed("remove", &path))?;
         }
@@ -364,6 +365,12 @@ pub(super) struct Kept {
     pub(super) changed: bool,
     /// Whether the keychain was written to.
     pub(super) keychain: bool,
+}
+
+/// Returns whether two files with secrets have the same content.
+pub(super) fn have_same_content(a: &Path, b: &Path) -> bool {
+    let read = |path| plain_file::read(path, SECRETS_BYTES_MAX, Code::Io).ok().flatten();
+    read(a).is_some_and(|bytes| Some(bytes) == read(b))
 }
 
 /// Returns what an undo would put back.

@@ -134,13 +134,13 @@ pub fn open_private(path: &Path) -> Result<Connection, Fault> {
 /// Locks all other connections out of a database and moves its log into the file.
 ///
 /// `check` runs under the lock, before the log is moved: what it finds stays true while the lock is
-/// held.
+/// held. It reads the database through the connection that holds the lock, since no other can.
 ///
 /// # Errors
 /// `database_in_use` when another connection has the database open; the fault of `check`.
 pub fn hold_exclusively(
     path: &Path,
-    check: impl FnOnce() -> Result<(), Fault>,
+    check: impl FnOnce(&Connection) -> Result<(), Fault>,
 ) -> Result<ExclusiveDatabase, Fault> {
     let plain = File::options().read(true).write(true).open(path);
     let plain = plain.map_err(paths::failed("open", path))?;
@@ -149,7 +149,7 @@ pub fn hold_exclusively(
     // In exclusive mode the lock outlives the transaction; a checkpoint cannot run inside one.
     let alone = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;";
     database.execute_batch(alone).map_err(failed("lock", path))?;
-    check()?;
+    check(&database)?;
     checkpoint(&database, path)?;
     Ok(ExclusiveDatabase { _database: database, plain })
 }

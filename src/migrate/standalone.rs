@@ -92,7 +92,7 @@ pub fn run(
     }
     let mut standalone = Standalone::open(place)?;
     if let Some(unfinished) = standalone.state.migrating(&plan.database).cloned() {
-        if unfinished.phase != MigrationPhase::Undoing {
+        if !unfinished.is_undoing() {
             check_same(&plan, &unfinished.plan)?;
         }
         let resumed = standalone.finish(runner, &unfinished.id, control)?;
@@ -125,7 +125,8 @@ fn check_same(plan: &MigrationPlan, unfinished: &MigrationPlan) -> Result<(), Fa
     Err(Fault::new(Code::DatabaseInUse, message, hint))
 }
 
-/// Puts the old database back, while the new one is as it was installed.
+/// Puts the old database back, while the new one is as it was installed. With `keep_new` a new one
+/// that was written to since is put aside with all that was written.
 ///
 /// # Errors
 /// `migration_not_found` when the log at this place knows no migration of the database that can be
@@ -134,6 +135,7 @@ pub fn undo(
     place: &Place,
     runner: &MigrationRunner,
     database: &Path,
+    keep_new: bool,
     control: &Control<'_>,
 ) -> Result<Migration, Fault> {
     let path = real(database)?;
@@ -146,16 +148,19 @@ pub fn undo(
         return Err(not_found());
     }
     let mut standalone = Standalone::open(place)?;
-    let unfinished =
-        standalone.state.migrating(&path).filter(|m| m.phase != MigrationPhase::Undoing);
+    let unfinished = standalone.state.migrating(&path).filter(|m| !m.is_undoing());
     if let Some(id) = unfinished.map(|m| m.id.clone()) {
         // It may have installed the new database and been killed before it was done.
         standalone.finish(runner, &id, control)?;
     }
     let own = standalone.state.migrations().filter(|m| m.plan.database == path);
-    let undone = own.filter(|m| m.has_migrated() || m.phase == MigrationPhase::Undoing);
+    let undone = own.filter(|m| m.has_migrated() || m.is_undoing());
     let id = undone.max_by_key(|m| m.seq).map(|m| m.id.clone()).ok_or_else(not_found)?;
-    standalone.submit(Command::UndoMigration { migration: id.clone(), actor: actor() })?;
+    standalone.submit(Command::UndoMigration {
+        migration: id.clone(),
+        actor: actor(),
+        keep_new,
+    })?;
     let done = standalone.finish(runner, &id, control)?;
     match (done.phase, &done.fault) {
         (MigrationPhase::Undone, _) | (_, None) => Ok(done),
@@ -352,7 +357,7 @@ mod tests {
 
         let current = run(&place, &runner, &request, &Control::default()).expect("a report");
         assert_eq!(current.migration, None);
-        let undone = undo(&place, &runner, &request.database, &Control::default());
+        let undone = undo(&place, &runner, &request.database, false, &Control::default());
         assert_eq!(undone.expect("undone").phase, MigrationPhase::Undone);
         assert!(
             is_due(&request.plan(runner.recipes()).expect("a plan"), runner.recipes())

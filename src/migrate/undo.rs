@@ -1,16 +1,19 @@
 //! Puts the old database back while the new one is unchanged since its installation.
 //!
-//! It never deletes the new database and refuses where a write would be lost.
+//! It never deletes the new database and refuses where a write would be lost, unless the request
+//! says that the new database may be put aside with everything that was written to it.
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
 use super::files::with_suffix;
-use super::{secrets, sqlite};
+use super::{content, secrets, sqlite};
 use crate::app_lock;
 use crate::context::{MigrationRunner, Task};
 use crate::file_names::Names;
 use crate::replace::{Replacement, drop_sidecars};
-use groundskeeper_core::{Code, Fault, Migration, MigrationOutcome};
+use groundskeeper_core::{Code, Fault, Migration, MigrationOutcome, MigrationPhase};
 use groundskeeper_failpoint::kill::point;
 use groundskeeper_system::{paths, portable};
 
@@ -34,6 +37,8 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
         return Err(late(fault));
     }
     point("undo.returned");
+    put_new_secrets_aside(task).map_err(Fault::transient)?;
+    point("undo.secrets_kept");
     if let (Some(prepared), Some(path)) = (&old_secrets, &names.secrets) {
         let restored = task.files().rename(prepared, path);
         restored.map_err(|e| paths::fault("restore", path, &e).transient())?;
@@ -79,7 +84,34 @@ fn put_back(task: &Task<'_>) -> Result<(), Fault> {
         kept: "undo.kept",
     };
     // Compared under the lock: a write that ended while this waited for the lock is seen.
-    replacement.run(|| refuse_if_changed(task))
+    replacement.run(|held| refuse_if_changed(task, held))
+}
+
+/// Returns whether the new database and its secrets are put aside even if they were written to.
+fn keeps_new(task: &Task<'_>) -> bool {
+    task.migration.phase == MigrationPhase::UndoingKeepNew
+}
+
+/// Gives the secrets a second name if they were changed since the migration, so that the rename of
+/// the old ones does not delete them. It needs no space, since the undo must finish by now.
+fn put_new_secrets_aside(task: &Task<'_>) -> Result<(), Fault> {
+    let (kept, names) = (secrets::kept(task), &task.names);
+    let (Some(path), Some(aside)) = (&names.secrets, &names.secrets_undone) else { return Ok(()) };
+    if !keeps_new(task) || !kept.changed || !path.exists() {
+        return Ok(());
+    }
+    // After a kill the old secrets may be back already.
+    let is_old = |old: &PathBuf| secrets::have_same_content(old, path);
+    if portable::is_same_file(path, aside) || kept.old.as_ref().is_some_and(is_old) {
+        return Ok(());
+    }
+    let files = task.files();
+    // One from before a kill is older than the present one, which replaced it.
+    files.remove(aside).map_err(paths::failed("remove", aside))?;
+    if kept.old.is_none() || files.link(path, aside).is_err() {
+        return files.rename(path, aside).map_err(paths::failed("put aside", path));
+    }
+    files.sync_dir_of(aside).map_err(paths::failed("sync", aside))
 }
 
 /// Writes the old secrets beside the present ones, so that nothing but a rename is left to do when
@@ -133,15 +165,25 @@ pub(super) fn note_ready(
 
 /// Refuses when the new database or a secret was written to since the installation: an undo would
 /// lose that.
-fn refuse_if_changed(task: &Task<'_>) -> Result<(), Fault> {
+fn refuse_if_changed(task: &Task<'_>, held: &Connection) -> Result<(), Fault> {
+    if keeps_new(task) {
+        return Ok(());
+    }
     let now = sqlite::fingerprint(&task.names.database);
-    if !is_as_installed(task.runner, task.migration, &now) {
-        return Err(refused("the new database was written to after its installation"));
-    }
-    if secrets::kept(task).changed {
-        return Err(refused("the secrets file was changed after the migration"));
-    }
-    Ok(())
+    let is_as_installed = is_as_installed(task.runner, task.migration, &now);
+    let why = if !is_as_installed && !content::is_only_stamped(task, held)? {
+        "the new database was written to after its installation"
+    } else if secrets::kept(task).changed {
+        "the secrets file was changed after the migration"
+    } else {
+        return Ok(());
+    };
+    let database = paths::as_argument(&task.names.database);
+    let hint = format!(
+        "run `groundskeeper migrate undo --keep-new {database}` to keep the new one under another \
+         name; nothing was changed"
+    );
+    Err(Fault { hint, ..refused(why) })
 }
 
 fn refused(why: &str) -> Fault {
@@ -199,11 +241,11 @@ mod tests {
         assert!(report.migration.is_some_and(|migration| migration.has_migrated()));
 
         probe.armed.store(true, Ordering::Relaxed);
-        undo(&place, &runner, &request.database, &Control::default())
+        undo(&place, &runner, &request.database, false, &Control::default())
             .expect_err("it cannot rename");
         assert!(!request.database.exists(), "the case that is tested");
         probe.armed.store(false, Ordering::Relaxed);
-        let undone = undo(&place, &runner, &request.database, &Control::default());
+        let undone = undo(&place, &runner, &request.database, false, &Control::default());
         assert_eq!(undone.expect("undone").phase, MigrationPhase::Undone);
         assert!(request.database.exists());
         assert_eq!(std::fs::read(harness.auth()).expect("secrets"), old);

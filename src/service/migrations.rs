@@ -143,7 +143,8 @@ pub(crate) async fn cancel(app: &App, id: &str, wait: Option<u64>) -> Result<Mig
     settled(app, &migration, wait).await
 }
 
-/// Restores the old database, while the new one is as it was installed.
+/// Restores the old database, while the new one is as it was installed, or with `keep_new` also when
+/// it was written to.
 ///
 /// # Errors
 /// If the migration does not exist, or cannot be undone any more.
@@ -151,9 +152,11 @@ pub(crate) async fn undo(
     app: &App,
     id: &str,
     actor: Actor,
+    keep_new: bool,
     wait: Option<u64>,
 ) -> Result<MigrationView, Fault> {
     let migration = parse(id)?;
-    app.handle.submit(Command::UndoMigration { migration: migration.clone(), actor }).await?;
+    let command = Command::UndoMigration { migration: migration.clone(), actor, keep_new };
+    app.handle.submit(command).await?;
     settled(app, &migration, wait).await
 }

@@ -91,6 +91,17 @@ pub fn failed<'a>(what: &'a str, path: &'a Path) -> impl Fn(io::Error) -> Fault 
     move |error| fault(what, path, &error)
 }
 
+/// Returns a path as one word of a command that a user pastes into a shell.
+#[must_use]
+pub fn as_argument(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    if cfg!(windows) { format!("\"{text}\"") } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// Returns the real path of an existing file. On Windows it has the form that other programs take,
 /// without the prefix `\\?\`, wherever that form names the same file.
 ///

@@ -47,6 +47,7 @@ impl Place {
             let fine = ["data.db", "auth.json", "keyring.json"].contains(&name.as_str())
                 || name.starts_with("data.db.v1-v2-1")
                 || name.starts_with("data.db.undone-")
+                || name.starts_with("auth.json.undone-")
                 || name == "data.db.migration";
             assert!(fine, "{context}: {name} is left");
         }
@@ -416,7 +417,7 @@ fn foreign_database_is_left_alone() {
 }
 
 /// Creates a folder of SQL files, and a database that it migrates.
-fn create_notes_recipe(harness: &Harness) -> (PathBuf, PathBuf) {
+pub(crate) fn create_notes_recipe(harness: &Harness) -> (PathBuf, PathBuf) {
     let recipe = harness.path("recipe");
     let file = |name: &str, text: &str| harness.write(&recipe.join(name), text);
     file(

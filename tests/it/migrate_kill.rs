@@ -61,9 +61,18 @@ impl Scene {
             run(&migrate(place, TENANT));
         }
         run(&migrate(&self.keychain, TENANT));
-        run(&migrate(&self.undone, TENANT));
+        if run(&migrate(&self.undone, TENANT)) {
+            self.write();
+        }
         let database = self.undone.database().to_str().expect("text").to_owned();
-        run(&["migrate".into(), "undo".into(), database]);
+        run(&["migrate".into(), "undo".into(), "--keep-new".into(), database]);
+    }
+
+    /// Writes to the new database and its secrets, as the application does. An undo keeps that.
+    fn write(&self) {
+        let db = rusqlite::Connection::open(self.undone.database()).expect("a database");
+        db.execute_batch("UPDATE integration SET name = 'mine'").expect("written");
+        std::fs::write(&self.undone.auth, "{}").expect("written");
     }
 
     /// Checks that database and secrets have the same generation, old or new, before any request.

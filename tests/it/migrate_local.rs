@@ -274,6 +274,33 @@ fn daemon_cancels_until_flip() {
     daemon.terminate();
 }
 
+/// Ctrl-C in the client of a daemon ends the migration in the daemon.
+#[test]
+fn interrupted_client_cancels_in_daemon() {
+    let harness = Harness::new();
+    let place = set_up_case(&harness, CASE, "one");
+    let before = std::fs::read(place.database()).expect("read");
+    let ring = place.data.join("keyring.json");
+    let env = [
+        ("GROUNDSKEEPER_KEYCHAIN_FILE", ring.to_str().expect("text")),
+        ("GROUNDSKEEPER_FAULT", "sync:400ms:1"),
+    ];
+    let daemon = Daemon::start_with(&harness, &env);
+    let mut child = local(&harness, &place, &["--json"]).spawn().expect("starts");
+    wait_for_copy(&place.data);
+    let asked = Instant::now();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("sent");
+    let status = child.wait().expect("ends");
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    assert!(!status.success(), "{status}");
+    harness.drain();
+    crate::support::wait_for("the end of the migration", || phases(&harness) == ["failed"]);
+    assert_eq!(std::fs::read(place.database()).expect("read"), before);
+    place.check_clean("cancelled");
+    daemon.terminate();
+}
+
 fn wait_for_copy(dir: &Path) {
     crate::support::wait_for("the private copy", || {
         let entries = std::fs::read_dir(dir).expect("listed").flatten();

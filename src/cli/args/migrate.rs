@@ -62,8 +62,15 @@ pub enum Migrations {
         /// Path of the database
         database: PathBuf,
     },
-    /// Put the old database back, as long as the new one is unchanged since its installation
+    /// Put the old database back; the new one is kept under another name
+    ///
+    /// An undo is refused when the new database or its secrets were written to since the
+    /// installation. What the application does at its first start does not count.
     Undo {
+        /// Also when the new database was written to: keep it, with all that was written, beside the
+        /// old one
+        #[arg(long)]
+        keep_new: bool,
         /// Path of the database
         database: PathBuf,
     },

@@ -9,8 +9,8 @@ use crate::api::migrations::{MigrationView, NewMigration};
 use crate::cli::args::{Global, Migrate, Migrations, ProgressFormat, Start};
 use crate::cli::client::{Client, layout};
 use crate::cli::error::CliError;
+use crate::cli::follow::{OnInterrupt, follow};
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
-use crate::cli::progress_line::ProgressLines;
 use crate::cli::{local, render};
 use crate::core::{Code, Fault};
 use crate::migrate::request::MigrationRequest;
@@ -35,7 +35,9 @@ pub(in crate::cli) async fn run(global: &Global, what: Migrate) -> CommandResult
         Some(Migrations::Cancel { database }) => {
             cancel(global, what.progress, client, database).await
         }
-        Some(Migrations::Undo { database }) => undo(global, what.progress, client, database).await,
+        Some(Migrations::Undo { database, keep_new }) => {
+            undo(global, what.progress, client, (database, *keep_new)).await
+        }
         None => migrate(global, client, what).await,
     }
 }
@@ -82,38 +84,8 @@ async fn migrate(global: &Global, mut client: Client, what: Migrate) -> CommandR
         dry_run: wanted.dry_run,
     };
     let begun = client.call(Method::POST, "/v1/migrations", Some(&new)).await?;
-    let done = follow(global, what.progress, &mut client, begun).await?;
+    let done = follow(global, what.progress, &mut client, begun, OnInterrupt::Cancel).await?;
     local::show_migration(global, &done)
-}
-
-/// Waits for the end of a migration and shows its progress.
-async fn follow(
-    global: &Global,
-    format: ProgressFormat,
-    client: &mut Client,
-    mut view: MigrationView,
-) -> Result<MigrationView, CliError> {
-    let quiet = global.quiet || global.json || format != ProgressFormat::Auto;
-    let bar = render::Steps::new(quiet);
-    let mut shown = String::new();
-    let mut lines = ProgressLines::default();
-    loop {
-        if format == ProgressFormat::Json {
-            lines.of_view(&view).iter().for_each(|line| render::note(&line.to_json()));
-        }
-        if view.over {
-            break;
-        }
-        let now = render::step_of(&view);
-        if now != shown {
-            bar.step(&now);
-            shown = now;
-        }
-        let path = format!("/v1/migrations/{}?wait=1", encode(&view.id));
-        view = client.call(Method::GET, &path, NOTHING).await?;
-    }
-    bar.finish();
-    Ok(view)
 }
 
 async fn all(client: &mut Client, database: Option<&Path>) -> Result<Vec<MigrationView>, CliError> {
@@ -160,19 +132,24 @@ async fn cancel(
     let last = latest(&mut client, database, "cancel", |m| !m.over).await?;
     let path = format!("/v1/migrations/{}/cancel", encode(&last.id));
     let begun: MigrationView = client.call(Method::POST, &path, NOTHING).await?;
-    local::show_cancelled(global, &follow(global, format, &mut client, begun).await?)
+    local::show_cancelled(
+        global,
+        &follow(global, format, &mut client, begun, OnInterrupt::Leave).await?,
+    )
 }
 
 async fn undo(
     global: &Global,
     format: ProgressFormat,
     mut client: Client,
-    database: &Path,
+    (database, keep_new): (&Path, bool),
 ) -> CommandResult {
-    let last = latest(&mut client, database, "undo", |m| m.migrated).await?;
-    let path = format!("/v1/migrations/{}/undo", encode(&last.id));
+    let can_end = |m: &MigrationView| m.migrated || m.phase == "undoing";
+    let last = latest(&mut client, database, "undo", can_end).await?;
+    let query = if keep_new { "?keep_new=true" } else { "" };
+    let path = format!("/v1/migrations/{}/undo{query}", encode(&last.id));
     let begun: MigrationView = client.call(Method::POST, &path, NOTHING).await?;
-    let done = follow(global, format, &mut client, begun).await?;
+    let done = follow(global, format, &mut client, begun, OnInterrupt::Leave).await?;
     if let (true, Some(problem)) = (done.phase != "undone", &done.error) {
         return Err(CliError::from(problem.clone()));
     }

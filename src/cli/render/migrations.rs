@@ -15,7 +15,14 @@ pub(in crate::cli) fn migration(view: &MigrationView) -> String {
         ("rehearsed", _) => {
             format!("{}the migration would succeed; nothing was changed\n", tables(view))
         }
-        ("undone", _) => format!("the old database is back at {database}\n"),
+        ("undone", _) => {
+            let mut text = format!("the old database is back at {database}\n");
+            for path in &view.kept {
+                let what = if path.starts_with(&view.database) { "one is" } else { "secrets are" };
+                let _written = writeln!(text, "the new {what} kept as {}", printable(path));
+            }
+            text
+        }
         (_, Some(backup)) => {
             format!("migrated {database}\nthe old database is kept as {backup}\n")
         }
@@ -56,6 +63,9 @@ pub(in crate::cli) fn migrations(found: &[MigrationView]) -> String {
         let (database, phase) = (printable(&view.database), view.phase.replace('_', " "));
         let _written = writeln!(text, "{} {} {database}: {phase}", view.created_at, view.id);
         for line in view.backup.iter().map(|b| format!("old database: {b}")) {
+            let _written = writeln!(text, "    {}", printable(&line));
+        }
+        for line in view.kept.iter().map(|kept| format!("put aside: {kept}")) {
             let _written = writeln!(text, "    {}", printable(&line));
         }
         for line in view.error.iter().map(|e| format!("{} ({})", e.message, e.hint)) {

@@ -83,7 +83,7 @@ macro_rules! for_each_topic {
                 SourceNormalised = 123, 1; StagingBuilt = 124, 1; SecretsWritten = 125, 1;
                 StagingVerified = 126, 1; FlipBegun = 127, 1; Flipped = 128, 1;
                 MigrationFinished = 129, 1; MigrationFailed = 130, 1; MigrationRolledBack = 131, 1;
-                MigrationAttemptFailed = 132, 1; MigrationUndoRequested = 133, 1;
+                MigrationAttemptFailed = 132, 1; MigrationUndoRequested = 133, 2;
                 MigrationUndone = 134, 1; MigrationUndoRefused = 135, 1;
             }
         }

@@ -172,6 +172,8 @@ migration_events! {
     MigrationUndoRequested {
         /// The actor of the request.
         actor: Actor,
+        /// Whether a new database that was written to since may be put aside (since version 2).
+        keep_new: bool,
     }
     /// Kind 134: the old database is back in its place.
     MigrationUndone {

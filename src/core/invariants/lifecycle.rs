@@ -187,7 +187,10 @@ fn fits(migration: &Migration, owed: Option<Step>, event: &Event) -> bool {
         }
         Event::MigrationRolledBack(_) => owed == Some(Step::DropStaging),
         Event::MigrationFailed(_) | Event::MigrationAttemptFailed(_) => owed.is_some(),
-        Event::MigrationUndoRequested(_) => phase == Is::Finished,
+        // An undo in progress may be asked to keep the new database.
+        Event::MigrationUndoRequested(e) => {
+            phase == Is::Finished || (phase == Is::Undoing && e.keep_new)
+        }
         Event::MigrationUndone(_) | Event::MigrationUndoRefused(_) => {
             owed == Some(Step::ReturnBackup)
         }

@@ -57,6 +57,9 @@ phases! {
     Undoing = "undoing", Some(Step::ReturnBackup);
     /// Terminal: the old database is back in place.
     Undone = "undone", None;
+    /// The old database is being put back although the new one may have been written to. It is the
+    /// last one here: the stored form of a state counts the phases in this order.
+    UndoingKeepNew = "undoing", Some(Step::ReturnBackup);
 }
 
 /// One migration of one database.

@@ -239,6 +239,14 @@ impl Harness {
     }
 }
 
+/// Whether an undo keeps a new database that was written to, and whether it is asked to at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Keep {
+    Never,
+    AtOnce,
+    Later,
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -248,6 +256,7 @@ proptest! {
         dry_run in prop::bool::weighted(0.2),
         undo in any::<bool>(),
         cancel in prop::option::of(0..60_usize),
+        keep_new in prop_oneof![Just(Keep::Never), Just(Keep::AtOnce), Just(Keep::Later)],
     ) {
         let mut bench = Harness::new();
         bench.request(dry_run);
@@ -266,9 +275,17 @@ proptest! {
         }
         bench.check_end();
         let undo = undo && bench.migration().has_migrated();
-        let migration = id();
-        let asked = bench.command(Command::UndoMigration { migration, actor: Actor::default() });
-        prop_assert_eq!(asked, bench.migration().phase == MigrationPhase::Undoing);
+        let request = |keep_new| {
+            let actor = Actor::default();
+            Command::UndoMigration { migration: id(), actor, keep_new }
+        };
+        let asked = bench.command(request(keep_new == Keep::AtOnce));
+        prop_assert_eq!(asked, bench.migration().is_undoing());
+        prop_assert!(!bench.command(request(false)), "it is joined");
+        if keep_new == Keep::Later {
+            prop_assert_eq!(bench.command(request(true)), asked, "it goes on that way");
+        }
+        prop_assert!(keep_new == Keep::Never || !bench.command(request(true)), "it is joined");
         if undo {
             for how in hows.iter().filter(|how| matches!(how, StepEnd::Crash(_) | StepEnd::Well)) {
                 bench.step(how);

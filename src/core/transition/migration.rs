@@ -37,6 +37,12 @@ impl Migration {
         self.phase.step().is_none()
     }
 
+    /// Returns whether the old database is being put back.
+    #[must_use]
+    pub fn is_undoing(&self) -> bool {
+        matches!(self.phase, MigrationPhase::Undoing | MigrationPhase::UndoingKeepNew)
+    }
+
     /// Returns whether it installed the new database, and was not undone.
     #[must_use]
     pub fn has_migrated(&self) -> bool {
@@ -121,7 +127,10 @@ impl Migration {
                 self.set_phase(if failed { Phase::Failed } else { Phase::Rehearsed }, at);
             }
             Is::MigrationAttemptFailed(e) => self.attempt_failed(at, e),
-            Is::MigrationUndoRequested(_) => self.set_phase(Phase::Undoing, at),
+            Is::MigrationUndoRequested(e) => {
+                let keep_new = Phase::UndoingKeepNew;
+                self.set_phase(if e.keep_new { keep_new } else { Phase::Undoing }, at);
+            }
             Is::MigrationUndone(_) => {
                 self.backup = None;
                 self.set_phase(Phase::Undone, at);

@@ -78,7 +78,7 @@ impl State {
                 let hint = format!("run `groundskeeper migrate undo {database}` when it has ended");
                 Err(Fault::new(Code::MigrationConflict, message, hint))
             }
-            Phase::Undoing | Phase::Undone => {
+            Phase::Undoing | Phase::UndoingKeepNew | Phase::Undone => {
                 let message =
                     format!("cannot cancel migration {id}: it is {}", found.phase.as_str());
                 let hint = "run `groundskeeper migrate status` to see how it ends";
@@ -88,10 +88,19 @@ impl State {
     }
 
     /// Decides to put the old database back, unless a later migration of it took effect or runs.
-    pub(crate) fn decide_undo_migration(&self, id: &MigrationId, actor: Actor) -> Decision {
+    /// With `keep_new` also when the new one was written to; an undo in progress goes on that way.
+    pub(crate) fn decide_undo_migration(
+        &self,
+        id: &MigrationId,
+        actor: Actor,
+        keep_new: bool,
+    ) -> Decision {
         let found = self.known_migration(id)?;
-        if found.phase == MigrationPhase::Undoing {
-            return Ok(Vec::new());
+        let requested = MigrationUndoRequested { migration: id.clone(), actor, keep_new };
+        match found.phase {
+            MigrationPhase::Undoing if keep_new => return Ok(vec![requested.into()]),
+            MigrationPhase::Undoing | MigrationPhase::UndoingKeepNew => return Ok(Vec::new()),
+            _ => {}
         }
         let later = self.migrations().find(|m| {
             m.plan.database == found.plan.database && m.seq > found.seq && !m.plan.dry_run
@@ -108,6 +117,6 @@ impl State {
             let hint = "run `groundskeeper migrate status` to see which migrations can be undone";
             return Err(Fault::new(Code::MigrationFailed, message, hint));
         }
-        Ok(vec![MigrationUndoRequested { migration: id.clone(), actor }.into()])
+        Ok(vec![requested.into()])
     }
 }

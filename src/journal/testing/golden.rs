@@ -12,9 +12,9 @@ use crate::testing::parts::{actor, commit, env, fault, nonce, plan, worktree};
 use crate::testing::samples::samples;
 use crate::upcast::{
     CleanRequestedV1, CleanedV1, DestroyRequestedV1, EnvironmentAdoptedV1, LateWorkRescuedV1,
-    ProvisionRequestedV1, ProvisionRequestedV2, RescueV1, RestoreFromV1, RestoreRequestedV1,
-    RetentionChangedV1, RolledBackV1, RolledBackV2, TeardownInspectedV1, TeardownInspectedV2,
-    WorkRescuedV1,
+    MigrationUndoRequestedV1, ProvisionRequestedV1, ProvisionRequestedV2, RescueV1, RestoreFromV1,
+    RestoreRequestedV1, RetentionChangedV1, RolledBackV1, RolledBackV2, TeardownInspectedV1,
+    TeardownInspectedV2, WorkRescuedV1,
 };
 use groundskeeper_core::event::{
     EnvironmentReady, MigrationPlan, MigrationRequested, Record, Size,
@@ -88,7 +88,12 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         size: Size { entries: 7, apparent: 70, allocated: 700 },
         fault: Some(fault()),
     };
+    let undo = || {
+        let migration = MigrationId::parse("43ed30c8").expect("a name");
+        MigrationUndoRequestedV1 { migration, actor: actor() }
+    };
     vec![
+        ("133-MigrationUndoRequested.v1.bin", crate::payload::bytes(&undo()), 133, undo().into()),
         ("003-RetentionChanged.v1.bin", crate::payload::bytes(&keeps()), 3, keeps().into()),
         ("085-CleanRequested.v1.bin", crate::payload::bytes(&clean()), 85, clean().into()),
         ("086-Cleaned.v1.bin", crate::payload::bytes(&cleaned()), 86, cleaned().into()),

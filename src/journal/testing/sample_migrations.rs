@@ -75,7 +75,7 @@ pub(crate) fn migrations() -> Vec<Event> {
             fault: fault(),
         }
         .into(),
-        MigrationUndoRequested { migration: m(), actor: actor() }.into(),
+        MigrationUndoRequested { migration: m(), actor: actor(), keep_new: true }.into(),
         MigrationUndone { migration: m(), kept: "/home/u/.executor/data.db.undone-1".into() }
             .into(),
         MigrationUndoRefused { migration: m(), fault: fault() }.into(),

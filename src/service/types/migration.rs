@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::Migration;
 use crate::core::event::MigrationPlan;
+use crate::core::{Migration, MigrationPhase};
 use crate::format::rfc3339;
 use crate::migrate::Progress;
+use crate::migrate::file_names::undone;
+use crate::migrate::files::with_suffix;
 use crate::service::types::problem::Problem;
+use groundskeeper_system::paths;
 use std::collections::BTreeMap;
 
 /// A request for a migration. Paths are absolute.
@@ -84,6 +87,10 @@ pub struct MigrationView {
     pub dry_run: bool,
     /// Where the old database is, once the new one is installed.
     pub backup: Option<String>,
+    /// What an undo put aside and is still there: the new database, and its secrets if they were
+    /// changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
     /// What a person should know.
     pub warnings: Vec<String>,
     /// The recipe's numbers.
@@ -121,6 +128,7 @@ impl MigrationView {
             recipe: name_of(&m.plan),
             dry_run: m.plan.dry_run,
             backup: m.backup.as_ref().map(ToString::to_string),
+            kept: kept(m),
             warnings: m.warnings(),
             report: report.unwrap_or_else(|| serde_json::json!({})),
             tables: tables(m),
@@ -145,6 +153,16 @@ impl MigrationView {
             ..Self::default()
         }
     }
+}
+
+/// Returns the files that an undo put aside, as far as they are still there.
+fn kept(m: &Migration) -> Vec<String> {
+    if m.phase != MigrationPhase::Undone {
+        return Vec::new();
+    }
+    let originals = [Some(&m.plan.database), m.plan.secrets.as_ref()].into_iter().flatten();
+    let aside = originals.map(|path| with_suffix(paths::borrowed(path), &undone(m)));
+    aside.filter(|path| path.exists()).map(|path| paths::to_host(&path).to_string()).collect()
 }
 
 fn name_of(plan: &MigrationPlan) -> String {

@@ -360,7 +360,10 @@ fn migration(event: &Event) -> Option<String> {
         Event::MigrationAttemptFailed(e) => {
             format!("attempt {} at {}: {}", e.attempts, e.step, e.fault)
         }
-        Event::MigrationUndoRequested(e) => format!("requested by {}", actor(&e.actor)),
+        Event::MigrationUndoRequested(e) => {
+            let kept = if e.keep_new { ", the new database is put aside" } else { "" };
+            format!("requested by {}{kept}", actor(&e.actor))
+        }
         Event::MigrationUndone(e) => format!("the old database is back; the new one is {}", e.kept),
         Event::MigrationUndoRefused(e) => e.fault.to_string(),
         _ => String::new(),

@@ -13,7 +13,7 @@ use crate::snapshot::v9::step::Owed;
 frozen_enums! {
     enum MigrationPhase of live::MigrationPhase {
         Started, Inspected, Copied, Normalised, Staged, SecretsWritten, FlipBegun, Flipped,
-        Finished, RollingBack, Failed, Rehearsed, Undoing, Undone,
+        Finished, RollingBack, Failed, Rehearsed, Undoing, Undone, UndoingKeepNew,
     }
 }
 

@@ -12,7 +12,7 @@ use super::plan::{Clashes, Context};
 use super::{defaults, gate, ledger, legacy, secrets, snapshot, unread};
 use crate::write::Writer;
 use groundskeeper_migrate::Fault;
-use groundskeeper_migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
+use groundskeeper_migrate::recipe::{Built, Recipe, Recognised, Secrets, Stamps, Work};
 
 /// Migrates the Executor's local database from its first generation to its second.
 #[derive(Debug, Clone, Copy, Default)]
@@ -100,6 +100,10 @@ impl Recipe for Executor {
 
     fn ready(&self, database: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
         crate::ledger::run(database, work)
+    }
+
+    fn stamps(&self) -> Option<Stamps> {
+        Some(ledger::stamps())
     }
 
     fn default_secrets(&self) -> Option<PathBuf> {

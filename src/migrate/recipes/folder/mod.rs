@@ -35,6 +35,13 @@
 //! -- groundskeeper: may-be-empty
 //! ```
 //!
+//! A line of `stamp.sql` names a table to which the application adds rows on its own when it starts,
+//! such as a ledger of its steps. That alone does not stand in the way of an undo:
+//!
+//! ```sql
+//! -- groundskeeper: stamps ledger
+//! ```
+//!
 //! # Queries
 //!
 //! A query is one statement that changes nothing. Numbers count as their text, a blob as its bytes

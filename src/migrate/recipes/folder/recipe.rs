@@ -10,7 +10,7 @@ use super::fault::Named;
 use super::guard::Rights;
 use super::script::{Cause, Failure, Limits, Script, same_encoding};
 use super::text;
-use crate::recipe::{Built, Recipe, Recognised, Secrets, Work};
+use crate::recipe::{Built, Recipe, Recognised, Secrets, Stamps, Work};
 use crate::{plain_file, sqlite};
 use groundskeeper_core::hex;
 use groundskeeper_core::{Code, Fault};
@@ -115,6 +115,9 @@ impl Folder {
                     line: 1,
                     what: "may-be-empty is a setting of build.sql".to_owned(),
                 },
+                Ok(scan) if !scan.stamps.is_empty() && *file != "stamp" => {
+                    text::Flaw { line: 1, what: "stamps is a setting of stamp.sql".to_owned() }
+                }
                 Ok(_) => continue,
             };
             let cause = Cause::Flaw(flaw.what);
@@ -249,6 +252,14 @@ impl Recipe for Folder {
     fn may_be_empty(&self) -> bool {
         let build = text::scan(self.script("build").unwrap_or_default());
         build.is_ok_and(|scan| scan.may_be_empty)
+    }
+
+    /// The tables that `stamp.sql` names. What `ready.sql` writes is no reason to refuse an undo
+    /// either.
+    fn stamps(&self) -> Option<Stamps> {
+        let scan = text::scan(self.script("stamp").unwrap_or_default()).ok()?;
+        let has_some = !scan.stamps.is_empty() || self.script("ready").is_some();
+        has_some.then_some(Stamps { tables: scan.stamps, columns: Vec::new() })
     }
 
     fn recognise(&self, database: &Connection) -> Result<Recognised, Fault> {

@@ -6,6 +6,11 @@ const SETTING: &str = "groundskeeper:";
 /// Setting of `build.sql`: the new database may have no rows although the old one has some.
 const MAY_BE_EMPTY: &str = "may-be-empty";
 
+/// Setting of `stamp.sql`: a table to which the application adds rows when it starts.
+const STAMPS: &str = "stamps ";
+/// Limit of the tables that a recipe may name in that way.
+const STAMPS_MAX: usize = 16;
+
 /// A reason why a script is not run at all.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Flaw {
@@ -21,6 +26,8 @@ pub(super) struct Scan {
     pub(super) first: Option<usize>,
     /// Whether the setting `may-be-empty` is there.
     pub(super) may_be_empty: bool,
+    /// Tables that the settings `stamps` name.
+    pub(super) stamps: Vec<String>,
 }
 
 /// Reads a script.
@@ -77,12 +84,22 @@ fn closed(text: &str, at: usize, open: usize, close: &str) -> Option<usize> {
 fn set(scan: &mut Scan, comment: &str) -> Result<(), String> {
     let comment = comment.trim_start_matches('-').trim();
     let Some(setting) = comment.strip_prefix(SETTING) else { return Ok(()) };
-    if setting.trim() != MAY_BE_EMPTY {
-        let name = setting.trim();
-        return Err(format!("there is no setting {name:?}, only {MAY_BE_EMPTY:?}"));
+    let setting = setting.trim();
+    if setting == MAY_BE_EMPTY {
+        scan.may_be_empty = true;
+        return Ok(());
     }
-    scan.may_be_empty = true;
-    Ok(())
+    match setting.strip_prefix(STAMPS).map(str::trim) {
+        Some(table) if scan.stamps.len() < STAMPS_MAX => {
+            scan.stamps.push(table.to_owned());
+            Ok(())
+        }
+        Some(_) => Err(format!("more than {STAMPS_MAX} tables are named by \"stamps\"")),
+        None => {
+            let known = format!("only {MAY_BE_EMPTY:?} and \"stamps TABLE\"");
+            Err(format!("there is no setting {setting:?}, {known}"))
+        }
+    }
 }
 
 fn flaw(text: &str, at: usize, what: String) -> Flaw {
@@ -142,5 +159,8 @@ mod tests {
         assert!(!scan(quoted).expect("closed").may_be_empty, "it is in a string");
         let set = scan("--groundskeeper:may-be-empty\r\nSELECT 1").expect("closed");
         assert!(set.may_be_empty);
+        let set = scan("-- groundskeeper: stamps a\n-- groundskeeper: stamps b c\nSELECT 1");
+        assert_eq!(set.expect("closed").stamps, ["a", "b c"]);
+        assert!(scan(&"-- groundskeeper: stamps a\n".repeat(STAMPS_MAX + 1)).is_err());
     }
 }

@@ -8,4 +8,4 @@ mod placements;
 mod run;
 mod specs;
 
-pub(super) use run::{MIGRATED, is_stamped, later_step, run, stamp};
+pub(super) use run::{MIGRATED, is_stamped, later_step, run, stamp, stamps};

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::{envelope, ownership, placements, specs};
 use crate::{fail, tables};
 use groundskeeper_migrate::Fault;
-use groundskeeper_migrate::recipe::Work;
+use groundskeeper_migrate::recipe::{Stamps, Work};
 
 /// Name of the step that stands for the migration itself.
 pub(crate) const MIGRATED: &str = "2026-06-11-local-v1-to-v2";
@@ -23,6 +23,22 @@ const STEPS: [(&str, Body); 6] = [
     ("2026-06-12-graphql-introspection-to-blob", specs::graphql),
     ("2026-06-20-google-openapi-ownership", ownership::give),
 ];
+
+/// Returns what the application's own steps write at its first start, and these ones do not: its
+/// stamps with their times, and row ids and times that differ from one run to the next.
+pub(crate) fn stamps() -> Stamps {
+    let changing = [
+        ("blob", "row_id"),
+        ("plugin_storage", "row_id"),
+        ("plugin_storage", "updated_at"),
+        ("integration", "updated_at"),
+        ("tool", "updated_at"),
+    ];
+    Stamps {
+        tables: vec!["data_migration".to_owned()],
+        columns: changing.map(|(table, column)| (table.to_owned(), column.to_owned())).to_vec(),
+    }
+}
 
 /// Runs the steps that were not done yet, and returns their names.
 ///
