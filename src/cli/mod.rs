@@ -4,8 +4,8 @@
 //! nothing; every rule is the daemon's. [`args`] is the command-line definition, `dispatch` hands
 //! each verb to its file in `commands`, `client` is the connection to the daemon, `output` prints
 //! results, `error` and `failure` report why there is none, and [`render`] formats text for people.
-//! `local` migrates a database without a daemon, `progress_line` is its progress as JSON, and `migrate_only` is the program of a build that
-//! has no other verb.
+//! `local` migrates a database without a daemon, `progress_line` is its progress as JSON, and
+//! `migrate_only` is the program of a build that has no other verb.
 
 pub mod args;
 #[cfg(feature = "daemon")]

@@ -36,9 +36,9 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
     let (files, path) = (task.files(), &task.names.staging);
     files.remove_set(path).map_err(paths::failed("remove", path))?;
     let copy = crate::copy::open(task)?;
-    sqlite::create_private(path)?;
+    task.create_private(path)?;
     access::same_owner_and_mode(&task.names.database, path)?;
-    let mut staging = sqlite::open_private(path)?;
+    let mut staging = task.open_private(path)?;
     let built = task.with_work(|work| task.recipe.build(&copy, &mut staging, work))?;
     point("migrate.built");
     let rows = sqlite::count_all(&staging, path)?;
@@ -115,7 +115,7 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
         // No process trusts an unsynced file of another one, so a restart builds it again.
         rows(task)?;
     }
-    let staging = sqlite::open_private(path)?;
+    let staging = task.open_private(path)?;
     task.progress("verify", (0, 0), "bytes");
     let built = task.migration.staging.as_ref().map(|s| s.rows.clone()).unwrap_or_default();
     let found = sqlite::count_all(&staging, path)?;
@@ -145,7 +145,7 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
 /// Checks integrity in a second thread while this one syncs the file and runs the recipe's own
 /// check: the integrity check is bound by the processor and the sync by the disk.
 fn prove(task: &Task<'_>, staging: &Connection, path: &Path) -> Result<(), Fault> {
-    let own = sqlite::open_private(path)?;
+    let own = task.open_private(path)?;
     let handle = own.get_interrupt_handle();
     let whole = move |_: &AtomicBool| sqlite::check(&own, path);
     let beside = || {

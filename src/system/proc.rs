@@ -1,8 +1,8 @@
 //! Whether `/proc` shows this system's processes and mounts. Only Linux has it, and there it may be
 //! unmounted, covered, or that of another namespace.
 //!
-//! What reads `/proc` asks here first: an empty answer means "no process" only where `/proc` works. All
-//! other cases are [`Unseen`], which callers treat as "in use".
+//! What reads `/proc` asks here first: an empty answer means "no process" only where `/proc` works.
+//! All other cases are [`Unseen`], which callers treat as "in use".
 
 use std::io;
 

@@ -31,6 +31,7 @@ mod migrate;
 mod migrate_contract;
 mod migrate_kill;
 mod migrate_local;
+mod migrate_root;
 mod no_proc;
 mod parallel;
 mod processes;
