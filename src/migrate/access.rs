@@ -1,8 +1,9 @@
 //! Whether this user may write a database, and give the new one the owner of the old one: what is
 //! in the way, with the command that helps.
 
+use std::fs::File;
 #[cfg(unix)]
-use std::fs::{File, Permissions};
+use std::fs::Permissions;
 #[cfg(unix)]
 use std::io;
 use std::path::Path;
@@ -157,6 +158,108 @@ pub(super) fn same_owner_and_mode(database: &Path, new: &Path) -> Result<(), Fau
     give_owner(&file, database)?;
     let mode = database.metadata().map_err(&failed)?.permissions().mode() & 0o777;
     file.set_permissions(Permissions::from_mode(mode)).map_err(&failed)
+}
+
+/// Gives a new file the owner and group of a database; its mode stays.
+///
+/// # Errors
+/// `permission_denied` when this user may not do so; the error of the system.
+#[cfg(unix)]
+pub(super) fn same_owner(database: &Path, new: &Path) -> Result<(), Fault> {
+    let failed = paths::failed("set the owner of", new);
+    give_owner(&open_no_follow(new).map_err(&failed)?, database)
+}
+
+/// The owner of a new file is the user who made it.
+#[cfg(not(unix))]
+pub(super) fn same_owner(_: &Path, _: &Path) -> Result<(), Fault> {
+    Ok(())
+}
+
+/// Opens a private file again for writing.
+///
+/// # Errors
+/// `database_in_use` when the name leads elsewhere; the error of the system.
+pub(super) fn open_again(path: &Path) -> Result<File, Fault> {
+    let failed = paths::failed("open", path);
+    identity(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = open_no_follow(path).map_err(&failed)?;
+        let found = file.metadata().map_err(&failed)?;
+        // Of the open file: the name may have been replaced since the first check.
+        if !found.is_file() || found.nlink() != 1 {
+            return Err(replaced(path));
+        }
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    File::options().write(true).open(path).map_err(&failed)
+}
+
+/// Device and inode of a file.
+pub(super) type FileId = (u64, u64);
+
+/// Returns which file a name leads to; `None` when there is none, and where the system does not
+/// tell.
+///
+/// # Errors
+/// `database_in_use` when it is no plain file, or has a second name.
+pub(super) fn identity(path: &Path) -> Result<Option<FileId>, Fault> {
+    let found = match path.symlink_metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(paths::failed("inspect", path))?,
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        if !found.is_file() || found.nlink() != 1 {
+            return Err(replaced(path));
+        }
+        Ok(Some((found.dev(), found.ino())))
+    }
+    #[cfg(not(unix))]
+    if found.is_file() { Ok(None) } else { Err(replaced(path)) }
+}
+
+/// Returns the fault for a private file whose name leads to another file.
+pub(super) fn replaced(path: &Path) -> Fault {
+    let message = format!("{} was replaced while it was in use", path.display());
+    let hint = "find the program that changes this directory, end it, then migrate again; nothing \
+                was lost";
+    Fault::new(Code::DatabaseInUse, message, hint)
+}
+
+/// Checks that a log belongs to this user or to root, for root its directory as well: what another
+/// user wrote there would be believed and followed.
+///
+/// # Errors
+/// `permission_denied` naming the owner.
+#[cfg(unix)]
+pub(super) fn check_own_log(log: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::MetadataExt as _;
+    let user = rustix::process::geteuid().as_raw();
+    // A directory that is shared with others is a user's own affair, but not root's.
+    let dir = log.parent().filter(|_| user == 0);
+    for path in dir.into_iter().chain([log]) {
+        // A link is its owner's word, and what it leads to is the content.
+        for found in [path.symlink_metadata(), path.metadata()].into_iter().flatten() {
+            if ![user, 0].contains(&found.uid()) {
+                let (path, owner) = (path.display(), found.uid());
+                let message = format!("{path} belongs to user {owner}, not to user {user} or root");
+                let hint = format!("migrate as user {owner}, or move {path} away");
+                return Err(Fault::new(Code::PermissionDenied, message, hint));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Files of other users are told apart by their access lists here.
+#[cfg(not(unix))]
+pub(super) fn check_own_log(_: &Path) -> Result<(), Fault> {
+    Ok(())
 }
 
 #[cfg(unix)]

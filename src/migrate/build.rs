@@ -36,9 +36,9 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
     let (files, path) = (task.files(), &task.names.staging);
     files.remove_set(path).map_err(paths::failed("remove", path))?;
     let copy = crate::copy::open(task)?;
-    sqlite::create_private(path)?;
+    task.create_private(path)?;
     access::same_owner_and_mode(&task.names.database, path)?;
-    let mut staging = sqlite::open_private(path)?;
+    let mut staging = task.open_private(path)?;
     let built = task.with_work(|work| task.recipe.build(&copy, &mut staging, work))?;
     point("migrate.built");
     let rows = sqlite::count_all(&staging, path)?;
@@ -118,7 +118,7 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
         still_there(&built, &again, "the new database lost rows", "migrate again")?;
         built = again;
     }
-    let staging = sqlite::open_private(path)?;
+    let staging = task.open_private(path)?;
     task.progress("verify", (0, 0), "bytes");
     task.with_work(|work| task.recipe.stamp(&staging, work))?;
     point("migrate.stamped");
@@ -148,7 +148,7 @@ fn prove(
     path: &Path,
     built: &[(String, u64)],
 ) -> Result<(), Fault> {
-    let own = sqlite::open_private(path)?;
+    let own = task.open_private(path)?;
     let handle = own.get_interrupt_handle();
     let whole = move |_: &AtomicBool| sqlite::check(&own, path);
     let beside = || {

@@ -7,12 +7,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::app_lock;
 use crate::file_names::Names;
 use crate::files::Files;
 use crate::recipe::{Keychain, Network, Recipe};
 use crate::recipes::Recipes;
 use crate::source::Source;
+use crate::{access, app_lock};
 use groundskeeper_core::{Fault, HostPath, Migration, MigrationId};
 use groundskeeper_system::paths;
 
@@ -42,6 +42,8 @@ pub(super) struct HeldLocks {
     pub(super) copy: Scratch,
     /// Whether this process has built the new database completely and nothing changed it since.
     pub(super) is_built: bool,
+    /// Device and inode of the private files that this process made.
+    pub(super) made: Vec<(PathBuf, access::FileId)>,
 }
 
 /// How far a process got with a file that is never synced, and which no other process may trust.

@@ -8,7 +8,6 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::source::{self, CopyProgress, Source};
-use super::sqlite;
 use crate::context::{Scratch, Task};
 use groundskeeper_core::{Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
@@ -19,7 +18,7 @@ pub(super) fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {
     let names = &task.names;
     task.files().remove_set(&names.copy).map_err(paths::failed("remove", &names.copy))?;
     // Private from the start: the copy must not be easier to read than the original.
-    sqlite::create_private(&names.copy)?;
+    task.create_private(&names.copy)?;
     let checksum = copy_of_source(task, &names.copy, &|done, of| {
         task.progress("copy", (done, of), "bytes");
     })?;
@@ -48,7 +47,7 @@ pub(super) fn open(task: &Task<'_>) -> Result<Connection, Fault> {
     if !ready || !task.names.copy.exists() {
         reshape(task)?;
     }
-    sqlite::open_private(&task.names.copy)
+    task.open_private(&task.names.copy)
 }
 
 /// Brings a fresh copy to that shape. The state is taken first, so a copy that may have been
@@ -59,7 +58,7 @@ fn reshape(task: &Task<'_>) -> Result<Vec<String>, Fault> {
     if was != Scratch::Fresh || !path.exists() {
         fresh_copy(task)?;
     }
-    let copy = sqlite::open_private(path)?;
+    let copy = task.open_private(path)?;
     let warnings = task.with_work(|work| task.recipe.normalise(&copy, work))?;
     point("migrate.normalised");
     task.runner.with_held(task.id(), |held| held.copy = Scratch::Ready);

@@ -31,7 +31,7 @@ pub(super) fn copy(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     // it.
     let fingerprint = sqlite::fingerprint(&names.database);
     let checksum = fresh_copy(task)?;
-    let rows = sqlite::count_all(&sqlite::open_private(&names.copy)?, &names.copy)?;
+    let rows = sqlite::count_all(&task.open_private(&names.copy)?, &names.copy)?;
     let bytes = names.copy.metadata().map_err(paths::failed("read", &names.copy))?.len();
     task.runner.with_held(task.id(), |held| held.copy = Scratch::Fresh);
     Ok(MigrationOutcome::SourceCopied(SourceCopy {

@@ -242,6 +242,23 @@ impl Files {
         self.rename(temporary, path).map_err(paths::failed("write", path))
     }
 
+    /// Writes a small file as [`Self::write`] does, with the owner of another, for that owner only.
+    ///
+    /// # Errors
+    /// As [`Self::write_like`].
+    pub fn write_owned_like(
+        &self,
+        like: &Path,
+        path: &Path,
+        temporary: &Path,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        let failed = paths::failed("write", path);
+        self.write_temporary(temporary, bytes).map_err(&failed)?;
+        access::same_owner(like, temporary)?;
+        self.sync(temporary).and_then(|()| self.rename(temporary, path)).map_err(&failed)
+    }
+
     /// Writes a small file durably under a temporary name, with the owner and the mode of another.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! Tests of roll-backs while the keychain is away: a session without one says nothing about what was
-//! written in a session that had one.
+//! Tests of roll-backs while the keychain is away: a session without one says nothing about what
+//! was written in a session that had one.
 
 use std::sync::atomic::Ordering;
 

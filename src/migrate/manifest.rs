@@ -116,7 +116,8 @@ pub fn read(path: &Path) -> ReadManifest {
     }
 }
 
-/// Writes the manifest at this path durably, whole or not at all.
+/// Writes the manifest at this path durably, whole or not at all. It belongs to the owner of the
+/// database, whose application reads and removes it.
 ///
 /// # Errors
 /// The error of the file system.
@@ -124,7 +125,11 @@ pub fn write(files: &Files, path: &Path, manifest: &Manifest) -> Result<(), Faul
     let mut text = serde_json::to_vec_pretty(manifest).unwrap_or_default();
     text.push(b'\n');
     let temporary = with_suffix(path, &format!(".tmp-{}", manifest.nonce));
-    files.write(path, &temporary, &text).map_err(paths::failed("write", path))
+    let owner = [&manifest.source, &manifest.backup, &manifest.staging];
+    match owner.into_iter().find(|database| database.exists()) {
+        Some(database) => files.write_owned_like(database, path, &temporary, &text),
+        None => files.write(path, &temporary, &text).map_err(paths::failed("write", path)),
+    }
 }
 
 /// Removes temporary files that a kill left while a manifest was written, of any migration. The

@@ -14,6 +14,7 @@
 //! | `hold.rs`, `source.rs` | other programs kept out between two steps; the locked old database |
 //! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
 //! | `plain_file.rs`, `interrupt.rs` | reads of plain files only, work that can be interrupted |
+//! | `private.rs`, `access.rs` | private files that no other user replaces, owners and modes |
 //! | `request.rs` | turns a request or configuration into a plan |
 //! | `contract.md` | the contract with programs in other languages |
 //! | `standalone.rs`, `place.rs` | runs migrations in the calling process, with a log of their own |
@@ -83,6 +84,7 @@ mod interrupt;
 mod keychain_tests;
 mod place;
 mod plain_file;
+mod private;
 mod replace;
 mod source;
 mod undo;

@@ -256,8 +256,8 @@ pub trait Keychain {
     /// Removes an entry. A missing entry is a success.
     ///
     /// # Errors
-    /// `keychain_failed` when the entry cannot be removed, also because there is no keychain now: an
-    /// entry that was written earlier may still be in it.
+    /// `keychain_failed` when the entry cannot be removed, also because there is no keychain now:
+    /// an entry that was written earlier may still be in it.
     fn delete(&self, service: &str, account: &str) -> Result<(), Fault>;
 
     /// Returns whether there is a keychain now. Without one [`Self::get`] finds nothing, which says

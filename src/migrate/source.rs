@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
+use super::access;
 use super::files::{pause, with_suffix};
 use super::sqlite::{self, failed};
 use groundskeeper_core::Fault;
@@ -97,7 +98,7 @@ fn copy_bytes(
     to: &Path,
     progress_of_copy: &CopyProgress<'_>,
 ) -> Result<u32, Fault> {
-    let mut target = File::options().write(true).open(to).map_err(paths::failed("open", to))?;
+    let mut target = access::open_again(to)?;
     each_part(file, from, progress_of_copy, |part| {
         target.write_all(part).map_err(paths::failed("write", to))
     })

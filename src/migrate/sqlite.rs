@@ -120,9 +120,19 @@ fn keep_log(database: &Connection, path: &Path) -> Result<(), Fault> {
 /// Opens a private file of this migration and creates it if it is missing.
 ///
 /// # Errors
-/// As [`open`].
+/// `database_in_use` when the name leads elsewhere: to a link, or to a file with a second name. As
+/// [`open`].
 pub fn open_private(path: &Path) -> Result<Connection, Fault> {
-    let database = Connection::open(path).map_err(failed("open", path))?;
+    access::identity(path)?;
+    // SQLite refuses a link in any component; those of the directory are the user's own.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = paths::real(dir).map_err(paths::failed("find", dir))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let name = dir.join(path.file_name().unwrap_or_default());
+    let database = Connection::open_with_flags(name, flags).map_err(failed("open", path))?;
     // Without syncs: after a power loss before the one sync at the end, the file is dropped and
     // made again. `synchronous` comes first because leaving the log mode of a copy would sync.
     let quick = "PRAGMA synchronous = OFF; PRAGMA page_size = 4096; PRAGMA journal_mode = MEMORY;

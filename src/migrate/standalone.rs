@@ -11,12 +11,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::context::{MigrationRunner, Progress};
-use crate::files;
 pub use crate::ids::{new_id, now_ms};
 use crate::place::lock;
 pub use crate::place::{Place, is_free};
 use crate::recipes::Recipes;
 use crate::request::{MigrationRequest, is_interrupted};
+use crate::{access, files};
 use groundskeeper_core::event::{Actor, MigrationPlan, Origin};
 use groundskeeper_core::{
     Code, Command, Ended, Fault, HostPath, Migration, MigrationId, MigrationPhase, Record,
@@ -177,6 +177,7 @@ pub fn list(place: &Place, database: Option<&Path>) -> Result<Vec<Migration>, Fa
     if !place.log.exists() {
         return Ok(Vec::new());
     }
+    access::check_own_log(&place.log)?;
     let only = database.map(real).transpose()?;
     let _lock = lock(&place.lock)?;
     let depth = groundskeeper_journal::inspect::Depth::FromSnapshot;
@@ -221,6 +222,7 @@ impl Standalone {
             let dir = dir.unwrap_or(Path::new("."));
             portable::create_private_dirs(dir).map_err(paths::failed("create", dir))?;
         }
+        access::check_own_log(&place.log)?;
         let lock = lock(&place.lock)?;
         let opened = Journal::open(&place.log, Options::default());
         let (journal, found) = opened.map_err(|e| e.to_fault())?;
@@ -275,8 +277,7 @@ impl Standalone {
         let mut may_cancel = true;
         loop {
             let migration = self.state.migration(id).cloned().ok_or_else(|| {
-                let message = "the migration is not in the state";
-                Fault::new(Code::Defect, message, "please report this")
+                Fault::new(Code::Defect, "the migration is not in the state", "please report this")
             })?;
             (control.update)(Update::Phase(&migration));
             let Some(owed) = &migration.owed else { return Ok(migration) };

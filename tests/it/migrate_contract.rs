@@ -1,5 +1,5 @@
-//! The page about the contract of `migrate` with programs in other languages, compared with what the
-//! program prints. What needs no program is compared where it is defined.
+//! The page about the contract of `migrate` with programs in other languages, compared with what
+//! the program prints. What needs no program is compared where it is defined.
 
 use std::collections::BTreeSet;
 use std::path::Path;

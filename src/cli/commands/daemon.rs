@@ -58,8 +58,8 @@ pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
     }
 }
 
-/// Returns the start time of the daemon's process, if it still runs. Where processes cannot be seen,
-/// it is not reported as stopped.
+/// Returns the start time of the daemon's process, if it still runs. Where processes cannot be
+/// seen, it is not reported as stopped.
 fn started(pid: Option<u32>) -> Result<Option<u64>, Fault> {
     Ok(pid.map(crate::world::process::table::start_time).transpose()?.flatten())
 }

@@ -31,8 +31,8 @@ struct OpenProcess {
 /// Ends the processes that belong to an environment. Without any, it costs one scan and no signal.
 ///
 /// # Errors
-/// When it is cancelled, and when `/proc` does not show the processes. Processes that do not end are
-/// no error; they are reported as survivors.
+/// When it is cancelled, and when `/proc` does not show the processes. Processes that do not end
+/// are no error; they are reported as survivors.
 pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<ProcessesEnded, Error> {
     let mut ended = BTreeMap::new();
     let mut found = scope.scan()?;

@@ -129,8 +129,8 @@ pub(crate) fn is_locked(path: &Path) -> bool {
     cannot_be_locked(path)
 }
 
-/// Returns whether a process has locked a file, where no list of locks can be read: one is tried for
-/// a moment.
+/// Returns whether a process has locked a file, where no list of locks can be read: one is tried
+/// for a moment.
 fn cannot_be_locked(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
