@@ -6,4 +6,5 @@
 pub mod clock;
 pub mod paths;
 pub mod portable;
+pub mod real_dir;
 pub mod sync;

@@ -30,6 +30,7 @@ mod log_file;
 mod migrate;
 mod migrate_kill;
 mod migrate_local;
+mod migrate_prune;
 mod migrate_stamp;
 mod migrate_undo;
 mod parallel;
