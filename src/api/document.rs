@@ -62,6 +62,7 @@ use crate::service::types::problem::Problem;
         migrations::show,
         migrations::cancel,
         migrations::undo,
+        migrations::prune,
         super::run::run
     ),
     components(schemas(Problem))

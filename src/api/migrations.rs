@@ -11,6 +11,7 @@ use crate::core::event::Actor;
 use crate::http::extract::{Answer, Body, Params};
 use crate::service::migrations;
 pub use crate::service::types::migration::{MigrationView, NewMigration, ProgressView, TableView};
+pub use crate::service::types::prune::{NewPrune, PruneView, PrunedView};
 
 /// Carries a database to its next generation. The answer comes when the request is durable, or with
 /// `wait` when it is over. A database that is there already is said to be `current`.
@@ -84,6 +85,22 @@ pub(super) async fn cancel(
     Ok(Json(migrations::cancel(&app, &id, query.wait).await?))
 }
 
+/// Lists what migrations keep: old databases, what an undo put aside, secrets kept for an undo.
+/// Removes what is old enough and not needed any more if asked to.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/migrations/prune",
+    request_body = NewPrune,
+    responses((status = 200, body = PruneView), crate::http::openapi::Failure),
+))]
+pub(super) async fn prune(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    Body(wanted): Body<NewPrune>,
+) -> Answer<Json<PruneView>> {
+    Ok(Json(migrations::prune(&app, &actor, wanted).await?))
+}
+
 /// How a migration is undone.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(utoipa::IntoParams))]
@@ -98,7 +115,8 @@ pub(super) struct UndoQuery {
     keep_new: bool,
 }
 
-/// Puts the old database back, while the new one is as it was installed, or keeps the new one aside.
+/// Puts the old database back, while the new one is as it was installed.
+/// With `keep_new` a new one that was written to is put aside.
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/migrations/{id}/undo",

@@ -43,6 +43,7 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/v1/reconcile/confirm", post(live_sets::confirm))
         .route("/v1/migrations", get(migrations::list).post(migrations::create))
+        .route("/v1/migrations/prune", post(migrations::prune))
         .route("/v1/migrations/{id}", get(migrations::show))
         .route("/v1/migrations/{id}/cancel", post(migrations::cancel))
         .route("/v1/migrations/{id}/undo", post(migrations::undo))

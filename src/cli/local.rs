@@ -18,10 +18,12 @@ use crate::cli::progress_line::ProgressLine;
 use crate::cli::render;
 use crate::core::{Code, Command, Fault};
 use crate::default_dir::default_data_dir;
+use crate::migrate::prune;
 use crate::migrate::request::MigrationRequest;
 use crate::migrate::standalone::{self, Control, Place, Standalone, Update};
 use crate::recipes;
 use crate::service::types::migration::{MigrationView, ProgressView};
+use crate::service::types::prune::{NewPrune, PruneView};
 use groundskeeper_system::paths;
 
 /// Longest time from a signal to the end of this process. What is not rolled back by then is rolled
@@ -35,6 +37,9 @@ pub(in crate::cli) fn run(global: &Global, what: &Migrate) -> CommandResult {
     match &what.what {
         Some(Migrations::Status { database }) => status(global, database.as_deref()),
         Some(Migrations::Cancel { database }) => cancel(global, what, database),
+        Some(Migrations::Prune { database, older_than, apply, .. }) => {
+            prune(global, what, database.as_deref(), (*older_than, *apply))
+        }
         Some(Migrations::Undo { database, keep_new }) => undo(global, what, database, *keep_new),
         None => migrate(global, what),
     }
@@ -74,7 +79,38 @@ fn status(global: &Global, database: Option<&Path>) -> CommandResult {
         found.extend(standalone::list(&place, database)?);
     }
     let found: Vec<MigrationView> = found.iter().map(|m| MigrationView::of(m, None)).collect();
-    show_one(global, &found, &render::migrations(&found))
+    show_one(global, &found, &render::migrations(&found, &|path| Path::new(path).exists()))
+}
+
+fn prune(
+    global: &Global,
+    what: &Migrate,
+    database: Option<&Path>,
+    (older_than_seconds, apply): (u64, bool),
+) -> CommandResult {
+    let own = within(&data_dir(global)?);
+    let passed_by = what.no_daemon && !standalone::is_free(&own)?;
+    let place = match database {
+        Some(database) if passed_by => Place::beside(database),
+        _ => own,
+    };
+    let database = database.map(Path::to_string_lossy).map(Into::into);
+    let wanted = NewPrune { database, older_than_seconds, apply };
+    let report = prune::alone(&place, &recipes::runner(&place.home), &wanted.request()?)?;
+    show_pruned(global, &wanted, &PruneView::of(&wanted, &report), what.no_daemon)
+}
+
+/// Shows what can be removed, or was.
+pub(in crate::cli) fn show_pruned(
+    global: &Global,
+    wanted: &NewPrune,
+    view: &PruneView,
+    no_daemon: bool,
+) -> CommandResult {
+    if !global.json && !global.quiet {
+        render::prune_summary(wanted, view, no_daemon);
+    }
+    show_one(global, view, &render::pruned(view))
 }
 
 /// Ends a migration that a process left unfinished. One that runs holds the lock of its log and is

@@ -83,6 +83,8 @@ pub const POINTS: &[&str] = &[
     "undo.kept",
     "undo.returned",
     "undo.secrets_kept",
+    "prune.noted",
+    "prune.removed_one",
 ];
 
 /// Kills the process here if a test asked for this point; otherwise returns at once.

@@ -6,7 +6,7 @@
 //! the new generation performs as well, in full or in part.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -103,7 +103,7 @@ fn after_start(
     content
 }
 
-fn remove(task: &Task<'_>, scratch: &PathBuf) -> Result<(), Fault> {
+fn remove(task: &Task<'_>, scratch: &Path) -> Result<(), Fault> {
     task.files().remove_set(scratch).map_err(paths::failed("remove", scratch))
 }
 
@@ -183,7 +183,9 @@ fn digest(database: &Connection, stamps: &Stamps) -> rusqlite::Result<String> {
             }
         })?;
         all.update(rows.to_le_bytes());
-        sum.iter().for_each(|part| all.update(part.to_le_bytes()));
+        for part in sum {
+            all.update(part.to_le_bytes());
+        }
     }
     Ok(hex(&all.finalize()))
 }
@@ -197,7 +199,7 @@ fn each_row(
 ) -> rusqlite::Result<()> {
     let mut find =
         database.prepare(&format!("SELECT * FROM \"{}\"", table.replace('"', "\"\"")))?;
-    let names = find.column_names().into_iter().enumerate();
+    let names = find.column_names().enumerate();
     let columns: Vec<usize> =
         names.filter(|(_, name)| !skipped.contains(name)).map(|(n, _)| n).collect();
     let mut rows = find.query([])?;

@@ -3,6 +3,7 @@
 //! A [`Probe`] can make every call fail or be the last one before a power loss; each is tested that
 //! way. Nothing here knows what a file is for.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::io::Write as _;
@@ -12,8 +13,8 @@ use std::time::Duration;
 
 use crate::access;
 use groundskeeper_core::Fault;
-use groundskeeper_system::paths;
 use groundskeeper_system::portable::{self, Existing};
+use groundskeeper_system::{paths, real_dir::RealDir};
 
 /// Waits before each further attempt of a rename or a removal that another program blocks: a
 /// scanner that has the file open, a handle that is closed late. Nearly 8 s in total.
@@ -207,6 +208,14 @@ impl Files {
             Err(e) if is_absent(&e) => Ok(()),
             other => other,
         })
+    }
+
+    /// Removes a file of an opened directory as [`Self::remove`] does.
+    ///
+    /// # Errors
+    /// The error of the last attempt.
+    pub fn remove_in(&self, dir: &RealDir, name: &OsStr) -> io::Result<()> {
+        self.with_retries(Call::Remove, &dir.path().join(name), || dir.remove(name))
     }
 
     /// Removes a database and its sidecars. The sidecars go first, so that none outlives its base.

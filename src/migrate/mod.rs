@@ -10,6 +10,7 @@
 //! | `replace.rs` | one database takes the name of another by one rename |
 //! | `flip.rs`, `undo.rs` | the installation, clean-up and roll-back, and the undo |
 //! | `content.rs` | the content of a new database, to tell the application's stamp from a write |
+//! | `prune/` | removes old backups, databases that an undo put aside, and kept secrets |
 //! | `file_names.rs`, `manifest.rs`, `app_lock.rs` | file names, the manifest beside the database, the application's lock |
 //! | `hold.rs`, `source.rs` | other programs kept out between two steps; the locked old database |
 //! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
@@ -62,6 +63,7 @@
 pub mod files;
 pub mod inspect;
 pub mod keychain;
+pub mod prune;
 pub mod recipe;
 pub mod recipes;
 pub mod request;

@@ -97,9 +97,9 @@ pub trait Recipe: Send + Sync {
     /// `migration_failed`, naming the step; that step is not marked as done.
     fn ready(&self, database: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault>;
 
-    /// Returns what the application writes to a new database on its own when it first opens it. Such
-    /// a stamp alone does not stand in the way of an undo; any other write does. `None` when it is
-    /// not known: then the database must be as it was installed.
+    /// Returns what the application writes to a new database on its own when it first opens it.
+    /// Such a stamp alone does not stand in the way of an undo; any other write does. `None` when
+    /// it is not known: then the database must be as it was installed.
     fn stamps(&self) -> Option<Stamps> {
         None
     }

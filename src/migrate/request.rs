@@ -149,3 +149,19 @@ pub fn is_interrupted(plan: &MigrationPlan, recipes: &Recipes) -> bool {
     crate::file_names::manifest_for(&database, &*recipe).exists()
         || !database.exists() && !recovery::beside(&database, recipe.label()).1.is_empty()
 }
+
+/// Refuses a request with other options than those of the migration that it would finish.
+pub(super) fn check_same(plan: &MigrationPlan, unfinished: &MigrationPlan) -> Result<(), Fault> {
+    // The time is set per request; two identical requests differ in it alone.
+    let same = MigrationPlan { at_ms: unfinished.at_ms, ..plan.clone() };
+    if same == *unfinished {
+        return Ok(());
+    }
+    let database = &plan.database;
+    let message = format!("a migration of {database} with other options was interrupted");
+    let hint = format!(
+        "migrate with the options of that one to finish it, or run `groundskeeper migrate cancel \
+         {database}`"
+    );
+    Err(Fault::new(Code::DatabaseInUse, message, hint))
+}

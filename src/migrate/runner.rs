@@ -23,8 +23,8 @@ use groundskeeper_core::{
     MigrationStep as Step,
 };
 use groundskeeper_failpoint::kill::point;
-use groundskeeper_system::paths;
 use groundskeeper_system::sync::lock_unpoisoned;
+use groundskeeper_system::{paths, portable};
 
 /// Suffix of the name of a directory that holds a kept recipe.
 const RECIPE: &str = ".recipe";
@@ -54,6 +54,12 @@ impl MigrationRunner {
     #[must_use]
     pub fn recipes(&self) -> &Recipes {
         &self.recipes
+    }
+
+    /// Returns the directory for what an undo needs.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Replaces the access to files, so that a test can make calls fail.
@@ -222,20 +228,8 @@ impl MigrationRunner {
         }
     }
 
-    /// Takes the lock of a migration across processes: a daemon that is being replaced may still
-    /// have a thread that works on it.
     fn lock(&self, id: &MigrationId) -> Result<EffectLock, Fault> {
-        self.files.make_dir(&self.home).map_err(paths::failed("create", &self.home))?;
-        let path = self.home.join(format!("{id}.lock"));
-        let open = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = open.map_err(paths::failed("open", &path))?;
-        // Without waiting: the fault is transient, so the core retries it within its bounds.
-        if file.try_lock().is_ok() {
-            return Ok(EffectLock(file));
-        }
-        let message = format!("another process works on migration {id}");
-        let hint = format!("run `fuser {}` to find it; retry when it has ended", path.display());
-        Err(Fault::new(Code::DatabaseInUse, message, hint).transient())
+        lock(&self.files, &self.home, id)
     }
 
     pub(super) fn with_held<T>(
@@ -257,8 +251,8 @@ impl MigrationRunner {
         for suffix in files::SUFFIXES {
             drop(std::fs::remove_file(self.home.join(format!("{id}.again{suffix}"))));
         }
-        // Safe to remove: no other process takes the lock of a migration that has ended.
-        drop(std::fs::remove_file(self.home.join(format!("{id}.lock"))));
+        // Safe to remove: a file that was opened before and is locked after that is no lock.
+        drop(std::fs::remove_file(lock_file(&self.home, id)));
     }
 }
 
@@ -272,6 +266,28 @@ fn is_over(migration: &Migration, step: Step, outcome: &Result<Outcome, Fault>) 
         Ok(_) => false,
         Err(fault) => is_last && !migration.is_retried(step, fault),
     }
+}
+
+/// Takes the lock of a migration across processes: a daemon that is being replaced may still have a
+/// thread that works on it. `home` is the directory of its runner.
+pub(super) fn lock(files: &Files, home: &Path, id: &MigrationId) -> Result<EffectLock, Fault> {
+    files.make_dir(home).map_err(paths::failed("create", home))?;
+    let path = lock_file(home, id);
+    let open = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = open.map_err(paths::failed("open", &path))?;
+    // Without waiting: the fault is transient, so the core retries it within its bounds. A lock of
+    // a file that its last holder removed keeps no one out.
+    if file.try_lock().is_ok() && portable::is_still_at(&file, &path) {
+        return Ok(EffectLock(file));
+    }
+    let message = format!("another process works on migration {id}");
+    let hint = format!("run `fuser {}` to find it; retry when it has ended", path.display());
+    Err(Fault::new(Code::DatabaseInUse, message, hint).transient())
+}
+
+/// Returns the file of the lock of a migration.
+pub(super) fn lock_file(home: &Path, id: &MigrationId) -> PathBuf {
+    home.join(format!("{id}.lock"))
 }
 
 impl Task<'_> {

@@ -25,12 +25,12 @@ const SECRETS_BYTES_MAX: u64 = 64 << 20;
 /// Name of the old file with secrets in a migration's directory.
 pub(super) const KEPT: &str = "secrets";
 /// Name of the file beside it that holds the digest of the new secrets as they were written.
-const WRITTEN: &str = "written";
+pub(super) const WRITTEN: &str = "written";
 /// Name of the file with the fingerprint of the new database after the startup steps of this
 /// program.
 pub(super) const READY: &str = "ready";
 /// Name of the empty file that exists once the keychain was written to.
-const KEYCHAIN: &str = "keychain";
+pub(super) const KEYCHAIN: &str = "keychain";
 
 /// Copies the file with secrets before anything changes it: beside the original for a roll-back,
 /// and into the migration's own directory for an undo.

@@ -15,7 +15,7 @@ pub use crate::ids::{new_id, now_ms};
 use crate::place::lock;
 pub use crate::place::{Place, is_free};
 use crate::recipes::Recipes;
-use crate::request::{MigrationRequest, is_interrupted};
+use crate::request::{MigrationRequest, check_same, is_interrupted};
 use crate::{access, files};
 use groundskeeper_core::event::{Actor, MigrationPlan, Origin};
 use groundskeeper_core::{
@@ -107,22 +107,6 @@ pub fn run(
     let state = &standalone.state;
     runner.remove_unused_recipes(|id| state.wants_recipe(id));
     Ok(Report { plan, migration: Some(done) })
-}
-
-/// Refuses a request with other options than those of the migration that it would finish.
-fn check_same(plan: &MigrationPlan, unfinished: &MigrationPlan) -> Result<(), Fault> {
-    // The time is set per request; two identical requests differ in it alone.
-    let same = MigrationPlan { at_ms: unfinished.at_ms, ..plan.clone() };
-    if same == *unfinished {
-        return Ok(());
-    }
-    let database = &plan.database;
-    let message = format!("a migration of {database} with other options was interrupted");
-    let hint = format!(
-        "migrate with the options of that one to finish it, or run `groundskeeper migrate cancel \
-         {database}`"
-    );
-    Err(Fault::new(Code::DatabaseInUse, message, hint))
 }
 
 /// Puts the old database back, while the new one is as it was installed. With `keep_new` a new one

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::files::with_suffix;
-use super::{content, secrets, sqlite};
+use super::{content, prune, secrets, sqlite};
 use crate::app_lock;
 use crate::context::{MigrationRunner, Task};
 use crate::file_names::Names;
@@ -67,7 +67,7 @@ fn put_back(task: &Task<'_>) -> Result<(), Fault> {
     }
     for path in [&names.backup, &names.database] {
         if !path.exists() {
-            return Err(refused(&format!("{} does not exist", path.display())));
+            return Err(gone(task, path));
         }
     }
     // This does not change while another program has the database open.
@@ -184,6 +184,21 @@ fn refuse_if_changed(task: &Task<'_>, held: &Connection) -> Result<(), Fault> {
          name; nothing was changed"
     );
     Err(Fault { hint, ..refused(why) })
+}
+
+/// Returns the fault for a database that an undo needs and that is not there.
+fn gone(task: &Task<'_>, path: &Path) -> Fault {
+    let note = task.runner.folder_of(task.id()).join(prune::PRUNED);
+    if *path != task.names.backup || !note.exists() {
+        return refused(&format!("{} does not exist", path.display()));
+    }
+    let hint = format!(
+        "run `groundskeeper migrate prune --older-than 0s {}` to list what is kept of this \
+         database; an undo needs a copy of the backup at that path; nothing was changed",
+        paths::as_argument(&task.names.database)
+    );
+    let why = format!("its backup {} was pruned", path.display());
+    Fault { hint, ..refused(&why) }
 }
 
 fn refused(why: &str) -> Fault {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::core::event::{Actor, MigrationPlan, Origin};
 use crate::core::{Code, Command, Fault, Migration, MigrationId};
+use crate::migrate::prune;
 use crate::migrate::recipes::Recipes;
 use crate::migrate::request::{MigrationRequest, is_interrupted};
 use crate::migrate::standalone;
@@ -12,6 +13,7 @@ use crate::service::app::{App, wait_until};
 use crate::service::blocking::blocking;
 use crate::service::requests::invalid;
 use crate::service::types::migration::{MigrationView, NewMigration};
+use crate::service::types::prune::{NewPrune, PruneView};
 use crate::world::fs::paths;
 
 /// Migrates a database to its next generation. Returns when the request is durable, or with `wait`
@@ -143,8 +145,34 @@ pub(crate) async fn cancel(app: &App, id: &str, wait: Option<u64>) -> Result<Mig
     settled(app, &migration, wait).await
 }
 
-/// Restores the old database, while the new one is as it was installed, or with `keep_new` also when
-/// it was written to.
+/// Lists what migrations keep, and removes what may be removed if asked to.
+///
+/// # Errors
+/// If the request comes from a control server, or a file cannot be inspected or removed.
+pub(crate) async fn prune(
+    app: &Arc<App>,
+    actor: &Actor,
+    wanted: NewPrune,
+) -> Result<PruneView, Fault> {
+    if actor.origin == Origin::Session {
+        let hint = "run `groundskeeper migrate prune` on the host itself";
+        let message = "a control server may not remove databases";
+        return Err(Fault::new(Code::PermissionDenied, message, hint));
+    }
+    let (runner, handle) = (Arc::clone(&app.migration_runner), app.handle.clone());
+    blocking(move || {
+        let own = || {
+            let migrations = handle.view(|state| state.migrations().cloned().collect());
+            prune::Log::new(runner.home().to_owned(), migrations)
+        };
+        let report = prune::prune(&runner, &own, &wanted.request()?)?;
+        Ok(PruneView::of(&wanted, &report))
+    })
+    .await
+}
+
+/// Restores the old database, while the new one is as it was installed. With `keep_new` a new one
+/// that was written to is put aside.
 ///
 /// # Errors
 /// If the migration does not exist, or cannot be undone any more.

@@ -10,6 +10,7 @@ pub mod linux_calls;
 pub mod paths;
 pub mod portable;
 pub mod proc;
+pub mod real_dir;
 pub mod sync;
 #[cfg(windows)]
 pub mod windows_access;

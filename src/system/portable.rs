@@ -101,6 +101,25 @@ pub fn is_same_file(a: &Path, b: &Path) -> bool {
     same_file::is_same_file(a, b).unwrap_or(false)
 }
 
+/// Returns whether an open file is still the one that a path names. It may have been removed, or
+/// replaced by another one, since it was opened.
+#[must_use]
+pub fn is_still_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let open = file.metadata().ok().map(identity);
+        open.is_some() && open == path.metadata().ok().map(identity)
+    }
+    // A file that is open there is not replaced, but it may have been removed.
+    #[cfg(windows)]
+    {
+        let _ = file;
+        path.exists()
+    }
+}
+
 /// What [`open_private`] does with a file that exists already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {

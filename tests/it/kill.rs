@@ -154,7 +154,9 @@ fn every_kill_point_is_survived() {
 
 /// Returns whether a kill point belongs to migrations, which another test covers.
 pub(crate) fn is_of_migrations(point: &str) -> bool {
-    ["migrate.", "flip.", "takeover.", "undo."].iter().any(|family| point.starts_with(family))
+    ["migrate.", "flip.", "takeover.", "undo.", "prune."]
+        .iter()
+        .any(|family| point.starts_with(family))
 }
 
 /// Returns whether the daemon reports that it owes nothing; false if it is dead.

@@ -31,6 +31,7 @@ mod migrate;
 mod migrate_contract;
 mod migrate_kill;
 mod migrate_local;
+mod migrate_prune;
 mod migrate_root;
 mod migrate_stamp;
 mod migrate_undo;

@@ -66,6 +66,12 @@ impl Scene {
         }
         let database = self.undone.database().to_str().expect("text").to_owned();
         run(&["migrate".into(), "undo".into(), "--keep-new".into(), database]);
+        // What the undo put aside, and the older one of two backups of the application.
+        for name in ["1500000000000-0123abcd", "1600000000000-0123abce"] {
+            let old = self.undone.data.join(format!("data.db.v1-v2-{name}"));
+            std::fs::write(old, "old").expect("written");
+        }
+        run(&["migrate", "prune", "--older-than", "0s", "--apply"].map(String::from));
     }
 
     /// Writes to the new database and its secrets, as the application does. An undo keeps that.

@@ -98,7 +98,7 @@ fn files(place: &Place) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// Runs the command that a hint names, as a shell does when it is pasted.
-fn paste(migrated: &Migrated, hint: &str) -> (i32, String) {
+pub(crate) fn paste(migrated: &Migrated, hint: &str) -> (i32, String) {
     let command = hint.split('`').nth(1).expect("a command");
     let program = "groundskeeper() { \"$PROGRAM\" --data-dir \"$DATA\" \"$@\"; }\n";
     let mut shell = Command::new("sh");

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::duration::duration;
+
 /// Migrate a local SQLite database to its next generation.
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true)]
@@ -62,13 +64,31 @@ pub enum Migrations {
         /// Path of the database
         database: PathBuf,
     },
+    /// List old backups and what else migrations keep; removes nothing without --apply
+    ///
+    /// Old databases, what an undo put aside, and secrets kept for an undo. The newest backup of a
+    /// database stays in any case, with its secrets. So does everything of a database whose
+    /// migration or undo is in progress.
+    Prune {
+        /// Only what belongs to this database
+        database: Option<PathBuf>,
+        /// Keep what is younger, such as 30d or 12h
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        older_than: u64,
+        /// Remove what can be removed
+        #[arg(long, conflicts_with = "dry_run")]
+        apply: bool,
+        /// List everything and change nothing (the default)
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Put the old database back; the new one is kept under another name
     ///
     /// An undo is refused when the new database or its secrets were written to since the
     /// installation. What the application does at its first start does not count.
     Undo {
-        /// Also when the new database was written to: keep it, with all that was written, beside the
-        /// old one
+        /// Also when the new database was written to: keep it, with all that was written, beside
+        /// the old one
         #[arg(long)]
         keep_new: bool,
         /// Path of the database

@@ -5,7 +5,6 @@
 mod archives;
 #[cfg(feature = "daemon")]
 mod daemon;
-#[cfg(feature = "daemon")]
 mod duration;
 #[cfg(feature = "daemon")]
 mod environments;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::Method;
 
-use crate::api::migrations::{MigrationView, NewMigration};
+use crate::api::migrations::{MigrationView, NewMigration, NewPrune, PruneView};
 use crate::cli::args::{Global, Migrate, Migrations, ProgressFormat, Start};
 use crate::cli::client::{Client, layout};
 use crate::cli::error::CliError;
@@ -34,6 +34,9 @@ pub(in crate::cli) async fn run(global: &Global, what: Migrate) -> CommandResult
         Some(Migrations::Status { database }) => status(global, client, database.as_deref()).await,
         Some(Migrations::Cancel { database }) => {
             cancel(global, what.progress, client, database).await
+        }
+        Some(Migrations::Prune { database, older_than, apply, .. }) => {
+            prune(global, client, database.as_deref(), (*older_than, *apply)).await
         }
         Some(Migrations::Undo { database, keep_new }) => {
             undo(global, what.progress, client, (database, *keep_new)).await
@@ -105,7 +108,19 @@ async fn all(client: &mut Client, database: Option<&Path>) -> Result<Vec<Migrati
 
 async fn status(global: &Global, mut client: Client, database: Option<&Path>) -> CommandResult {
     let found = all(&mut client, database).await?;
-    show_one(global, &found, &render::migrations(&found))
+    show_one(global, &found, &render::migrations(&found, &|path| Path::new(path).exists()))
+}
+
+async fn prune(
+    global: &Global,
+    mut client: Client,
+    database: Option<&Path>,
+    (older_than_seconds, apply): (u64, bool),
+) -> CommandResult {
+    let database = database.map(absolute).transpose()?;
+    let wanted = NewPrune { database, older_than_seconds, apply };
+    let found: PruneView = client.call(Method::POST, "/v1/migrations/prune", Some(&wanted)).await?;
+    local::show_pruned(global, &wanted, &found, false)
 }
 
 /// Returns the latest migration of a database that `wanted` accepts.

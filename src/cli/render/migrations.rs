@@ -56,13 +56,19 @@ pub(in crate::cli) fn step_of(view: &MigrationView) -> String {
     }
 }
 
-/// Returns the list of `migrate status`, two lines or more for each migration.
-pub(in crate::cli) fn migrations(found: &[MigrationView]) -> String {
+/// Returns the list of `migrate status`, two lines or more for each migration. `is_there` tells
+/// whether a backup is still there.
+pub(in crate::cli) fn migrations(
+    found: &[MigrationView],
+    is_there: &dyn Fn(&str) -> bool,
+) -> String {
     let mut text = String::new();
     for view in found {
         let (database, phase) = (printable(&view.database), view.phase.replace('_', " "));
         let _written = writeln!(text, "{} {} {database}: {phase}", view.created_at, view.id);
-        for line in view.backup.iter().map(|b| format!("old database: {b}")) {
+        // A backup may have been pruned.
+        let state = |path: &str| if is_there(path) { "" } else { " (not there any more)" };
+        for line in view.backup.iter().map(|b| format!("old database: {b}{}", state(b))) {
             let _written = writeln!(text, "    {}", printable(&line));
         }
         for line in view.kept.iter().map(|kept| format!("put aside: {kept}")) {

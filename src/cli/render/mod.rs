@@ -7,6 +7,7 @@ mod archives;
 mod environments;
 mod migrations;
 mod progress;
+mod prune;
 #[cfg(feature = "daemon")]
 mod records;
 mod table;
@@ -20,6 +21,7 @@ pub use archives::{rescue, rescues, stays, trash};
 pub use environments::{environment, environments, left_in_place, removed};
 pub(super) use migrations::{migration, migrations, step_of};
 pub use progress::Steps;
+pub(super) use prune::{prune_summary, pruned};
 #[cfg(feature = "daemon")]
 pub use records::record;
 #[cfg(feature = "daemon")]

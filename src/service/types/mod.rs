@@ -25,6 +25,7 @@ pub mod migration;
 pub mod problem;
 #[cfg(feature = "daemon")]
 pub mod process;
+pub mod prune;
 #[cfg(feature = "daemon")]
 pub mod removal;
 #[cfg(feature = "daemon")]

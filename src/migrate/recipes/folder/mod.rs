@@ -35,8 +35,8 @@
 //! -- groundskeeper: may-be-empty
 //! ```
 //!
-//! A line of `stamp.sql` names a table to which the application adds rows on its own when it starts,
-//! such as a ledger of its steps. That alone does not stand in the way of an undo:
+//! A line of `stamp.sql` names a table to which the application adds rows on its own when it
+//! starts, such as a ledger of its steps. That alone does not stand in the way of an undo:
 //!
 //! ```sql
 //! -- groundskeeper: stamps ledger
@@ -62,3 +62,4 @@ mod hostile;
 mod tests;
 
 pub use recipe::Folder;
+pub(crate) use recipe::LABEL;

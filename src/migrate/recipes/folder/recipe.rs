@@ -15,6 +15,8 @@ use crate::{plain_file, sqlite};
 use groundskeeper_core::hex;
 use groundskeeper_core::{Code, Fault};
 
+/// Middle part of the names of backups that these recipes make.
+pub(crate) const LABEL: &str = "old";
 /// Size limit of one script, in bytes.
 const SCRIPT_BYTES_MAX: u64 = 4 << 20;
 /// File names without `.sql`, in the order of use; the hash and [`Folder::built_in`] use this
@@ -246,7 +248,7 @@ impl Recipe for Folder {
     }
 
     fn label(&self) -> &'static str {
-        "old"
+        LABEL
     }
 
     fn may_be_empty(&self) -> bool {
