@@ -141,6 +141,24 @@ fn undone_database_and_secrets_are_removed() {
     assert_eq!(prune(&migrated, &["0s"])["items"], Value::Array(Vec::new()));
 }
 
+/// What only has the name of a newer backup does not make the last real one removable.
+#[test]
+fn lookalike_is_no_way_back() {
+    let migrated = Migrated::new(CASE);
+    set_up_old(&migrated);
+    is_put_back(&migrated, "set up");
+    let path = |name: &str| migrated.place.data.join(name);
+    let foreign = ["data.db.v1-v2-1700000000000-01234567", "data.db.v1-v2-1700000000001-01234567"];
+    std::fs::create_dir(path(foreign[0])).expect("made");
+    std::fs::write(path(foreign[1]), "").expect("made");
+    // The name of another file keeps that one, whatever its age.
+    std::fs::remove_file(path("data.db.v1-v2-1600000000002-0123abcf")).expect("removed");
+    let found = prune(&migrated, &["0s", "--apply"]);
+    assert_eq!(kept(&found, OLD), Some("the newest backup is the last way back"), "{found:#}");
+    assert!(path(OLD).exists() && path(foreign[0]).exists());
+    assert_eq!(kept(&found, foreign[1]), None, "it is empty: {found:#}");
+}
+
 /// Two migrations of one database: the backup of the first is not the last way back any more, and
 /// the undo that would need it says what became of it.
 #[test]

@@ -79,6 +79,7 @@ impl Migrated {
         self.check_old(context);
         let status = self.harness.ok(&["migrate", "status", &self.database()]);
         assert_eq!(status[0]["phase"], "undone", "{context}: {status:#}");
+        assert!(status[0]["error"].is_null(), "{context}: an earlier refusal: {status:#}");
         let kept = status[0]["kept"].as_array().expect("files").iter();
         let kept: Vec<PathBuf> = kept.map(|path| path.as_str().expect("text").into()).collect();
         let [database, secrets] = &kept[..] else { panic!("{context}: {kept:?}") };

@@ -127,10 +127,12 @@ impl Migration {
                 self.set_phase(if failed { Phase::Failed } else { Phase::Rehearsed }, at);
             }
             Is::MigrationAttemptFailed(e) => self.attempt_failed(at, e),
-            Is::MigrationUndoRequested(e) => {
-                let keep_new = Phase::UndoingKeepNew;
-                self.set_phase(if e.keep_new { keep_new } else { Phase::Undoing }, at);
+            Is::MigrationUndoRequested(e) if e.keep_new => {
+                // It answers the refusal of an earlier one, which is of no interest any more.
+                self.fault = None;
+                self.set_phase(Phase::UndoingKeepNew, at);
             }
+            Is::MigrationUndoRequested(_) => self.set_phase(Phase::Undoing, at),
             Is::MigrationUndone(_) => {
                 self.backup = None;
                 self.set_phase(Phase::Undone, at);

@@ -33,7 +33,7 @@ pub fn prune(
     logs[0] = own();
     logs[0].busy = busy;
     let mut report = PruneReport::default();
-    let databases = database::all(&logs, runner.recipes(), request.database.as_ref())?;
+    let databases = database::all(&logs, runner.recipes(), request.database.as_ref());
     if let (Some(host), true) = (&request.database, databases.is_empty()) {
         let message = format!("there is no migration of {host}");
         let hint = "run `groundskeeper migrate status` to list migrations";

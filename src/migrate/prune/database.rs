@@ -2,6 +2,8 @@
 //! be removed.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::log::Log;
@@ -10,7 +12,7 @@ use crate::file_names::manifest_for;
 use crate::files::with_suffix;
 use crate::recipes::Recipes;
 use crate::recipes::folder::LABEL;
-use groundskeeper_core::{Fault, HostPath, Migration};
+use groundskeeper_core::{HostPath, Migration};
 use groundskeeper_system::{paths, real_dir::RealDir};
 
 /// Limit of the names in one directory.
@@ -39,14 +41,11 @@ pub(super) struct Database<'a> {
 }
 
 /// Returns the databases that the logs name; with `only` at most that one.
-///
-/// # Errors
-/// When a directory cannot be read.
 pub(super) fn all<'a>(
     logs: &'a [Log],
     recipes: &Recipes,
     only: Option<&HostPath>,
-) -> Result<Vec<Database<'a>>, Fault> {
+) -> Vec<Database<'a>> {
     let mut by_path: BTreeMap<&HostPath, Vec<Known<'a>>> = BTreeMap::new();
     for log in logs {
         for migration in &log.migrations {
@@ -59,12 +58,7 @@ pub(super) fn all<'a>(
 }
 
 impl<'a> Database<'a> {
-    fn new(
-        host: &'a HostPath,
-        known: Vec<Known<'a>>,
-        recipes: &Recipes,
-        logs: &[Log],
-    ) -> Result<Self, Fault> {
+    fn new(host: &'a HostPath, known: Vec<Known<'a>>, recipes: &Recipes, logs: &[Log]) -> Self {
         let path = paths::from_host(host);
         let (mut labels, mut manifests) = (Vec::new(), Vec::new());
         for one in &known {
@@ -80,17 +74,13 @@ impl<'a> Database<'a> {
         labels.sort();
         labels.dedup();
         let parent = path.parent().unwrap_or(Path::new("/"));
-        let (dir, linked) = match RealDir::open(parent) {
-            Ok(dir) => (dir, None),
-            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
-                (None, Some(format!("{} is reached through a link", parent.display())))
-            }
-            Err(e) => return Err(paths::fault("open", parent, &e)),
+        let (dir, names, unread) = match read(parent) {
+            Ok(Some((dir, names))) => (Some(dir), names, None),
+            Ok(None) => (None, Vec::new(), None),
+            Err(e) => (None, Vec::new(), Some(unreadable(parent, &e))),
         };
-        let names = dir.as_ref().map_or(Ok(Vec::new()), |dir| dir.names(NAMES_MAX));
-        let names = names.map_err(paths::failed("list", parent))?;
         let sets = sets(path.file_name().unwrap_or_default(), &labels, names);
-        let busy = linked.or_else(|| in_progress(&known)).or_else(|| {
+        let busy = unread.or_else(|| in_progress(&known)).or_else(|| {
             let found = manifests.iter().find(|path| path.symlink_metadata().is_ok())?;
             Some(format!("a migration was interrupted: {} is there", found.display()))
         });
@@ -98,7 +88,7 @@ impl<'a> Database<'a> {
             let busy = logs.iter().any(|log| log.busy.contains(host));
             busy.then(|| "another process has the log beside it".to_owned())
         });
-        Ok(Self { host, path, known, dir, sets, busy, labels })
+        Self { host, path, known, dir, sets, busy, labels }
     }
 
     /// Returns the migration of a name, if a log knows it.
@@ -114,12 +104,17 @@ impl<'a> Database<'a> {
         (backup.parent() == self.path.parent()).then_some(set)
     }
 
+    /// Returns whether a name is that of a plain file. Nothing else is a way back.
+    fn is_whole(&self, name: &OsStr) -> bool {
+        let entry = self.dir.as_ref().and_then(|dir| dir.entry(name).ok().flatten());
+        entry.is_some_and(|entry| entry.is_file && entry.bytes > 0)
+    }
+
     /// Returns whether a backup is the newest of its database, or one that an undo puts back.
     pub(super) fn is_way_back(&self, set: &SetName) -> bool {
-        let backups = self
-            .sets
-            .iter()
-            .filter(|(other, files)| other.kind == set.kind && files.contains_key(&0));
+        let backups = self.sets.iter().filter(|(other, files)| {
+            other.kind == set.kind && files.get(&0).is_some_and(|name| self.is_whole(name))
+        });
         if backups.map(|(other, _)| other).max() == Some(set) {
             return true;
         }
@@ -131,6 +126,21 @@ impl<'a> Database<'a> {
             }
         }
         homes.into_values().any(|last| self.backup_of(last).as_ref() == Some(set))
+    }
+}
+
+/// Opens a directory and lists it; `None` when there is none.
+fn read(path: &Path) -> io::Result<Option<(RealDir, Vec<OsString>)>> {
+    let Some(dir) = RealDir::open(path)? else { return Ok(None) };
+    let names = dir.names(NAMES_MAX)?;
+    Ok(Some((dir, names)))
+}
+
+/// Returns why a directory is left alone. It is no reason to keep what other databases have.
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotADirectory => format!("{} is reached through a link", path.display()),
+        _ => format!("{} cannot be read: {error}", path.display()),
     }
 }
 
