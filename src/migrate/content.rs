@@ -2,8 +2,8 @@
 //! application may have opened it and put its stamp on it, which is no reason to refuse.
 //!
 //! Two contents are equal when every row is, in any order, apart from what the recipe names in
-//! [`Stamps`]. Both are compared after the recipe's own steps of a start, which an application of
-//! the new generation performs as well, in full or in part.
+//! [`Stamps`]. Both are compared as they are, and after the recipe's own steps of a start, which an
+//! application of the new generation performs as well, in full or in part.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,7 +35,9 @@ struct Content {
     /// Size of its file when it was installed.
     bytes: u64,
     /// Digest of the schema and of all rows, without the stamps.
-    digest: String,
+    as_is: String,
+    /// The same after the steps of a start.
+    after_start: String,
     /// Digests of the rows of each stamped table.
     stamped: BTreeMap<String, Vec<String>>,
 }
@@ -79,7 +81,8 @@ pub(super) fn is_only_stamped(task: &Task<'_>, held: &Connection) -> Result<bool
         let found = found.stamped.get(table);
         rows.iter().all(|row| found.is_some_and(|found| found.contains(row)))
     };
-    Ok(found.digest == noted.digest && noted.stamped.iter().all(is_there))
+    let is_same = found.as_is == noted.as_is || found.after_start == noted.after_start;
+    Ok(is_same && noted.stamped.iter().all(is_there))
 }
 
 fn unnamed(path: &Path) -> Fault {
@@ -117,6 +120,7 @@ fn inspect(
     let failed = sqlite::failed("read", scratch);
     // Before the steps, which stamp as well.
     let stamped = stamped(&database, stamps).map_err(&failed)?;
+    let as_is = digest(&database, stamps).map_err(&failed)?;
     match task.with_work(|work| task.recipe.ready(&database, work)) {
         Ok(_) => {}
         Err(fault) if fault.code == Code::Cancelled => return Err(fault),
@@ -125,8 +129,8 @@ fn inspect(
             return Ok(None);
         }
     }
-    let digest = digest(&database, stamps).map_err(&failed)?;
-    Ok(Some(Content { bytes, digest, stamped }))
+    let after_start = digest(&database, stamps).map_err(&failed)?;
+    Ok(Some(Content { bytes, as_is, after_start, stamped }))
 }
 
 /// Returns the digests of the rows of each stamped table that exists.
