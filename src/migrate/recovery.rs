@@ -168,9 +168,9 @@ fn settle(task: &Task<'_>, manifest: &Manifest, moved: bool) -> Result<TakenOver
     Ok(taken)
 }
 
-/// Returns whether the old database, or its log, was written to after the new one was complete: then
-/// to install the new one would lose what was written. A copied directory may answer yes for no
-/// reason, which costs a second migration.
+/// Returns whether the old database, or its log, was written to after the new one was complete. To
+/// install the new one would then lose a write. A copied directory may answer yes for no reason,
+/// which costs a second migration.
 fn was_written_since(task: &Task<'_>, manifest: &Manifest) -> bool {
     let written = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
     let log = with_suffix(&manifest.source, "-wal");
