@@ -182,8 +182,8 @@ fn read_only_directory_is_reported() {
     assert!(std::fs::read(came.disk.join("notes.db")).expect("read") == scene.old_database());
 }
 
-/// Script that migrates on a disk of its own up to a kill, fills the disk, goes on, makes room again
-/// and goes on once more. It copies the files out after each of the two.
+/// Script that migrates on a disk of its own up to a kill, fills the disk, goes on, makes room
+/// again and goes on once more. It copies the files out after each of the two.
 const FILLED: &str = r#"
 set -e
 mount -t tmpfs -o size=48m none "$DISK"
