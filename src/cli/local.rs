@@ -89,11 +89,12 @@ fn prune(
     (older_than_seconds, apply): (u64, bool),
 ) -> CommandResult {
     let own = within(&data_dir(global)?);
-    let passed_by = what.no_daemon && !standalone::is_free(&own)?;
-    let place = match database {
-        Some(database) if passed_by => Place::beside(database),
-        _ => own,
-    };
+    if what.no_daemon && !standalone::is_free(&own)? {
+        let message = "another process has the data directory, and knows what an undo needs";
+        let hint = "run the command again without --no-daemon";
+        return Err(Fault::new(Code::AlreadyRunning, message, hint).into());
+    }
+    let place = own;
     let database = database.map(Path::to_string_lossy).map(Into::into);
     let wanted = NewPrune { database, older_than_seconds, apply };
     let report = prune::alone(&place, &recipes::runner(&place.home), &wanted.request()?)?;

@@ -6,11 +6,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::recipe::Recipe;
-use crate::sqlite;
+use crate::{access, sqlite};
 use groundskeeper_core::{Code, Fault};
+use groundskeeper_system::paths;
 
 /// The lock, held until this value is dropped.
 pub struct Owner {
@@ -32,7 +33,7 @@ pub fn acquire(
     if rehearsal && !path.exists() {
         return Ok(None);
     }
-    let lock = Connection::open(&path).map_err(sqlite::failed("open", &path))?;
+    let lock = open(&path, database)?;
     // In WAL mode an exclusive transaction would not keep readers out.
     let held = lock
         .busy_timeout(Duration::ZERO)
@@ -47,6 +48,24 @@ pub fn acquire(
         }
         Err(e) => Err(sqlite::fault("lock", &path, &e)),
     }
+}
+
+/// Opens the lock, not through a link. A new one belongs to the owner of the database, who could
+/// not take it otherwise.
+fn open(path: &Path, database: &Path) -> Result<Connection, Fault> {
+    if path.symlink_metadata().is_err() {
+        match sqlite::create_private(path) {
+            Ok(()) if database.exists() => access::same_owner_and_mode(database, path)?,
+            // Another process may have made it in between.
+            Err(fault) if path.symlink_metadata().is_err() => return Err(fault),
+            _ => {}
+        }
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = paths::real(dir).map_err(paths::failed("find", dir))?;
+    let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    Connection::open_with_flags(dir.join(path.file_name().unwrap_or_default()), flags)
+        .map_err(sqlite::failed("open", path))
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

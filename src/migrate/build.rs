@@ -128,7 +128,6 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     leave_one_file(task, path)?;
     let bytes = path.metadata().map_err(paths::failed("read", path))?.len();
     if !task.migration.plan.dry_run {
-        content::note(task)?;
         let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
         // Only now: to a program without the log, `built` promises a complete and durable file.
         let mut manifest = manifest_for(task, had, Stage::Built);
@@ -140,8 +139,8 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     Ok(MigrationOutcome::StagingVerified(bytes, sqlite::fingerprint(path)))
 }
 
-/// Checks integrity in a second thread while this one syncs the file, counts the rows and runs the
-/// recipe's own check: the integrity check is bound by the processor and the sync by the disk.
+/// Checks integrity in a second thread while this one syncs the file, counts the rows, keeps a
+/// copy and runs the recipe's own check: the integrity check is bound by the processor and the sync by the disk.
 fn prove(
     task: &Task<'_>,
     staging: &Connection,
@@ -156,6 +155,9 @@ fn prove(
         let stamped = sqlite::count_all(staging, path)?;
         let hint = "correct the stamp of the recipe: it may add rows, and remove none";
         still_there(built, &stamped, "the stamp removed rows of the new database", hint)?;
+        if !task.migration.plan.dry_run {
+            content::keep(task);
+        }
         task.with_work(|work| task.recipe.verify_with(staging, work))
     };
     let (whole, beside, why) =

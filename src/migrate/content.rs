@@ -1,4 +1,4 @@
-//! What a new database holds, noted when it is installed and compared before an undo: the
+//! What a new database held when it was installed, for the comparison before an undo: the
 //! application may have opened it and put its stamp on it, which is no reason to refuse.
 //!
 //! Two contents are equal when every row is, in any order, apart from what the recipe names in
@@ -10,30 +10,27 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::context::Task;
 use crate::files::with_suffix;
 use crate::recipe::Stamps;
-use crate::{plain_file, sqlite};
+use crate::sqlite;
 use groundskeeper_core::{Code, Fault, hex};
 use groundskeeper_system::paths;
 
-/// Name of the note in a migration's directory.
-pub(super) const CONTENT: &str = "content";
-/// Largest note that is read, in bytes.
-const NOTE_BYTES_MAX: u64 = 16 << 20;
-/// Limit of the rows of one stamped table that are noted. A larger table is no ledger.
+/// Name of the copy of the new database in a migration's directory.
+pub(super) const CONTENT: &str = "content.db";
+/// Largest database of which a copy is kept, in bytes.
+const COPIED_BYTES_MAX: u64 = 1 << 30;
+/// Limit of the rows of one stamped table that are compared. A larger table is no ledger.
 const STAMPED_ROWS_MAX: usize = 10_000;
 /// A database that grew by more, besides doubling, has more than a stamp. It is not compared.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
 
 /// Content of a database.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq)]
 struct Content {
-    /// Size of its file when it was installed.
-    bytes: u64,
     /// Digest of the schema and of all rows, without the stamps.
     as_is: String,
     /// The same after the steps of a start.
@@ -42,47 +39,58 @@ struct Content {
     stamped: BTreeMap<String, Vec<String>>,
 }
 
-/// Notes the content of the new database, which is complete in one file, before it is installed.
-/// Nothing is noted for a recipe without stamps, or whose steps cannot be performed on a copy: then
-/// every change stands in the way of an undo.
-pub(super) fn note(task: &Task<'_>) -> Result<(), Fault> {
+/// Keeps a copy of the new database, which is complete in one file, before it is installed. A
+/// digest would take less space, and longer than all other steps but the build together. Without a
+/// copy every change stands in the way of an undo, so a full disk is no reason to fail.
+pub(super) fn keep(task: &Task<'_>) {
     let staging = &task.names.staging;
-    let copy = |to: &Path| {
-        std::fs::copy(staging, to).map(drop).map_err(paths::failed("copy the new database to", to))
-    };
-    let bytes = staging.metadata().map_err(paths::failed("inspect", staging))?.len();
-    let Some(content) = after_start(task, bytes, copy)? else { return Ok(()) };
+    let is_small = staging.metadata().is_ok_and(|found| found.len() <= COPIED_BYTES_MAX);
+    if task.recipe.stamps().is_none() || !is_small {
+        return;
+    }
     let folder = task.runner.folder_of(task.id());
-    let files = task.files();
-    files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
-    let (note, text) = (folder.join(CONTENT), serde_json::to_vec(&content).unwrap_or_default());
-    let written = files.write(&note, &with_suffix(&note, ".tmp"), &text);
-    written.map_err(paths::failed("write", &note))
+    let copy = folder.join(CONTENT);
+    // It is not synced: a power loss leaves one that differs, and an undo is refused then.
+    let kept = task.files().make_dir(&folder).map_err(paths::failed("create", &folder));
+    let kept = kept.and_then(|()| copy_to(task, staging, &copy));
+    if let Err(fault) = kept {
+        tracing::info!(%fault, "no copy of the new database is kept");
+        drop(task.files().remove(&copy));
+    }
+}
+
+/// Copies a complete database into a new private file.
+fn copy_to(task: &Task<'_>, from: &Path, to: &Path) -> Result<(), Fault> {
+    remove(task, to)?;
+    sqlite::create_private(to)?;
+    std::fs::copy(from, to).map(drop).map_err(paths::failed("copy the new database to", to))
 }
 
 /// Returns whether a database has nothing but the content that was installed and the stamps of its
 /// application. The caller holds it, so that no program writes to it meanwhile.
 pub(super) fn is_only_stamped(task: &Task<'_>, held: &Connection) -> Result<bool, Fault> {
-    let note = task.runner.folder_of(task.id()).join(CONTENT);
-    let Some(text) = plain_file::read(&note, NOTE_BYTES_MAX, Code::Io)? else { return Ok(false) };
-    let Ok(noted) = serde_json::from_slice::<Content>(&text) else { return Ok(false) };
+    let Some(stamps) = task.recipe.stamps() else { return Ok(false) };
+    let copy = task.runner.folder_of(task.id()).join(CONTENT);
     let size = |path: &Path| path.metadata().map_or(0, |found| found.len());
     let database = &task.names.database;
     let now = size(database).saturating_add(size(&with_suffix(database, "-wal")));
-    if now > noted.bytes.saturating_mul(2).saturating_add(GROWTH_BYTES_MAX) {
+    if !copy.exists() || now > size(&copy).saturating_mul(2).saturating_add(GROWTH_BYTES_MAX) {
         return Ok(false);
     }
-    let copy = |to: &Path| {
-        let text = to.to_str().ok_or_else(|| unnamed(to))?;
-        held.execute("VACUUM INTO ?1", [text]).map(drop).map_err(sqlite::failed("copy to", to))
-    };
-    let Some(found) = after_start(task, noted.bytes, copy)? else { return Ok(false) };
+    let installed = of_copy(task, &stamps, |scratch| copy_to(task, &copy, scratch))?;
+    let found = of_copy(task, &stamps, |scratch| {
+        sqlite::create_private(scratch)?;
+        let text = scratch.to_str().ok_or_else(|| unnamed(scratch))?;
+        let copied = held.execute("VACUUM INTO ?1", [text]);
+        copied.map(drop).map_err(sqlite::failed("copy to", scratch))
+    })?;
+    let (Some(installed), Some(found)) = (installed, found) else { return Ok(false) };
     let is_there = |(table, rows): (&String, &Vec<String>)| {
         let found = found.stamped.get(table);
         rows.iter().all(|row| found.is_some_and(|found| found.contains(row)))
     };
-    let is_same = found.as_is == noted.as_is || found.after_start == noted.after_start;
-    Ok(is_same && noted.stamped.iter().all(is_there))
+    let is_same = found.as_is == installed.as_is || found.after_start == installed.after_start;
+    Ok(is_same && installed.stamped.iter().all(is_there))
 }
 
 fn unnamed(path: &Path) -> Fault {
@@ -90,47 +98,40 @@ fn unnamed(path: &Path) -> Fault {
     Fault::new(Code::InvalidRequest, message, "use a data directory with a name in UTF-8")
 }
 
-/// Returns the content of a copy after the steps of a start; `None` when the recipe has no stamps,
-/// or when a step fails on this content.
-fn after_start(
+/// Returns the content of a copy; `None` when it cannot be read, as after a power loss, or when a
+/// step of a start fails on it.
+fn of_copy(
     task: &Task<'_>,
-    bytes: u64,
+    stamps: &Stamps,
     copy: impl FnOnce(&Path) -> Result<(), Fault>,
 ) -> Result<Option<Content>, Fault> {
-    let Some(stamps) = task.recipe.stamps() else { return Ok(None) };
     let scratch = task.runner.home.join(format!("{}.again", task.id()));
     remove(task, &scratch)?;
-    sqlite::create_private(&scratch)?;
-    let content = copy(&scratch).and_then(|()| inspect(task, bytes, &stamps, &scratch));
+    let content = copy(&scratch).and_then(|()| inspect(task, stamps, &scratch));
     remove(task, &scratch)?;
-    content
+    match content {
+        Err(fault) if fault.code == Code::Cancelled => Err(fault),
+        Err(fault) => {
+            tracing::info!(%fault, "the content is not compared");
+            Ok(None)
+        }
+        Ok(content) => Ok(Some(content)),
+    }
 }
 
 fn remove(task: &Task<'_>, scratch: &Path) -> Result<(), Fault> {
     task.files().remove_set(scratch).map_err(paths::failed("remove", scratch))
 }
 
-fn inspect(
-    task: &Task<'_>,
-    bytes: u64,
-    stamps: &Stamps,
-    scratch: &Path,
-) -> Result<Option<Content>, Fault> {
+fn inspect(task: &Task<'_>, stamps: &Stamps, scratch: &Path) -> Result<Content, Fault> {
     let database = sqlite::open_private(scratch)?;
     let failed = sqlite::failed("read", scratch);
     // Before the steps, which stamp as well.
     let stamped = stamped(&database, stamps).map_err(&failed)?;
     let as_is = digest(&database, stamps).map_err(&failed)?;
-    match task.with_work(|work| task.recipe.ready(&database, work)) {
-        Ok(_) => {}
-        Err(fault) if fault.code == Code::Cancelled => return Err(fault),
-        Err(fault) => {
-            tracing::info!(%fault, "a step of a start fails; the content is not compared");
-            return Ok(None);
-        }
-    }
+    task.with_work(|work| task.recipe.ready(&database, work))?;
     let after_start = digest(&database, stamps).map_err(&failed)?;
-    Ok(Some(Content { bytes, as_is, after_start, stamped }))
+    Ok(Content { as_is, after_start, stamped })
 }
 
 /// Returns the digests of the rows of each stamped table that exists.

@@ -262,10 +262,8 @@ impl Files {
         temporary: &Path,
         bytes: &[u8],
     ) -> Result<(), Fault> {
-        let failed = paths::failed("write", path);
-        self.write_temporary(temporary, bytes).map_err(&failed)?;
-        access::same_owner(like, temporary)?;
-        self.sync(temporary).and_then(|()| self.rename(temporary, path)).map_err(&failed)
+        self.prepare_private(like, temporary, bytes)?;
+        self.rename(temporary, path).map_err(paths::failed("write", path))
     }
 
     /// Writes a small file durably under a temporary name, with the owner and the mode of another.
@@ -276,6 +274,19 @@ impl Files {
         let failed = paths::failed("write", temporary);
         self.write_temporary(temporary, bytes).map_err(&failed)?;
         access::same_owner_and_mode(like, temporary)?;
+        self.sync(temporary).map_err(&failed)
+    }
+
+    /// Writes a temporary file durably for the owner of a database alone, to be renamed later.
+    pub(crate) fn prepare_private(
+        &self,
+        like: &Path,
+        temporary: &Path,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        let failed = paths::failed("write", temporary);
+        self.write_temporary(temporary, bytes).map_err(&failed)?;
+        access::same_owner(like, temporary)?;
         self.sync(temporary).map_err(&failed)
     }
 

@@ -150,7 +150,8 @@ fn settle(task: &Task<'_>, manifest: &Manifest, moved: bool) -> Result<TakenOver
     }
     match manifest.phase {
         Stage::Building => roll_back(task, manifest, &mut taken)?,
-        Stage::Built if was_written_since(task, manifest) => {
+        // Once it is installed, what was written is in the new one.
+        Stage::Built if manifest.staging.exists() && was_written_since(task, manifest) => {
             taken.warnings.push(format!(
                 "{} was written to after an interrupted migration of it, which was rolled back.",
                 manifest.source.display()

@@ -29,6 +29,8 @@ pub(super) const WRITTEN: &str = "written";
 /// Name of the file with the fingerprint of the new database after the startup steps of this
 /// program.
 pub(super) const READY: &str = "ready";
+/// Name of the empty file that exists once an undo has put the old secrets back.
+pub(super) const RESTORED: &str = "restored";
 /// Name of the empty file that exists once the keychain was written to.
 pub(super) const KEYCHAIN: &str = "keychain";
 
@@ -371,6 +373,12 @@ pub(super) struct Kept {
 pub(super) fn have_same_content(a: &Path, b: &Path) -> bool {
     let read = |path| plain_file::read(path, SECRETS_BYTES_MAX, Code::Io).ok().flatten();
     read(a).is_some_and(|bytes| Some(bytes) == read(b))
+}
+
+/// Returns whether it is noted what a migration wrote: without that, an undo cannot put anything
+/// back.
+pub(super) fn is_noted(task: &Task<'_>) -> bool {
+    task.runner.folder_of(task.id()).join(WRITTEN).exists()
 }
 
 /// Returns what an undo would put back.

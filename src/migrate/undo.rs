@@ -29,10 +29,16 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     } else {
         app_lock::acquire(task.recipe, &names.database, false).map_err(late)?
     };
+    // What is written to the secrets after their return is the old application's.
+    let restored = task.runner.folder_of(task.id()).join(secrets::RESTORED);
+    if returned && restored.exists() {
+        return Ok(MigrationOutcome::Returned(paths::to_host(&names.undone)));
+    }
     let old_secrets = prepare_secrets(task).map_err(late)?;
     if !returned && let Err(fault) = put_back(task) {
         if !is_returned(names) {
             drop_prepared(task, old_secrets.as_deref());
+            drop_second_name(task);
         }
         return Err(late(fault));
     }
@@ -46,7 +52,22 @@ pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     if let (true, Some(path)) = (secrets::kept(task).made, &names.secrets) {
         task.files().remove(path).map_err(|e| paths::fault("remove", path, &e).transient())?;
     }
+    // It spares a later write if this process is killed now. A full disk is no reason to fail.
+    let noted = task.files().write(&restored, &with_suffix(&restored, ".tmp"), b"");
+    if let Err(error) = noted {
+        tracing::warn!(%error, path = %restored.display(), "cannot note that the secrets are back");
+    }
     Ok(MigrationOutcome::Returned(paths::to_host(&names.undone)))
+}
+
+/// Removes the second name of a database that stays where it is.
+fn drop_second_name(task: &Task<'_>) {
+    let names = &task.names;
+    if portable::is_same_file(&names.database, &names.undone)
+        && let Err(error) = task.files().remove(&names.undone)
+    {
+        tracing::warn!(%error, path = %names.undone.display(), "cannot remove a second name");
+    }
 }
 
 /// Returns whether the old database is back in its place, and the new one beside it.
@@ -74,6 +95,9 @@ fn put_back(task: &Task<'_>) -> Result<(), Fault> {
     if secrets::kept(task).keychain {
         return Err(refused("the migration replaced secrets in the system's keychain"));
     }
+    if task.migration.secrets > 0 && !secrets::is_noted(task) {
+        return Err(refused("the old secrets of this database are not kept any more"));
+    }
     // The new database gets its second name first, so that the rename does not delete it.
     let replacement = Replacement {
         files: task.files(),
@@ -97,7 +121,8 @@ fn keeps_new(task: &Task<'_>) -> bool {
 fn put_new_secrets_aside(task: &Task<'_>) -> Result<(), Fault> {
     let (kept, names) = (secrets::kept(task), &task.names);
     let (Some(path), Some(aside)) = (&names.secrets, &names.secrets_undone) else { return Ok(()) };
-    if !keeps_new(task) || !kept.changed || !path.exists() {
+    // A plain undo comes here only if they were changed after its database was back.
+    if !kept.changed || !path.exists() {
         return Ok(());
     }
     // After a kill the old secrets may be back already.
@@ -106,12 +131,18 @@ fn put_new_secrets_aside(task: &Task<'_>) -> Result<(), Fault> {
         return Ok(());
     }
     let files = task.files();
-    // One from before a kill is older than the present one, which replaced it.
-    files.remove(aside).map_err(paths::failed("remove", aside))?;
+    let aside = &free_name(aside);
     if kept.old.is_none() || files.link(path, aside).is_err() {
         return files.rename(path, aside).map_err(paths::failed("put aside", path));
     }
     files.sync_dir_of(aside).map_err(paths::failed("sync", aside))
+}
+
+/// Returns a path at which there is no file. Another one may be there from before a kill.
+fn free_name(path: &Path) -> PathBuf {
+    let more = (2..100).map(|n| with_suffix(path, &format!(".{n}")));
+    let mut all = std::iter::once(path.to_owned()).chain(more);
+    all.find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| with_suffix(path, ".100"))
 }
 
 /// Writes the old secrets beside the present ones, so that nothing but a rename is left to do when
@@ -122,9 +153,12 @@ fn prepare_secrets(task: &Task<'_>) -> Result<Option<PathBuf>, Fault> {
     };
     let bytes = std::fs::read(&old).map_err(paths::failed("read", &old))?;
     let prepared = with_suffix(path, ".tmp");
-    // A file that is gone belonged to the owner of the database.
-    let like = if path.exists() { path } else { &task.names.database };
-    task.files().prepare_like(like, &prepared, &bytes)?;
+    if path.exists() {
+        task.files().prepare_like(path, &prepared, &bytes)?;
+    } else {
+        // A file that is gone belonged to the owner of the database alone.
+        task.files().prepare_private(&task.names.database, &prepared, &bytes)?;
+    }
     Ok(Some(prepared))
 }
 

@@ -120,6 +120,31 @@ fn write_after_kill_is_migrated_without_log() {
     }
 }
 
+/// Only the files beside the database tell of the migration, which had installed it already. What
+/// is written to the new database is no reason to take its secrets back.
+#[test]
+fn write_after_flip_keeps_new_secrets_without_log() {
+    for point in ["flip.installed", "migrate.copies_gone"] {
+        let harness = Harness::new();
+        let place = set_up_case(&harness, "04-secret-providers", "one");
+        let before = std::fs::read(&place.auth).expect("read");
+        let killed = local(&harness, &place, &[]).env("GROUNDSKEEPER_KILL_AT", point).status();
+        assert!(!killed.expect("runs").success());
+        let installed = std::fs::read(&place.auth).expect("read");
+        assert_ne!(installed, before, "the secrets of this case change");
+        std::fs::remove_dir_all(harness.data()).expect("removed");
+        let new = rusqlite::Connection::open(place.database()).expect("opened");
+        new.execute_batch("CREATE TABLE later (a)").expect("written");
+        drop(new);
+        let done = local(&harness, &place, &["--json"]).output().expect("runs");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{text}");
+        assert!(!text.contains("rolled back"), "{text}");
+        assert_eq!(std::fs::read(&place.auth).expect("read"), installed, "{point}");
+        place.check_clean(point);
+    }
+}
+
 /// While a daemon has the data directory, the log is beside the database.
 #[test]
 fn busy_data_directory_is_passed_by() {

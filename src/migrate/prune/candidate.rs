@@ -1,14 +1,13 @@
 //! Files that are kept: their size and age, and whether they are proven to be ours.
 
-use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use super::database::Database;
 use super::names::SetName;
 use super::request::{Kind, PruneRequest, Pruned};
 use groundskeeper_core::{Fault, Time};
-use groundskeeper_system::real_dir::{Entry, RealDir};
+use groundskeeper_system::real_dir::RealDir;
 use groundskeeper_system::{clock, paths};
 
 /// One thing that is kept, and the files to remove, the first one first.
@@ -46,12 +45,13 @@ pub(super) fn found(
         };
         bytes = bytes.saturating_add(entry.bytes);
         changed_ms = changed_ms.max(entry.changed_ms);
-        kept = kept.or_else(|| foreign(database, &name, &entry));
+        kept = kept.or_else(|| database.foreign(&name, &entry));
         there.push(name);
     }
     let Some(first) = there.first() else { return Ok(None) };
     let path = if kind == Kind::Secrets { dir.path().to_owned() } else { dir.path().join(first) };
-    let since_ms = since.map_or(changed_ms.max(set.at_ms), |time| time.0 / 1_000_000);
+    // What was written to later is younger than its name says.
+    let since_ms = since.map_or(set.at_ms, |time| time.0 / 1_000_000).max(changed_ms);
     let now = clock::now().0 / 1_000_000;
     let age = Duration::from_millis(now.saturating_sub(since_ms));
     // What stops everything is said first; the age last, since time alone changes it.
@@ -71,33 +71,4 @@ pub(super) fn found(
         removed: false,
     };
     Ok(Some(Found { item, dir, names: there }))
-}
-
-/// Returns what speaks against a file being ours.
-fn foreign(database: &Database<'_>, name: &OsStr, entry: &Entry) -> Option<String> {
-    let name = Path::new(name).display();
-    if !entry.is_file {
-        return Some(format!("{name} is no regular file"));
-    }
-    if entry.has_other_names {
-        return Some(format!("{name} has more than one name"));
-    }
-    let owner = entry.owner.filter(|owner| !is_own(*owner, database))?;
-    Some(format!("{name} belongs to another user (uid {owner})"))
-}
-
-/// Returns whether files of a user are this user's. Root works on the databases of others too.
-#[cfg(unix)]
-fn is_own(owner: u32, database: &Database<'_>) -> bool {
-    let user = rustix::process::geteuid().as_raw();
-    let of_database = || {
-        let (dir, name) = (database.dir.as_ref()?, database.path.file_name()?);
-        dir.entry(name).ok()??.owner
-    };
-    owner == user || user == 0 && of_database() == Some(owner)
-}
-
-#[cfg(not(unix))]
-fn is_own(_: u32, _: &Database<'_>) -> bool {
-    true
 }

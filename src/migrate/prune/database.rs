@@ -1,22 +1,28 @@
 //! One database: the migrations that the logs know of it, its directory, and why nothing of it may
 //! be removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::log::Log;
 use super::names::{SetName, Sets, parse, sets};
+use super::request::Kind;
 use crate::file_names::manifest_for;
 use crate::files::with_suffix;
 use crate::recipes::Recipes;
 use crate::recipes::folder::LABEL;
-use groundskeeper_core::{HostPath, Migration};
-use groundskeeper_system::{paths, real_dir::RealDir};
+use groundskeeper_core::{HostPath, Migration, MigrationPhase};
+use groundskeeper_system::{
+    paths, portable,
+    real_dir::{Entry, RealDir},
+};
 
 /// Limit of the names in one directory.
 const NAMES_MAX: usize = 100_000;
+/// First bytes of every SQLite database.
+const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
 /// A migration and the directory of its log for what an undo needs.
 #[derive(Clone, Copy)]
@@ -35,6 +41,8 @@ pub(super) struct Database<'a> {
     pub(super) dir: Option<RealDir>,
     /// Its backups, and what was put aside.
     pub(super) sets: Sets,
+    /// All databases that the logs know.
+    others: BTreeSet<HostPath>,
     /// Why nothing of it may be removed.
     pub(super) busy: Option<String>,
     labels: Vec<String>,
@@ -88,7 +96,9 @@ impl<'a> Database<'a> {
             let busy = logs.iter().any(|log| log.busy.contains(host));
             busy.then(|| "another process has the log beside it".to_owned())
         });
-        Self { host, path, known, dir, sets, busy, labels }
+        let others = logs.iter().flat_map(|log| &log.migrations);
+        let others = others.map(|migration| migration.plan.database.clone()).collect();
+        Self { host, path, known, dir, sets, others, busy, labels }
     }
 
     /// Returns the migration of a name, if a log knows it.
@@ -104,10 +114,59 @@ impl<'a> Database<'a> {
         (backup.parent() == self.path.parent()).then_some(set)
     }
 
-    /// Returns whether a name is that of a plain file. Nothing else is a way back.
+    /// Returns whether a name is that of a database that is proven to be ours. Nothing else is a way
+    /// back.
     fn is_whole(&self, name: &OsStr) -> bool {
-        let entry = self.dir.as_ref().and_then(|dir| dir.entry(name).ok().flatten());
-        entry.is_some_and(|entry| entry.is_file && entry.bytes > 0)
+        let Some(dir) = &self.dir else { return false };
+        let entry = dir.entry(name).ok().flatten();
+        entry.is_some_and(|entry| self.foreign(name, &entry).is_none())
+            && is_database(&dir.path().join(name))
+    }
+
+    /// Returns what speaks against a file being ours.
+    pub(super) fn foreign(&self, name: &OsStr, entry: &Entry) -> Option<String> {
+        let name = Path::new(name).display();
+        if !entry.is_file {
+            return Some(format!("{name} is no regular file"));
+        }
+        if entry.has_other_names {
+            return Some(format!("{name} has more than one name"));
+        }
+        let owner = entry.owner.filter(|owner| !self.is_own(*owner))?;
+        Some(format!("{name} belongs to another user (uid {owner})"))
+    }
+
+    /// Returns whether files of a user are this user's. Root works on the databases of others too.
+    #[cfg(unix)]
+    fn is_own(&self, owner: u32) -> bool {
+        let user = rustix::process::geteuid().as_raw();
+        let of_database = || self.dir.as_ref()?.entry(self.path.file_name()?).ok()??.owner;
+        owner == user || user == 0 && of_database() == Some(owner)
+    }
+
+    #[cfg(not(unix))]
+    fn is_own(&self, _: u32) -> bool {
+        true
+    }
+
+    /// Returns why a set is in use, although its name is that of something that is kept.
+    pub(super) fn is_used(
+        &self,
+        set: &SetName,
+        files: &BTreeMap<usize, OsString>,
+    ) -> Option<String> {
+        if set.kind == Kind::Undone {
+            let undone =
+                self.known(set).is_some_and(|k| k.migration.phase == MigrationPhase::Undone);
+            let why = "no log says that the undo that put it aside is complete";
+            return (!undone).then(|| why.to_owned());
+        }
+        let path = self.path.with_file_name(files.get(&0)?);
+        if portable::is_same_file(&path, &self.path) {
+            return Some(format!("{} leads to it", self.path.display()));
+        }
+        let is_migrated = self.others.contains(&paths::to_host(&path));
+        is_migrated.then(|| "it was migrated itself since".to_owned())
     }
 
     /// Returns whether a backup is the newest of its database, or one that an undo puts back.
@@ -132,7 +191,11 @@ impl<'a> Database<'a> {
 /// Opens a directory and lists it; `None` when there is none.
 fn read(path: &Path) -> io::Result<Option<(RealDir, Vec<OsString>)>> {
     let Some(dir) = RealDir::open(path)? else { return Ok(None) };
-    let names = dir.names(NAMES_MAX)?;
+    let names = dir.names(NAMES_MAX + 1)?;
+    if names.len() > NAMES_MAX {
+        // A part of them would tell nothing: the rest of a set may be beyond the limit.
+        return Err(io::Error::other(format!("it has more than {NAMES_MAX} files")));
+    }
     Ok(Some((dir, names)))
 }
 
@@ -142,6 +205,12 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
         io::ErrorKind::NotADirectory => format!("{} is reached through a link", path.display()),
         _ => format!("{} cannot be read: {error}", path.display()),
     }
+}
+
+fn is_database(path: &Path) -> bool {
+    let mut head = [0; HEADER.len()];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok()
+        && head == *HEADER
 }
 
 fn in_progress(known: &[Known<'_>]) -> Option<String> {

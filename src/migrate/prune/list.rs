@@ -25,9 +25,10 @@ pub(super) fn list(database: &Database<'_>, request: &PruneRequest) -> Result<Ve
         let way_back = set.kind == Kind::Backup && database.is_way_back(set);
         let way_back = (way_back && files.contains_key(&0))
             .then(|| "the newest backup is the last way back".to_owned());
+        let kept = way_back.or_else(|| database.is_used(set, files));
         let names = files.values().cloned().collect();
         let since = since(set, known);
-        let candidate = Candidate { kind: set.kind, dir, names, set, since, kept: way_back };
+        let candidate = Candidate { kind: set.kind, dir, names, set, since, kept };
         all.extend(found(database, candidate, request)?);
     }
     for known in &database.known {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::request::PruneRequest;
+use crate::access;
 use crate::place::{Place, lock};
 use groundskeeper_core::{Code, Fault, HostPath, Migration};
 use groundskeeper_journal::inspect::{Depth, inspect};
@@ -43,6 +44,7 @@ pub(super) fn beside(own: &Log, request: &PruneRequest) -> Result<Vec<Log>, Faul
         if place.home == own.home || !place.log.exists() {
             continue;
         }
+        access::check_own_log(&place.log)?;
         logs.push(match lock(&place.lock) {
             Ok(lock) => {
                 let log = Log::new(place.home, read(&place.log)?);

@@ -9,7 +9,7 @@ use super::names::SetName;
 use super::request::{Kind, PruneRequest};
 use crate::content::CONTENT;
 use crate::files::{Files, with_suffix};
-use crate::secrets::{KEPT, KEYCHAIN, READY, WRITTEN};
+use crate::secrets::{KEPT, KEYCHAIN, READY, RESTORED, WRITTEN};
 use groundskeeper_core::{Fault, MigrationId, Time};
 use groundskeeper_system::{clock, paths, real_dir::RealDir};
 
@@ -52,13 +52,15 @@ fn one(
     request: &PruneRequest,
     all: &[Found],
 ) -> Result<Option<Found>, Fault> {
+    let home = &paths::real(home).unwrap_or_else(|_| home.to_owned());
     let folder = home.join(id.as_str());
     let dir = match RealDir::open(&folder) {
         Ok(Some(dir)) => dir,
         Ok(None) => return Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
         Err(e) => return Err(paths::fault("open", &folder, &e)),
     };
-    let names = [KEPT, WRITTEN, KEYCHAIN, READY, CONTENT];
+    let names = [KEPT, WRITTEN, KEYCHAIN, READY, CONTENT, RESTORED];
     let names = names.iter().flat_map(|name| [(*name).into(), format!("{name}.tmp").into()]);
     let own = known.and_then(|known| database.backup_of(known.migration));
     let is_backup = |found: &&Found| {
@@ -72,8 +74,9 @@ fn one(
         (Some(found), _) if found.item.kept.is_some() => {
             Some(format!("they belong to {}, which is kept", found.item.path.display()))
         }
-        (None, Some(known)) if known.migration.has_migrated() && database.dir.is_none() => {
-            Some("the directory of their backup is not there".to_owned())
+        // Unless it was pruned: it may have been moved, and may come back.
+        (None, Some(known)) if known.migration.has_migrated() && !folder.join(PRUNED).exists() => {
+            Some("their backup is not there".to_owned())
         }
         _ => None,
     };
@@ -97,5 +100,9 @@ pub(super) fn note(files: &Files, home: &Path, id: &MigrationId) -> Result<(), F
     let note = folder.join(PRUNED);
     let text = (clock::now().0 / 1_000_000_000).to_string();
     let written = files.write(&note, &with_suffix(&note, ".tmp"), text.as_bytes());
-    written.map_err(paths::failed("write", &note))
+    match written {
+        // To remove it makes the room that this has not.
+        Err(e) if e.kind() == std::io::ErrorKind::StorageFull => Ok(()),
+        written => written.map_err(paths::failed("write", &note)),
+    }
 }
