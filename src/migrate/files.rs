@@ -237,10 +237,7 @@ impl Files {
     }
 
     /// Writes a small file as [`Self::write`] does, with the owner and the mode of another.
-    ///
-    /// # Errors
-    /// The fault of the file system; `permission_denied` when this user may not give it that owner.
-    pub fn write_like(
+    pub(crate) fn write_like(
         &self,
         like: &Path,
         path: &Path,
@@ -252,10 +249,7 @@ impl Files {
     }
 
     /// Writes a small file as [`Self::write`] does, with the owner of another, for that owner only.
-    ///
-    /// # Errors
-    /// As [`Self::write_like`].
-    pub fn write_owned_like(
+    pub(crate) fn write_owned_like(
         &self,
         like: &Path,
         path: &Path,
@@ -267,10 +261,12 @@ impl Files {
     }
 
     /// Writes a small file durably under a temporary name, with the owner and the mode of another.
-    ///
-    /// # Errors
-    /// As [`Self::write_like`].
-    pub fn prepare_like(&self, like: &Path, temporary: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn prepare_like(
+        &self,
+        like: &Path,
+        temporary: &Path,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
         let failed = paths::failed("write", temporary);
         self.write_temporary(temporary, bytes).map_err(&failed)?;
         access::same_owner_and_mode(like, temporary)?;
