@@ -140,7 +140,7 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
 }
 
 /// Checks integrity in a second thread while this one syncs the file, counts the rows, keeps a
-/// copy and runs the recipe's own check: the integrity check is bound by the processor and the sync by the disk.
+/// copy and runs the recipe's own check: the first is bound by the processor, the rest by the disk.
 fn prove(
     task: &Task<'_>,
     staging: &Connection,

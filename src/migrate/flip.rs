@@ -135,11 +135,13 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     if ours {
         // First and without a lock, as its name is only known to this migration: on a full disk
         // this is where the space for the rest comes from.
-        drop_private_copy(files, &manifest)?;
+        let dropped = drop_private_copy(files, &manifest);
         task.own_if_free()?;
-    }
-    if ours && is_installed(task)? {
-        return Ok(MigrationOutcome::TooLate(paths::to_host(&task.names.backup)));
+        // Whatever fails: an installed database is never called rolled back.
+        if is_installed(task)? {
+            return Ok(MigrationOutcome::TooLate(paths::to_host(&task.names.backup)));
+        }
+        dropped?;
     }
     let mut left = secrets::Left::default();
     if ours {
