@@ -201,7 +201,7 @@ echo $? > "$OUT/freed.code"
 cp -a "$DISK/." "$OUT/freed"
 "#;
 
-/// Kills a migration at a point, fills its disk and goes on; returns where the files are afterwards.
+/// Kills a migration at a point, fills its disk and goes on; returns where the files are then.
 fn fill_after_kill(harness: &Harness, place: &Place, point: &str) -> PathBuf {
     let out = harness.path(format!("out-{point}"));
     let disk = harness.path(format!("disk-{point}"));

@@ -87,8 +87,8 @@ fn killed_process_is_continued() {
     }
 }
 
-/// The data directory is gone, so only the files beside the database tell of the migration. What was
-/// written to the old database since is in the new one.
+/// The data directory is gone, so only the files beside the database tell of the migration. What
+/// was written to the old database since is in the new one.
 #[test]
 fn write_after_kill_is_migrated_without_log() {
     for is_logged in [true, false] {

@@ -114,8 +114,8 @@ impl<'a> Database<'a> {
         (backup.parent() == self.path.parent()).then_some(set)
     }
 
-    /// Returns whether a name is that of a database that is proven to be ours. Nothing else is a way
-    /// back.
+    /// Returns whether a name is that of a database that is proven to be ours. Nothing else is a
+    /// way back.
     fn is_whole(&self, name: &OsStr) -> bool {
         let Some(dir) = &self.dir else { return false };
         let entry = dir.entry(name).ok().flatten();
