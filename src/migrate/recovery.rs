@@ -319,8 +319,8 @@ fn refused(task: &Task<'_>, why: &str) -> Fault {
     let hint = match newest {
         Some(backup) => format!(
             "restore the old database with `mv {} {}`, then migrate again",
-            backup.display(),
-            database.display()
+            paths::as_argument(backup),
+            paths::as_argument(database)
         ),
         None => "restore a copy of the database to this path; nothing was changed".to_owned(),
     };

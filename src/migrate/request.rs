@@ -161,7 +161,8 @@ pub(super) fn check_same(plan: &MigrationPlan, unfinished: &MigrationPlan) -> Re
     let message = format!("a migration of {database} with other options was interrupted");
     let hint = format!(
         "migrate with the options of that one to finish it, or run `groundskeeper migrate cancel \
-         {database}`"
+         {}`",
+        paths::as_argument(paths::borrowed(database))
     );
     Err(Fault::new(Code::DatabaseInUse, message, hint))
 }
