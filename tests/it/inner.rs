@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::Harness;
+use crate::support::{Daemon, Harness};
 
 /// Creates a repository with two commits, a side branch, an edit and an untracked file.
 fn create_worked_repository(harness: &Harness, at: &Path) {
@@ -281,4 +281,28 @@ fn reconcile_keeps_environment_with_repository() {
     let told = || harness.ok(&["show", "demo"]).to_string().contains("deep/dep");
     crate::support::wait_for("it is refused", told);
     assert!(path.join("deep/dep/new").exists());
+}
+
+/// `git reset` with `submodule.recurse` leaves a pointer to a git directory that is not there, and
+/// `git status` fails in such a worktree.
+#[test]
+fn worktree_with_unreadable_submodule_is_removed() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let daemon = Daemon::start(&harness);
+    let made = harness.ok(&["new", "demo", "--repo", repo.to_str().expect("text")]);
+    let at = PathBuf::from(made["path"].as_str().expect("a path"));
+    let head = harness.git(&at, &["rev-parse", "HEAD"]);
+    let link = format!("160000,{head},sub");
+    harness.git(&at, &["update-index", "--add", "--cacheinfo", &link]);
+    harness.write(&at.join("sub/.git"), "gitdir: ../nowhere\n");
+    harness.write(&at.join("notes"), "work\n");
+    assert!(!harness.git_raw(&at, &["status"]).status.success(), "the case that is tested");
+    harness.ok(&["rm", "demo", "--force"]);
+    harness.drain();
+    assert_eq!(harness.phase("demo"), "tombstoned");
+    let back = harness.ok(&["restore", "demo"]);
+    let at = PathBuf::from(back["path"].as_str().expect("a path"));
+    assert_eq!(std::fs::read_to_string(at.join("notes")).expect("read"), "work\n");
+    daemon.terminate();
 }

@@ -29,6 +29,7 @@ use crate::world::git::index::format::Hash;
 use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::ownership;
 use crate::world::process::scope::Scope;
+use crate::world::process::subprocess::Finished;
 use crate::world::status::included_files::IncludedFiles;
 use crate::world::status::query::OPERATIONS;
 
@@ -236,18 +237,7 @@ fn by_git(
     seen: &mut Seen,
 ) -> Result<(), Fault> {
     let env = task.env();
-    let status = git.run([
-        "status",
-        "--porcelain=v2",
-        "-z",
-        "--branch",
-        "--untracked-files=all",
-        "--ignored=matching",
-        "--no-renames",
-    ])?;
-    if !status.status.success() {
-        return Err(git::Error::failed("git status", &status).into());
-    }
+    let status = status_of(git, seen)?;
     // git's stderr is no evidence: traces, ambiguous names, unreadable settings. A directory that
     // cannot be listed is found by the search for nested repositories.
     let source = env.plan.repository.source.as_ref().map(paths::borrowed);
@@ -274,6 +264,31 @@ fn by_git(
         seen.stat(&target.join(paths::from_bytes(&path)), 0);
     }
     Ok(())
+}
+
+/// Runs `git status`. It fails as a whole if one submodule has a git directory that is missing, as
+/// `git reset` with `submodule.recurse` leaves it in a worktree. Then the submodules are left to the
+/// search for nested repositories, and the rest is read without them.
+fn status_of(git: &Git<'_>, seen: &mut Seen) -> Result<Finished, Fault> {
+    let args = [
+        "status",
+        "--porcelain=v2",
+        "-z",
+        "--branch",
+        "--untracked-files=all",
+        "--ignored=matching",
+        "--no-renames",
+    ];
+    let status = git.run(args)?;
+    if status.status.success() {
+        return Ok(status);
+    }
+    let without = git.run(args.into_iter().chain(["--ignore-submodules=all"]))?;
+    if !without.status.success() {
+        return Err(git::Error::failed("git status", &status).into());
+    }
+    seen.rescue("a submodule that git cannot read".to_owned());
+    Ok(without)
 }
 
 /// Returns whether no process uses the worktree; then none has to be ended.

@@ -66,8 +66,12 @@ pub(super) fn away(scene: &mut Scene<'_>) {
 
 /// The user brings the repository back.
 pub(crate) fn back(scene: &mut Scene<'_>) {
-    if let Some((from, to)) = scene.away.take() {
-        drop(std::fs::rename(to, from));
+    let Some((from, to)) = scene.away.take() else { return };
+    if std::fs::rename(&to, &from).is_ok() {
+        // Locks that were planted meanwhile come with it.
+        let planted = std::mem::take(&mut scene.planted);
+        let moved = |path: PathBuf| path.strip_prefix(&to).map_or(path.clone(), |r| from.join(r));
+        scene.planted = planted.into_iter().map(moved).collect();
     }
 }
 
