@@ -267,8 +267,8 @@ fn by_git(
 }
 
 /// Runs `git status`. It fails as a whole if one submodule has a git directory that is missing, as
-/// `git reset` with `submodule.recurse` leaves it in a worktree. Then the submodules are left to the
-/// search for nested repositories, and the rest is read without them.
+/// `git reset` with `submodule.recurse` leaves it in a worktree. Then the submodules are left to
+/// the search for nested repositories, and the rest is read without them.
 fn status_of(git: &Git<'_>, seen: &mut Seen) -> Result<Finished, Fault> {
     let args = [
         "status",
