@@ -29,7 +29,7 @@
 //!    / \
 //! journal  world, migrate  journal: the log, on redb. world: git, files, processes.
 //!    \ /                   migrate: SQLite databases on their way to the next generation
-//!   system                 paths, file errors, the wall clock, locks
+//!   system                 paths, file errors, `/proc`, real directories, the wall clock, locks
 //!     |
 //!   core                   pure: ids, commands, events, state, owed effects, policy
 //! ```

@@ -5,9 +5,9 @@
 //! |---|---|
 //! | `request.rs` | what is asked for, and what comes of it |
 //! | `names.rs` | the file names of backups and of what an undo put aside |
-//! | `database.rs` | one database: its logs, and why nothing of it may be removed |
+//! | `database.rs` | one database: its logs, whether files are ours, and what is in use |
 //! | `log.rs` | the logs that name databases |
-//! | `candidate.rs` | files, their size and age, and whether they are ours |
+//! | `candidate.rs` | files, their size and age, and why they stay |
 //! | `list.rs` | what there is of a database, and why it is kept |
 //! | `secrets.rs` | what is kept for an undo in the directories of migrations |
 //! | `apply.rs` | the removal, and the locks that it needs |
