@@ -145,6 +145,28 @@ fn killed_undo_that_keeps_new_database_is_continued() {
     }
 }
 
+/// What is written to the secrets between a kill and the undo that goes on is kept: in its place
+/// once the old secrets are back, else aside.
+#[test]
+fn secrets_written_after_killed_undo_are_kept() {
+    for (point, stays) in [("undo.returned", false), ("migrate.performed", true)] {
+        let migrated = Migrated::new(CASE);
+        let mut killed = migrated.command(&["migrate", "undo"]);
+        killed.arg(migrated.database()).env("GROUNDSKEEPER_KILL_AT", point);
+        assert!(!killed.status().expect("runs").success(), "{point}");
+        let renewed = b"{\"renewed\":\"secret\"}";
+        std::fs::write(&migrated.place.auth, renewed).expect("written");
+        let (code, undone) = migrated.undo(&[]);
+        assert_eq!(code, 0, "{point}: {undone:#}");
+        let now = std::fs::read(&migrated.place.auth).expect("read");
+        assert_eq!(now == renewed, stays, "{point}");
+        let entries = std::fs::read_dir(migrated.place.auth.parent().expect("a folder"));
+        let mut files = entries.expect("listed").flatten().map(|entry| entry.path());
+        let is_kept = |path: PathBuf| std::fs::read(path).is_ok_and(|text| text == renewed);
+        assert!(files.any(is_kept), "{point}: it is lost");
+    }
+}
+
 /// A killed daemon that starts again goes on without a request.
 #[test]
 fn daemon_puts_written_database_aside() {
