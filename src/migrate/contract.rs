@@ -10,10 +10,13 @@ mod tests {
     use groundskeeper_core::event::MigrationPlan;
     use groundskeeper_core::{Code, HostPath, Kind, Migration, MigrationPhase};
 
+    use crate::context::MigrationRunner;
     use crate::file_names::Names;
+    use crate::files::Files;
     use crate::files::with_suffix;
     use crate::recipe::Recipe;
     use crate::recipes::folder::Folder;
+    use crate::request::MigrationRequest;
     use crate::sample::Harness;
     use crate::standalone::{self, Control, Place, Update};
 
@@ -102,11 +105,7 @@ mod tests {
         };
         let harness = Harness::new();
         let place = Place::within(&harness.dir.join("kept"));
-        let runner = harness.runner(crate::files::Files::default());
-        let (database, auth) = (harness.database(), Some(harness.auth()));
-        let recipe = "sample".to_owned();
-        let request =
-            crate::request::MigrationRequest { database, recipe, auth, ..Default::default() };
+        let (runner, request) = sample(&harness);
         let report = standalone::run(&place, &runner, &request, &Control::default());
         let migration = report.expect("a report").migration.expect("a migration");
         let migration = Migration { plan, ..migration };
@@ -130,16 +129,19 @@ mod tests {
         assert_eq!(label, "old");
     }
 
+    fn sample(harness: &Harness) -> (MigrationRunner, MigrationRequest) {
+        let (database, auth) = (harness.database(), Some(harness.auth()));
+        let recipe = "sample".to_owned();
+        let request = MigrationRequest { database, recipe, auth, ..MigrationRequest::default() };
+        (harness.runner(Files::default()), request)
+    }
+
     /// Each phase of a real run is on the page, and each unit of its progress.
     #[test]
     fn real_run_reports_what_the_page_names() {
         let harness = Harness::new();
         let place = Place::within(&harness.dir.join("kept"));
-        let runner = harness.runner(crate::files::Files::default());
-        let (database, auth) = (harness.database(), Some(harness.auth()));
-        let recipe = "sample".to_owned();
-        let request =
-            crate::request::MigrationRequest { database, recipe, auth, ..Default::default() };
+        let (runner, request) = sample(&harness);
         let phases = first("Phases");
         let update = |update: Update<'_>| match update {
             Update::Phase(migration) => assert!(phases.contains(migration.phase.as_str())),
