@@ -67,7 +67,8 @@ fn made_by_sqlite(script: &str, old: &std::path::Path) -> Option<Vec<String>> {
     database.execute("ATTACH ?1 AS old", [copy]).expect("attached");
     // It would make a file in the working directory, and the engine refuses it in any case.
     let no_files = |context: AuthContext<'_>| match context.action {
-        AuthAction::Attach { .. } => Authorization::Deny,
+        // Unknown: with an expression as its name.
+        AuthAction::Attach { .. } | AuthAction::Unknown { .. } => Authorization::Deny,
         _ => Authorization::Allow,
     };
     database.authorizer(Some(no_files)).expect("set");
