@@ -371,6 +371,70 @@ fn changes_hidden_by_filters_are_rescued() {
     }
 }
 
+/// What an agent does after `git add`, by name, so that no conversion applies any more; and the
+/// file with its bytes, of which git stores fewer.
+const FORMER_CONVERSIONS: [(&str, Break, &str, &[u8]); 4] = [
+    (
+        "orphan branch",
+        |h, _, path| drop(h.git(path, &["switch", "-q", "--orphan", "new"])),
+        "m",
+        LOSSY,
+    ),
+    (
+        "attributes removed",
+        |harness, _, path| {
+            harness.git(path, &["rm", "-q", ".gitattributes"]);
+            harness.commit(path, "without attributes");
+        },
+        "m",
+        LOSSY,
+    ),
+    (
+        "attributes of the repository",
+        |_, repo, _| std::fs::remove_file(repo.join(".git/info/attributes")).expect("removed"),
+        "own",
+        LOSSY,
+    ),
+    (
+        "line endings",
+        |harness, repo, _| drop(harness.git(repo, &["config", "core.autocrlf", "false"])),
+        "crlf",
+        b"one\r\ntwo\r\n",
+    ),
+];
+const LOSSY: &[u8] = b"new\nOUTPUT of hours\n";
+
+/// A conversion that applied when a file was added may be gone at its removal. git compares stat
+/// data alone then, and finds the file unchanged.
+#[test]
+fn changes_hidden_by_former_conversion_are_rescued() {
+    for (name, drop_conversion, file, bytes) in FORMER_CONVERSIONS {
+        let harness = Harness::new();
+        let (repo, path) = environment(&harness, "m filter=nb\n", &[]);
+        harness.git(&repo, &["config", "filter.nb.clean", "grep -v OUTPUT || true"]);
+        harness.git(&repo, &["config", "core.autocrlf", "input"]);
+        harness.write(&repo.join(".git/info/attributes"), "own filter=nb\n");
+        std::fs::write(path.join(file), bytes).expect("written");
+        std::fs::write(path.join("other"), "other\n").expect("written");
+        // Older than the index, so that git does not read it again.
+        let before = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        let opened = std::fs::File::options().write(true).open(path.join(file)).expect("opened");
+        opened.set_modified(before).expect("dated");
+        harness.git(&path, &["add", file, "other"]);
+        // With a new branch only what no commit has stays in the worktree.
+        if name != "orphan branch" {
+            harness.commit(&path, "work");
+        }
+        drop_conversion(&harness, &repo, &path);
+        assert_eq!(std::fs::read(path.join(file)).expect("read"), bytes, "{name}");
+        harness.ok(&["rm", "demo", "--force"]);
+        assert_eq!(harness.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{name}");
+        harness.ok(&["restore", "demo"]);
+        let found = std::fs::read(path.join(file)).expect("read");
+        assert_eq!(found, bytes, "{name}: {}", String::from_utf8_lossy(&found));
+    }
+}
+
 /// The index of a stopped merge or cherry-pick refers to blobs and commits that no ref reaches.
 #[test]
 fn operation_in_progress_objects_are_rescued() {

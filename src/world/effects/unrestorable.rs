@@ -22,7 +22,7 @@ const ASKED_MAX: usize = 2_000;
 
 impl Collector<'_> {
     /// Returns whether a file that git may call unchanged despite other bytes (a filter, line
-    /// endings, an encoding) was touched since the worktree was created.
+    /// endings, an encoding, now or when it was added) was touched since the worktree was created.
     ///
     /// # Errors
     /// When git cannot answer, or the task is cancelled.
@@ -30,19 +30,24 @@ impl Collector<'_> {
         if !guard::stands("bytes") {
             return Ok(false);
         }
-        let mut touched = Vec::new();
+        let (mut touched, mut unlike) = (Vec::new(), false);
         let read = self.hash.and_then(|hash| {
             read::each(&self.own_index, hash, |entry| {
                 let path = paths::from_bytes(entry.path);
                 let found = self.target.join(path).symlink_metadata();
                 let is_file = |found: &std::fs::Metadata| found.is_file();
-                let later = |found| racy::changed_at(&found) > self.made_at;
-                if found.ok().filter(is_file).is_some_and(later) {
+                let later = |found: &std::fs::Metadata| racy::changed_at(found) > self.made_at;
+                if let Some(found) = found.ok().filter(is_file).filter(later) {
+                    // Status compares stat data only: what a conversion that is gone by now took
+                    // away when the file was added stays hidden.
+                    unlike |= Stat::of(&found).is(&entry.stat)
+                        && touched.len() < ASKED_MAX
+                        && !self.is_blob(path, &found, entry.oid);
                     touched.push(path.to_owned());
                 }
             })
         });
-        if read.is_none() || touched.len() > ASKED_MAX {
+        if read.is_none() || unlike || touched.len() > ASKED_MAX {
             return Ok(true);
         }
         let touched: Vec<&Path> = touched.iter().map(PathBuf::as_path).collect();
@@ -102,7 +107,12 @@ impl Collector<'_> {
                 _ => drop(left.insert(path)),
             }
         }
-        let unlike = self.unlike(&compare, &changed)?;
+        let is_held = |path: &Path| {
+            let held = held.get(paths::to_host(path).as_bytes());
+            let found = self.target.join(path).symlink_metadata().ok();
+            held.zip(found).is_some_and(|((_, _, oid), found)| self.is_blob(path, &found, oid))
+        };
+        let unlike = self.unlike(&compare, &changed, &is_held)?;
         for path in left.into_iter().chain(unlike) {
             copies.add(self.target, &path)?;
         }
@@ -130,10 +140,12 @@ impl Collector<'_> {
     }
 
     /// Returns those of the paths that a checkout would write with bytes other than on disk.
+    /// `is_held` tells whether the index has the very bytes of a file.
     fn unlike(
         &self,
         paths: &[PathBuf],
         changed: &BTreeSet<PathBuf>,
+        is_held: &dyn Fn(&Path) -> bool,
     ) -> Result<BTreeSet<PathBuf>, Fault> {
         let mut unlike = BTreeSet::new();
         let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
@@ -144,7 +156,11 @@ impl Collector<'_> {
             let sure = filtered.iter().filter(|path| changed.contains(**path));
             unlike.extend(sure.map(|path| (*path).to_owned()));
             let asked = filtered.iter().filter(|path| !changed.contains(**path));
-            let asked: Vec<&Path> = asked.chain(&converted).copied().collect();
+            // Equal stat data proves nothing where no conversion applies: one that did when the
+            // file was added may be gone since, with the attributes of another branch.
+            let plain = |path: &&&Path| !filtered.contains(path) && !converted.contains(path);
+            let plain = some.iter().filter(plain).filter(|path| !is_held(path));
+            let asked: Vec<&Path> = asked.chain(&converted).chain(plain).copied().collect();
             unlike.extend(self.written_unlike(&asked)?);
         }
         Ok(unlike)
