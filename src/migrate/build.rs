@@ -15,7 +15,7 @@ use crate::files::with_suffix;
 use crate::interrupt::Interrupted;
 use crate::manifest::{self, ReadManifest, Stage, manifest_for};
 use crate::recipe::KEPT_SECRETS;
-use crate::{access, content, flip, interrupt, secrets, sqlite};
+use crate::{access, content, flip, interrupt, keychain_entries, secrets, sqlite};
 use groundskeeper_core::event::Staging;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
@@ -49,6 +49,7 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
     // Only the engine knows where the old secrets are kept; a recipe writes a placeholder.
     let kept = task.runner.folder_of(task.id()).join(secrets::KEPT).display().to_string();
     let warnings = built.warnings.iter().map(|text| text.replace(KEPT_SECRETS, &kept)).collect();
+    task.runner.with_held(task.id(), |held| held.secrets = built.secrets);
     let report = built.report;
     Ok(Staging { rows, warnings, report })
 }
@@ -132,7 +133,7 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
         // Only now: to a program without the log, `built` promises a complete and durable file.
         let mut manifest = manifest_for(task, had, Stage::Built);
         // The old manifest is replaced, and the backups that it notes still have to be removed.
-        manifest.keychain_backups = secrets::known_backups(task)?;
+        manifest.keychain_backups = keychain_entries::known_backups(task)?;
         manifest::write(task.files(), &task.names.manifest, &manifest)?;
         point("migrate.verified");
     }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use crate::file_names::Names;
 use crate::files::Files;
-use crate::recipe::{Keychain, Network, Recipe};
+use crate::recipe::{Keychain, Network, Recipe, Secrets};
 use crate::recipes::Recipes;
 use crate::source::Source;
 use crate::{access, app_lock};
@@ -42,6 +42,8 @@ pub(super) struct HeldLocks {
     pub(super) copy: Scratch,
     /// Whether this process has built the new database completely and nothing changed it since.
     pub(super) is_built: bool,
+    /// Secrets of the new database, from its build; never longer than until they are written.
+    pub(super) secrets: Option<Secrets>,
     /// Device and inode of the private files that this process made.
     pub(super) made: Vec<(PathBuf, access::FileId)>,
 }

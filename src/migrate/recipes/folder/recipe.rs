@@ -299,7 +299,7 @@ impl Recipe for Folder {
             let fault = self.named("build").fault(&Failure { line: None, cause });
             return Err(Fault { code: Code::MigrationFailed, ..fault });
         }
-        Ok(Built { rows, warnings, report: "{}".to_owned() })
+        Ok(Built { rows, warnings, report: "{}".to_owned(), secrets: None })
     }
 
     fn secrets(&self, _: &Connection, _: &Work<'_>) -> Result<Secrets, Fault> {
