@@ -9,4 +9,5 @@ pub mod signals;
 pub mod startup_migrations;
 
 mod lock;
+mod missing_log;
 mod serve;

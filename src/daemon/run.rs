@@ -18,12 +18,13 @@ use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Ground};
 use crate::daemon::ground;
 use crate::daemon::lock::{create_directory, take_lock};
+use crate::daemon::missing_log;
 use crate::daemon::ready::ReadyFormat;
 use crate::daemon::serve::{ServeContext, serve};
 use crate::engine::watcher::Options;
 use crate::engine::{Ended, Engine, Handle, WatchService, make_room, scheduling};
 use crate::http::unix_socket;
-use crate::journal::{self, Journal};
+use crate::journal::{self, Inspection, Journal};
 use crate::migrate::request::MigrationRequest;
 use crate::recipes;
 use crate::service::app::About;
@@ -47,6 +48,8 @@ pub struct StartOptions {
     pub ready: ReadyFormat,
     /// TCP address for clients that have the token; none for the socket alone.
     pub listen: Option<SocketAddr>,
+    /// Whether to begin a new log although the directory has content of an earlier one.
+    pub start_over: bool,
 }
 
 /// Runs a daemon on a data directory until a signal, a request or a failure of the engine ends it.
@@ -62,10 +65,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     let git = command::check_version(&cancel)?;
     World::prepare(&layout)?;
     raise_file_limit();
-    make_room(layout.root());
-    let options = journal::Options::default();
-    let (mut journal, found) = Journal::open(&layout.log(), options).map_err(|e| e.to_fault())?;
-    tracing::info!(head = %found.head.seq, folded = found.folded, "log opened");
+    let (mut journal, found) = open_log(&layout, start_options.start_over)?;
     let (ground, high_water) = ground::find(&layout, &mut journal, &found.state)?;
 
     let world = Arc::new(
@@ -90,7 +90,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     let about = About { git, log_id, started: now(), priority };
     let watching = start_watching(&world, &handle, &config)?;
     let runtime = runtime()?;
-    let StartOptions { databases, ready, listen, .. } = start_options;
+    let StartOptions { databases, ready, listen, start_over, .. } = start_options;
     let context = ServeContext {
         world,
         config,
@@ -102,6 +102,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
         databases,
         ready,
         listen,
+        start_over,
     };
     let served = runtime.block_on(serve(context, ended));
     watching.stop();
@@ -112,6 +113,16 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     drop(paths::remove_file_if_any(&layout.daemon_info()));
     groups.remove_empty();
     served.and(outcome)
+}
+
+/// Opens the log, also on a full disk.
+fn open_log(layout: &Layout, start_over: bool) -> Result<(Journal, Inspection), Fault> {
+    make_room(layout.root());
+    missing_log::check(layout, start_over)?;
+    let opened = Journal::open(&layout.log(), journal::Options::default());
+    let (journal, found) = opened.map_err(|e| e.to_fault())?;
+    tracing::info!(head = %found.head.seq, folded = found.folded, "log opened");
+    Ok((journal, found))
 }
 
 /// Waits for the engine's thread, and returns how it ended.

@@ -19,6 +19,7 @@ use crate::migrate::request::MigrationRequest;
 use crate::service::App;
 use crate::service::app::About;
 use crate::service::runs::RUNS_MAX;
+use crate::service::start_over::adopt_worktrees;
 use crate::service::streams::STREAMS_MAX;
 use crate::service::sweep::sweep_at_start;
 use crate::session::{self, Link};
@@ -37,6 +38,8 @@ pub(super) struct ServeContext {
     pub(super) databases: Vec<MigrationRequest>,
     pub(super) ready: ReadyFormat,
     pub(super) listen: Option<SocketAddr>,
+    /// Whether to adopt the worktrees that the directory has from a log that is lost.
+    pub(super) start_over: bool,
 }
 
 /// Migrates the databases, accepts clients, and returns when a signal, a request or the end of the
@@ -70,7 +73,11 @@ pub(super) async fn serve(
     write_info(&layout, &address)?;
     let (stopper, stop) = watch::channel(false);
     let (ready, listen, link) = (context.ready, context.listen, context.link.take());
+    let start_over = context.start_over;
     let app = Arc::new(app(context, &stopper));
+    if start_over {
+        adopt_worktrees(&app).await;
+    }
     let router = router(Arc::clone(&app));
     let socket_task = tokio::spawn(unix_socket::serve(listener, router.clone(), stop.clone()));
     let port = match listen {

@@ -119,6 +119,15 @@ pub enum Error {
         #[source]
         source: redb::Error,
     },
+    /// The open log is no longer the file at its path, or another program wrote to it. What is
+    /// appended to it would be in no log at the next start.
+    #[error("the log {path} is lost to the running daemon: {what}")]
+    Lost {
+        /// Path of the log.
+        path: PathBuf,
+        /// What was found, as a clause for the message.
+        what: String,
+    },
     /// An earlier storage failure has closed this handle for good.
     #[error("the log was closed by an earlier storage failure")]
     Poisoned,
@@ -164,6 +173,10 @@ impl Error {
             Self::Storage { .. } | Self::Poisoned => {
                 "check the disk and its free space, then start the daemon again; \
                  acknowledged events are in the log"
+            }
+            Self::Lost { .. } => {
+                "put the log back where it was, with its directory if that was moved, and start \
+                 the daemon again; requests that were not answered may be in no log"
             }
             Self::Encode { .. } => "please report this",
         }

@@ -8,7 +8,8 @@
 //!   the environment of a record without decoding it; [`stream_format`] is the flat form for
 //!   streams and export files;
 //! * [`salvage`] finds records by a byte scan; [`rebuild`] writes a new log from them;
-//! * [`writer`] appends; [`reader`] reads and follows committed records.
+//! * [`writer`] appends, as long as the log is where it was opened; [`reader`] reads and follows
+//!   committed records.
 //!
 //! Guarantees: a record whose append returned is on disk; the records of one append are all there
 //! or none is; damage is detected and named, never repaired by dropping records. The log never
@@ -48,6 +49,7 @@ pub mod salvage;
 
 mod error;
 pub mod forensic;
+mod ground;
 mod payload;
 pub mod rebuild;
 pub mod stream_format;

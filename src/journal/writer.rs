@@ -7,6 +7,7 @@ use redb::{Database, DatabaseError, ReadableTable, StorageBackend, WriteTransact
 
 use crate::codec;
 use crate::error::{Damage, Error};
+use crate::ground::Ground;
 use crate::inspect::{Depth, Inspection, builder, inspect};
 use crate::reader::{Reader, Watch};
 use crate::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS};
@@ -42,6 +43,8 @@ pub struct Journal {
     log_id: [u8; 16],
     snapshot_due: u64,
     options: Options,
+    /// None for a log that is no file: the simulated disks of tests.
+    ground: Option<Ground>,
     poisoned: bool,
     clean: bool,
 }
@@ -59,8 +62,12 @@ impl Journal {
         }
         // Verified through the overlay first: redb's own open repairs the file in place.
         let found = inspect(path, Depth::FromSnapshot, &mut |_, _| {})?;
+        let mut ground = Ground::at(path)?;
         let db = builder().open(path).map_err(|e| open_error(path, e))?;
-        let journal = Self::over(db, options, &found)?;
+        let mut journal = Self::over(db, options, &found)?;
+        // Only now: redb may write to the file when it opens it.
+        ground.note()?;
+        journal.ground = Some(ground);
         Ok((journal, found))
     }
 
@@ -97,6 +104,7 @@ impl Journal {
             log_id: found.log_id,
             snapshot_due: last_snapshot + options.snapshot_every,
             options,
+            ground: None,
             poisoned: false,
             clean: false,
         })
@@ -137,6 +145,7 @@ impl Journal {
             meta.insert(META_LOG_ID, id.as_slice()).map_err(|e| storage(e.into()))?;
         }
         txn.commit().map_err(|e| storage(e.into()))?;
+        self.note_ground()?;
         self.log_id = id;
         Ok(id)
     }
@@ -153,7 +162,8 @@ impl Journal {
     ///
     /// # Errors
     /// Any error closes this handle for good: memory may be ahead of the disk, and a failed sync
-    /// must not be retried. The process is expected to end.
+    /// must not be retried. The process is expected to end. [`Error::Lost`] when the records are
+    /// not, or would not be, in the file at the log's path.
     pub fn append(&mut self, records: &[Record], state: &State) -> Result<(), Error> {
         if self.poisoned {
             return Err(Error::Poisoned);
@@ -163,7 +173,10 @@ impl Journal {
         }
         // Set before the commit and cleared after it: an error or a panic leaves the handle closed.
         self.poisoned = true;
+        self.check_ground()?;
         let head = self.commit(records, state)?;
+        // Before the records count as durable: the file may have lost its name meanwhile.
+        self.note_ground()?;
         self.poisoned = false;
         self.head = head;
         // The saved allocator state counts only if no later commit follows it.
@@ -171,6 +184,14 @@ impl Journal {
         // Only now: a reader that wakes must find the records committed.
         self.watch.advance(Seq(head.seq));
         Ok(())
+    }
+
+    fn check_ground(&self) -> Result<(), Error> {
+        self.ground.as_ref().map_or(Ok(()), Ground::check)
+    }
+
+    fn note_ground(&mut self) -> Result<(), Error> {
+        self.ground.as_mut().map_or(Ok(()), Ground::note)
     }
 
     fn commit(&mut self, records: &[Record], state: &State) -> Result<Head, Error> {
@@ -213,10 +234,12 @@ impl Journal {
             return Ok(());
         }
         self.poisoned = true;
+        self.check_ground()?;
         let mut txn =
             self.db.begin_write().map_err(|e| Error::storage("begin a checkpoint")(e.into()))?;
         txn.set_quick_repair(true);
         txn.commit().map_err(|e| Error::storage("commit a checkpoint")(e.into()))?;
+        self.note_ground()?;
         self.poisoned = false;
         self.clean = true;
         Ok(())

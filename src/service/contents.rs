@@ -1,6 +1,7 @@
 //! Use cases of the contents of environments: removal evidence, sizes, adoption; and the query of
 //! the world that other use cases share.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::core::event::Actor;
@@ -99,6 +100,27 @@ pub(crate) async fn adopt(
     actor: Actor,
     wanted: Adoption,
 ) -> Result<Outcome<EnvironmentView>, Fault> {
+    adopt_if(app, actor, wanted, |app, marker, _| {
+        // The log was put back from a backup, and no longer knows a worktree of its own.
+        let id = EnvironmentId::parse(&marker.environment).ok();
+        let (life, nonce) = (marker.incarnation, marker.nonce.as_deref());
+        let knows = |id| app.handle.view(|state| state.knows(&id, life, nonce));
+        marker.log == app.world.log_id() && !id.is_some_and(knows)
+    })
+    .await
+}
+
+/// Adopts as [`adopt`] does. `is_lost` returns whether the worktree of this marker, at this path,
+/// may be adopted although a daemon made it.
+///
+/// # Errors
+/// As [`adopt`].
+pub(crate) async fn adopt_if(
+    app: &Arc<App>,
+    actor: Actor,
+    wanted: Adoption,
+    is_lost: fn(&App, &Marker, &Path) -> bool,
+) -> Result<Outcome<EnvironmentView>, Fault> {
     let path = std::path::PathBuf::from(&wanted.path);
     if !path.is_absolute() {
         return Err(invalid(format!("path must be absolute, not {:?}", wanted.path)));
@@ -108,12 +130,7 @@ pub(crate) async fn adopt(
         None => relocation::random_id()?,
     };
     let foreign = query_world(app, move |app, cancel| {
-        let knows = |marker: &Marker| {
-            let id = EnvironmentId::parse(&marker.environment).ok();
-            let (life, nonce) = (marker.incarnation, marker.nonce.as_deref());
-            id.is_some_and(|id| app.handle.view(|state| state.knows(&id, life, nonce)))
-        };
-        app.world.foreign(&path, &knows, cancel)
+        app.world.foreign(&path, &|marker, top| is_lost(app, marker, top), cancel)
     })
     .await?;
     let (plan, worktree) = (foreign.plan, foreign.worktree);

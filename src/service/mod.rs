@@ -44,6 +44,8 @@ pub(crate) mod requests;
 #[cfg(feature = "daemon")]
 pub mod runs;
 #[cfg(feature = "daemon")]
+pub(crate) mod start_over;
+#[cfg(feature = "daemon")]
 pub(crate) mod status;
 #[cfg(feature = "daemon")]
 pub mod streams;

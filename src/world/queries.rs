@@ -197,14 +197,15 @@ impl World {
 
     /// Inspects a worktree (or a main clone) that groundskeeper did not create.
     ///
-    /// `knows` returns whether the log knows the incarnation of a marker.
+    /// `is_lost` returns whether a marker of a worktree at this path is of an incarnation that
+    /// neither this log nor another one knows any more.
     ///
     /// # Errors
     /// When there is no worktree at `path`, or it is managed by a groundskeeper.
     pub fn foreign(
         &self,
         path: &Path,
-        knows: &dyn Fn(&Marker) -> bool,
+        is_lost: &dyn Fn(&Marker, &Path) -> bool,
         cancel: &Cancel,
     ) -> Result<Foreign, Fault> {
         let repository = discover::discover(path, cancel)?;
@@ -216,9 +217,8 @@ impl World {
         let admin = git.line(["rev-parse", "--absolute-git-dir"])?;
         let marker = Marker::read(Path::new(&admin))?;
         let root = self.layout.root();
-        // A worktree of this log that the log no longer knows (put back from a backup) may be
-        // adopted where it is, even inside the data directory.
-        let lost = marker.as_ref().is_some_and(|m| m.log == self.log_id && !knows(m));
+        // It may be adopted where it is, even inside the data directory.
+        let lost = marker.as_ref().is_some_and(|marker| is_lost(marker, &top));
         if !lost && (top.starts_with(root) || root.starts_with(&top)) {
             let message = format!("{} is in the data directory, or contains it", top.display());
             let hint = "move it out with `git worktree move`, then run `groundskeeper adopt`";

@@ -358,3 +358,102 @@ impl Drop for Tmpfs {
         drop(std::process::Command::new("umount").arg("-l").arg(&self.0).status());
     }
 }
+
+type Loss = fn(&Path);
+
+/// What takes the log away from a running daemon, by name.
+const LOSSES: [(&str, Loss); 5] = [
+    ("unlinked", |data| std::fs::remove_file(data.join("log.redb")).expect("removed")),
+    ("replaced", |data| {
+        std::fs::copy(data.join("log.redb"), data.join("other")).expect("copied");
+        std::fs::rename(data.join("other"), data.join("log.redb")).expect("renamed");
+    }),
+    ("truncated", |data| {
+        let log = std::fs::File::options().write(true).open(data.join("log.redb"));
+        log.and_then(|log| log.set_len(8_192)).expect("cut");
+    }),
+    ("directory moved", |data| {
+        std::fs::rename(data, data.with_extension("moved")).expect("moved");
+    }),
+    ("directory removed", |data| std::fs::remove_dir_all(data).expect("removed")),
+];
+
+/// The daemon acknowledges nothing that no log holds, says why, and ends for its supervisor.
+#[test]
+fn lost_log_ends_daemon_before_it_acknowledges() {
+    for (name, lose) in LOSSES {
+        let harness = Harness::new();
+        let repo = harness.repo("project", 3);
+        let errors = harness.path("daemon.err");
+        let mut daemon = Daemon::start(&harness);
+        harness.new_env("demo", &repo, &[]);
+        harness.drain();
+        // The socket goes with the directory, so the connection is made before.
+        let socket = harness.data().join("daemon.sock");
+        let mut client = std::os::unix::net::UnixStream::connect(&socket).expect("connected");
+        lose(&harness.data());
+        let body = r#"{"milliseconds":60000,"purpose":"test"}"#;
+        let head = "POST /v1/environments/demo/leases HTTP/1.1\r\nhost: x\r\n";
+        let head = format!("{head}content-type: application/json\r\n");
+        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        std::io::Write::write_all(&mut client, request.as_bytes()).expect("sent");
+        let mut answer = Vec::new();
+        let limit = Some(Duration::from_secs(20));
+        client.set_read_timeout(limit).expect("a limit");
+        // A reset connection is as good as none: the lease is not granted.
+        drop(std::io::Read::read_to_end(&mut client, &mut answer));
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(!answer.starts_with("HTTP/1.1 2"), "{name}: {answer}");
+        crate::support::wait_for("the end of the daemon", || daemon.is_dead());
+        let status = daemon.child.wait().expect("its status");
+        let errors = std::fs::read_to_string(&errors).expect("read");
+        assert_eq!(status.code(), Some(2), "{name}: {errors}");
+        assert!(errors.contains("is lost to the running daemon"), "{name}: {errors}");
+    }
+}
+
+/// A log that is missing or empty beside worktrees and trash is not replaced by a new one.
+#[test]
+fn data_directory_without_log_is_refused_until_started_over() {
+    for is_empty in [false, true] {
+        let harness = Harness::new();
+        let repo = harness.repo("project", 3);
+        let path = harness.new_env("demo", &repo, &[]);
+        harness.write(&path.join("note"), "work\n");
+        let removed = harness.new_env("gone", &repo, &[]);
+        harness.write(&removed.join("other"), "more\n");
+        harness.ok(&["rm", "gone", "--force"]);
+        harness.ok(&["stop"]);
+        let log = harness.data().join("log.redb");
+        if is_empty {
+            std::fs::write(&log, "").expect("emptied");
+        } else {
+            std::fs::remove_file(&log).expect("removed");
+        }
+        let (code, error) = harness.refused(&["daemon"]);
+        assert_eq!((code, error["code"].as_str()), (2, Some("journal_failed")), "{error:#}");
+        let text = error.to_string();
+        for part in ["worktrees/demo", "trash/gone", "--start-over", "replay salvage"] {
+            assert!(text.contains(part), "{part}: {error:#}");
+        }
+        assert_eq!(log.exists(), is_empty, "nothing was made");
+        // The daemon that a verb starts is refused as well.
+        let (_, error) = harness.refused(&["ls"]);
+        assert!(error.to_string().contains("--start-over"), "{error:#}");
+        let daemon = Daemon::of(&harness, harness.command(&["daemon", "--start-over"]));
+        let shown = harness.ok(&["show", "demo"]);
+        assert_eq!(
+            (shown["adopted"].as_bool(), shown["phase"].as_str()),
+            (Some(true), Some("ready"))
+        );
+        assert_eq!(std::fs::read_to_string(path.join("note")).expect("kept"), "work\n");
+        let trash: Vec<_> =
+            std::fs::read_dir(harness.data().join("trash")).expect("kept").collect();
+        assert_eq!(trash.len(), 1, "{trash:?}");
+        assert_eq!(harness.data().join("log.redb.broken-1").exists(), is_empty);
+        drop(daemon);
+        let (code, error) = harness.refused(&["daemon", "--start-over"]);
+        assert_eq!((code, error["code"].as_str()), (1, Some("invalid_request")), "{error:#}");
+        assert_eq!(harness.ok(&["ls"])[0]["id"], "demo");
+    }
+}

@@ -32,6 +32,9 @@ pub struct Start {
     /// directory
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<std::net::SocketAddr>,
+    /// Begin a new log in a data directory whose log is lost: adopt its worktrees, leave the rest
+    #[arg(long)]
+    pub start_over: bool,
     /// Flags for the log.
     #[command(flatten)]
     pub logging: Logging,

@@ -24,6 +24,7 @@ pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> Comm
         databases: crate::cli::commands::migrate::at_start(how)?,
         ready: how.ready_format,
         listen: how.listen,
+        start_over: how.start_over,
         ..StartOptions::default()
     };
     crate::daemon::run::run(client::layout(global)?.root(), extra)?;
