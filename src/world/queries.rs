@@ -20,7 +20,7 @@ use crate::world::git::{discover, refs, registration};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::{Scope, ScopeProcesses};
 use crate::world::process::table;
-use crate::world::status::query;
+use crate::world::status::answer;
 use crate::world::status::types::Status;
 
 /// Disk usage of an environment's directory.
@@ -87,8 +87,8 @@ impl World {
         if env.phase == Phase::Tombstoned {
             return Err(destroyed(&env.id));
         }
-        self.status_cache.get_or_compute(&env.id, env.incarnation, |since| {
-            query::compute_status(env, since, cancel)
+        self.status_cache.get_or_compute(&env.id, env.incarnation, |question| {
+            answer::answer(env, question, cancel)
         })
     }
 

@@ -420,6 +420,7 @@ fn changes_hidden_by_former_conversion_are_rescued() {
         let before = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
         let opened = std::fs::File::options().write(true).open(path.join(file)).expect("opened");
         opened.set_modified(before).expect("dated");
+        drop(opened);
         harness.git(&path, &["add", file, "other"]);
         // With a new branch only what no commit has stays in the worktree.
         if name != "orphan branch" {

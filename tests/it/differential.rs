@@ -12,7 +12,7 @@ const CHANGES: usize = 14;
 
 /// Paths that are files in one step and directories in the next, with tracked and untracked ones
 /// side by side.
-const TREE: [&str; 16] = [
+pub(crate) const TREE: [&str; 16] = [
     "a",
     "new",
     "a.txt",
@@ -33,10 +33,10 @@ const TREE: [&str; 16] = [
 const STEPS: usize = 40;
 
 /// A random generator without dependencies, so that a seed always gives the same repository.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % n
@@ -62,7 +62,7 @@ impl Random {
 }
 
 /// Makes one seeded change of a worktree. Has no effect if git refuses the change.
-fn change(harness: &Harness, at: &Path, random: &mut Random) {
+pub(crate) fn change(harness: &Harness, at: &Path, random: &mut Random) {
     let name = random.name();
     let path = at.join(&name);
     let text = format!("{}\n", random.below(1_000)).repeat(1 + random.below(5));
@@ -97,7 +97,7 @@ fn change(harness: &Harness, at: &Path, random: &mut Random) {
 }
 
 /// Creates, changes, moves or removes files and directories, and sometimes stages a change.
-fn shuffle(harness: &Harness, at: &Path, path: &Path, random: &mut Random) {
+pub(crate) fn shuffle(harness: &Harness, at: &Path, path: &Path, random: &mut Random) {
     let other = at.join(TREE[random.below(TREE.len())]);
     match random.below(24) {
         0..=8 => {
@@ -158,7 +158,7 @@ fn expected(harness: &Harness, at: &Path) -> Vec<(String, String)> {
     found
 }
 
-fn watch_metrics(harness: &Harness) -> Value {
+pub(crate) fn watch_metrics(harness: &Harness) -> Value {
     call(harness, "GET", "/v1/daemon", "", "").1["watching"].clone()
 }
 
@@ -168,7 +168,7 @@ fn status_files(status: &Value) -> Vec<(String, String)> {
     files.iter().map(|f| (text(&f["code"]), text(&f["path"]))).collect()
 }
 
-fn compare(harness: &Harness, id: &str, at: &Path, seed: u64) {
+pub(crate) fn compare(harness: &Harness, id: &str, at: &Path, seed: u64) {
     let (code, status) = call(harness, "GET", &format!("/v1/environments/{id}/status"), "", "");
     assert_eq!(code, 200, "seed {seed}: {status:#}");
     assert_eq!(status_files(&status), expected(harness, at), "seed {seed}");

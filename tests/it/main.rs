@@ -59,5 +59,6 @@ mod text_log;
 mod tidy;
 mod traps;
 mod unprocessable_record;
+mod unwatched;
 mod watching;
 mod words;

@@ -2,7 +2,8 @@
 //!
 //! A result is never older than the question that it answers. While a worktree is watched, its last
 //! result is valid until something changes; otherwise a caller shares only a computation that began
-//! after it asked. A query never starts a watch.
+//! after it asked, and a computation may prove the last result to hold. A query never starts a
+//! watch.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::core::{Code, EnvironmentId, Fault};
-use crate::world::status::cache_entry::{Answer, CacheEntry, CachedResult};
-use crate::world::status::incremental::Since;
+use crate::world::status::cache_entry::{Answer, CacheEntry, CachedResult, Computed, Question};
 use crate::world::status::query::LIMIT;
 use crate::world::status::types::Status;
 
@@ -38,7 +38,8 @@ pub struct Counts {
     pub computed: u64,
     /// Of these, statuses limited to the changed paths.
     pub partial: u64,
-    /// Queries answered from the cache or by another caller's computation.
+    /// Queries answered from the cache, also after a proof that it holds, or by another caller's
+    /// computation.
     pub shared: u64,
 }
 
@@ -52,16 +53,16 @@ impl StatusCache {
     }
 
     /// Returns the status of one incarnation, computed by `compute` if no valid result exists.
-    /// `compute` receives the changes since the last result, where they are known.
+    /// `compute` receives what is known of the last result.
     ///
     /// # Errors
     /// The error of `compute`, or [`Code::Timeout`] when another caller's computation takes too
     /// long.
-    pub fn get_or_compute(
+    pub(in crate::world) fn get_or_compute(
         &self,
         id: &EnvironmentId,
         incarnation: u32,
-        compute: impl Fn(Option<&Since>) -> Result<Status, Fault>,
+        compute: impl Fn(&Question) -> Result<Computed, Fault>,
     ) -> Answer {
         let asked = Instant::now();
         let entry = self.entry(id);
@@ -84,33 +85,36 @@ impl StatusCache {
         }
         state.is_running = true;
         let mut begun = Instant::now();
-        let (mut version, since) = (state.version, state.changes_since(incarnation));
+        let (mut version, question) = (state.version, state.question(incarnation));
         drop(state);
         let _guard = ComputationGuard(&entry);
-        let mut answer = self.compute_with_permit(id, since.as_ref(), &compute);
+        let mut computed = self.compute_with_permit(id, &question, &compute);
         let mut state = locked(&entry.state);
-        if since.is_some() && state.unknown > version {
+        if question.since.is_some() && state.unknown > version {
             // A change of unknown path arrived during the computation: the result that the partial
             // answer was merged into is stale, so everything is computed anew.
             version = state.version;
             begun = Instant::now();
             drop(state);
-            answer = self.compute_with_permit(id, None, &compute);
+            computed = self.compute_with_permit(id, &Question::default(), &compute);
             state = locked(&entry.state);
         }
-        let answer = answer.map(Arc::new);
+        let (answer, proof) = match computed {
+            Ok(computed) => (Ok(computed.status), computed.proof),
+            Err(fault) => (Err(fault), None),
+        };
         state.incarnation = incarnation;
         state.paths.retain(|_, at| *at > version);
-        state.last = Some(CachedResult { answer: answer.clone(), version, begun });
+        state.last = Some(CachedResult { answer: answer.clone(), proof, version, begun });
         answer
     }
 
     fn compute_with_permit(
         &self,
         id: &EnvironmentId,
-        since: Option<&Since>,
-        compute: impl Fn(Option<&Since>) -> Result<Status, Fault>,
-    ) -> Result<Status, Fault> {
+        question: &Question,
+        compute: impl Fn(&Question) -> Result<Computed, Fault>,
+    ) -> Result<Computed, Fault> {
         let mut running = locked(&self.running);
         let until = Instant::now() + WAIT_MAX;
         while *running >= RUNNING_MAX {
@@ -127,9 +131,14 @@ impl StatusCache {
         *running += 1;
         drop(running);
         let _permit = Permit(self);
-        self.computed.fetch_add(1, Ordering::Relaxed);
-        self.partial.fetch_add(u64::from(since.is_some()), Ordering::Relaxed);
-        compute(since)
+        let computed = compute(question);
+        if computed.as_ref().is_ok_and(|computed| computed.is_proven) {
+            self.shared.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.computed.fetch_add(1, Ordering::Relaxed);
+            self.partial.fetch_add(u64::from(question.since.is_some()), Ordering::Relaxed);
+        }
+        computed
     }
 
     /// Returns the last result, however old; `None` when there was none, or it was an error.
@@ -222,8 +231,12 @@ mod tests {
         EnvironmentId::parse("demo").expect("a name")
     }
 
+    fn computed(status: Status) -> Result<Computed, Fault> {
+        Ok(Computed { status: Arc::new(status), proof: None, is_proven: false })
+    }
+
     fn computed_value(cache: &StatusCache, n: i64) -> i64 {
-        let compute = |_: Option<&Since>| Ok(Status { last_change: n, ..Status::default() });
+        let compute = |_: &Question| computed(Status { last_change: n, ..Status::default() });
         cache.get_or_compute(&id(), 1, compute).expect("an answer").last_change
     }
 
@@ -237,7 +250,8 @@ mod tests {
         assert_eq!((computed_value(&cache, 3), computed_value(&cache, 4)), (3, 3));
         cache.set_watched(&id(), false);
         assert_eq!(computed_value(&cache, 5), 5, "the end of the watch invalidates the result");
-        let next = cache.get_or_compute(&id(), 2, |_| Ok(Status::default())).expect("an answer");
+        let next =
+            cache.get_or_compute(&id(), 2, |_| computed(Status::default())).expect("an answer");
         assert_eq!(next.last_change, 0, "another incarnation has another status");
         assert_eq!(cache.counts(), Counts { computed: 4, partial: 0, shared: 2 });
     }
@@ -246,9 +260,9 @@ mod tests {
     fn change_during_computation_invalidates_result() {
         let cache = StatusCache::default();
         cache.set_watched(&id(), true);
-        let compute = |_: Option<&Since>| {
+        let compute = |_: &Question| {
             cache.record_change(&id(), None);
-            Ok(Status::default())
+            computed(Status::default())
         };
         cache.get_or_compute(&id(), 1, compute).expect("an answer");
         assert_eq!(computed_value(&cache, 7), 7);
@@ -266,22 +280,22 @@ mod tests {
     fn concurrent_queries_share_later_computation() {
         let cache = StatusCache::default();
         let (all, entry) = (Barrier::new(8), cache.entry(&id()));
-        let look = |_: Option<&Since>| {
+        let look = |_: &Question| {
             let begun = Instant::now();
             // The map, this test and each caller hold the entry.
             while Arc::strong_count(&entry) < 10 && begun.elapsed() < WAIT_MAX {
                 std::thread::yield_now();
             }
-            Ok(Status::default())
+            computed(Status::default())
         };
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     all.wait();
                     cache
-                        .get_or_compute(&id(), 1, |since| {
+                        .get_or_compute(&id(), 1, |question| {
                             let first = locked(&entry.state).last.is_none();
-                            if first { look(since) } else { Ok(Status::default()) }
+                            if first { look(question) } else { computed(Status::default()) }
                         })
                         .expect("an answer");
                 });
@@ -305,9 +319,9 @@ mod tests {
     /// Returns the paths that a query receives; `None` when it computes everything.
     fn changed_paths(cache: &StatusCache) -> Option<Vec<Vec<u8>>> {
         let seen = Mutex::new(None);
-        let compute = |since: Option<&Since>| {
-            *locked(&seen) = Some(since.map(|s| s.paths.clone()));
-            Ok(Status::default())
+        let compute = |question: &Question| {
+            *locked(&seen) = Some(question.since.as_ref().map(|s| s.paths.clone()));
+            computed(Status::default())
         };
         cache.get_or_compute(&id(), 1, compute).expect("an answer");
         locked(&seen).take().expect("an inspection")
@@ -353,11 +367,12 @@ mod tests {
         cache.set_watched(&id(), true);
         assert_eq!(computed_value(&cache, 1), 1);
         cache.record_change(&id(), Some(b"a"));
-        let compute = |since: Option<&Since>| {
-            if since.is_some() {
+        let compute = |question: &Question| {
+            if question.since.is_some() {
                 cache.record_change(&id(), None);
             }
-            Ok(Status { last_change: i64::from(since.is_some()), ..Status::default() })
+            let is_partial = i64::from(question.since.is_some());
+            computed(Status { last_change: is_partial, ..Status::default() })
         };
         assert_eq!(cache.get_or_compute(&id(), 1, compute).expect("an answer").last_change, 0);
         assert_eq!(computed_value(&cache, 7), 0, "the recomputed result is valid");
