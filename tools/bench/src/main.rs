@@ -14,6 +14,7 @@ mod provision;
 mod removal;
 mod session;
 mod table;
+mod unwatched;
 mod watching;
 
 use std::process::ExitCode;
@@ -25,7 +26,7 @@ use clap::Parser;
 #[command(version)]
 struct Arguments {
     /// Which parts: provision, parallel, removal, sweep, unlink, journal, clients, fold, ls, idle,
-    /// session, watching, memory, large, migration;
+    /// session, watching, memory, large, unwatched, migration;
     /// all when left out
     parts: Vec<String>,
     /// Rounds of 32 provisions at once
@@ -71,6 +72,9 @@ fn main() -> ExitCode {
     }
     if wanted("large") {
         watching::large(dir.path(), &mut table);
+    }
+    if wanted("unwatched") {
+        unwatched::unchanged(dir.path(), &mut table);
     }
     if wanted("migration") {
         migration::all(dir.path(), &mut table);

@@ -21,7 +21,7 @@ const FILES_PER_FOLDER: usize = 25;
 const IDLE: Duration = Duration::from_secs(60);
 const STORM: usize = 100_000;
 
-fn repository(dir: &Path, files: usize) -> PathBuf {
+pub(crate) fn repository(dir: &Path, files: usize) -> PathBuf {
     let repo = dir.join("repo");
     std::fs::create_dir_all(&repo).expect("a folder");
     assert!(git(&repo, &["init", "-q", "-b", "main"]));
@@ -35,7 +35,7 @@ fn repository(dir: &Path, files: usize) -> PathBuf {
     repo
 }
 
-fn new(api: &mut Connection, repo: &Path, id: &str) -> PathBuf {
+pub(crate) fn new(api: &mut Connection, repo: &Path, id: &str) -> PathBuf {
     let body = json!({ "id": id, "repo": repo }).to_string();
     let (status, made) = api.call("POST", "/v1/environments?wait=600", &body);
     assert_eq!((status, made["phase"].as_str()), (200, Some("ready")), "{made:#}");
@@ -275,8 +275,6 @@ pub(crate) fn large(dir: &Path, table: &mut Table) {
         let start = Instant::now();
         assert!(command.output().expect("git runs").status.success());
         asked.push(start.elapsed());
-        // An answer is kept for two seconds.
-        pass(Duration::from_millis(2_100));
         let mut api = daemon.connect();
         let start = Instant::now();
         let (status, found) = api.call("GET", "/v1/environments/large/status", "");
