@@ -11,7 +11,7 @@ use groundskeeper::journal::{Journal, Options};
 use serde_json::Value;
 
 use crate::logs;
-use crate::table::{Table, median, show};
+use crate::table::{Table, median, ratio, show};
 
 /// The program beside this one.
 pub(crate) fn program() -> PathBuf {
@@ -160,6 +160,40 @@ pub(crate) fn idle(dir: &Path, table: &mut Table) {
     table.row("idle, 300 environments: RSS, MB", &format!("{rss:.1} MB"), "", rss, 40.0, false);
     let what = format!("idle: wake-ups in {seconds} s");
     table.row(&what, &woken.to_string(), "", woken as f64, 0.0, false);
+}
+
+/// Opening the log of a daemon that was killed after a second without work, against the same log
+/// after an orderly stop.
+#[expect(clippy::disallowed_methods, reason = "the measured thing is what happens over a time")]
+pub(crate) fn reopen(dir: &Path, table: &mut Table) {
+    let data = dir.join("reopen");
+    populated(&data, 5_000);
+    let mut daemon = Daemon::start(&data);
+    drop(daemon.connect().call("GET", "/v1/environments", ""));
+    std::thread::sleep(Duration::from_secs(1));
+    daemon.kill();
+    let mut killed = opened(&data);
+    let mut daemon = Daemon::start(&data);
+    let pid = rustix::process::Pid::from_child(&daemon.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    assert!(daemon.child.wait().expect("it ends").success(), "an orderly end");
+    let mut stopped = opened(&data);
+    let (killed, stopped) = (median(&mut killed), median(&mut stopped));
+    let share = ratio(killed, stopped);
+    let what = "open after SIGKILL when idle / after a stop";
+    table.row(what, &show(killed), &show(stopped), share, 2.0, false);
+}
+
+/// Opens copies of a log, so that none is opened after a clean close.
+fn opened(data: &Path) -> Vec<Duration> {
+    let copy = data.with_extension("copy");
+    let times = (0..9).map(|_| {
+        std::fs::copy(data.join("log.redb"), &copy).expect("copied");
+        let began = Instant::now();
+        drop(Journal::open(&copy, Options::default()).expect("opened"));
+        began.elapsed()
+    });
+    times.collect()
 }
 
 /// Memory that a process has in use, in bytes.

@@ -96,6 +96,7 @@ fn main() -> ExitCode {
     }
     if wanted("idle") {
         daemon::idle(dir.path(), &mut table);
+        daemon::reopen(dir.path(), &mut table);
     }
     if table.finish() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
