@@ -18,6 +18,7 @@ pub const CALLS: &[(&str, &str)] = &[
     ("link", "a hard link to a database is made"),
     ("write", "a small file of a migration is written"),
     ("make", "a directory of a migration is made"),
+    ("inotify", "an inotify instance is made"),
 ];
 
 /// Fails or delays the call that follows, if a rule says so; otherwise returns at once.
@@ -64,11 +65,12 @@ mod armed {
         count: AtomicU64,
     }
 
-    const ERRORS: [(&str, i32); 7] = [
+    const ERRORS: [(&str, i32); 8] = [
         ("EPERM", 1),
         ("EIO", 5),
         ("EACCES", 13),
         ("EBUSY", 16),
+        ("EMFILE", 24),
         ("ENOSPC", 28),
         ("EROFS", 30),
         ("ENOTEMPTY", 39),

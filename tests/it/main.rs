@@ -21,6 +21,7 @@ mod history;
 mod hooks;
 mod identity;
 mod included;
+mod idle;
 mod inner;
 mod interleave;
 mod kill;

@@ -13,7 +13,7 @@ use crate::clean_check::started;
 use crate::support::{Daemon, Harness, WAIT_LIMIT, wait_for};
 
 /// Returns the daemon's counters of watching.
-fn counts(harness: &Harness) -> Value {
+pub(crate) fn counts(harness: &Harness) -> Value {
     let (status, info) = call(harness, "GET", "/v1/daemon", "", "");
     assert_eq!(status, 200, "{info}");
     info["watching"].clone()
@@ -24,10 +24,10 @@ fn count(harness: &Harness, name: &str) -> u64 {
 }
 
 /// An open stream of change events.
-struct Stream(BufReader<UnixStream>);
+pub(crate) struct Stream(BufReader<UnixStream>);
 
 impl Stream {
-    fn open(harness: &Harness, query: &str, headers: &str) -> Self {
+    pub(crate) fn open(harness: &Harness, query: &str, headers: &str) -> Self {
         let mut stream = connect(harness);
         let request = format!(
             "GET /v1/events?watch=true{query} HTTP/1.1\r\nhost: x\r\n\
@@ -56,7 +56,7 @@ impl Stream {
         }
     }
 
-    fn await_change(&mut self, id: &str, kind: &str) -> Value {
+    pub(crate) fn await_change(&mut self, id: &str, kind: &str) -> Value {
         loop {
             let change = self.change();
             let kinds = change["changes"].as_array().expect("kinds");
@@ -71,7 +71,7 @@ fn status(harness: &Harness, id: &str) -> Value {
     harness.ok(&["status", id])
 }
 
-fn await_watched(harness: &Harness, worktrees: u64) {
+pub(crate) fn await_watched(harness: &Harness, worktrees: u64) {
     wait_for("watching", || counts(harness)["stages"]["on"].as_u64() == Some(worktrees));
 }
 

@@ -1,8 +1,10 @@
 //! Linux backend: a few inotify instances shared by all trees, and one thread that reads them.
 //!
-//! The kernel allows a user 128 instances by default, so one instance per worktree would end at
-//! that number. Each tree lives in one instance. When the kernel drops events of an instance, only
-//! its trees get an overflow. A directory costs one map entry and one copy of its path.
+//! The kernel allows a user 128 instances by default, which all daemons and editors of that user
+//! share. So an instance is made for the first tree that needs one, and is given back with the last:
+//! a daemon that watches nothing holds none. Each tree lives in one instance. When the kernel drops
+//! events of an instance, only its trees get an overflow. A directory costs one map entry and one
+//! copy of its path.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,24 +24,25 @@ use rustix::fs::inotify;
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
+use crate::failpoint::fault;
 use crate::sync::lock_unpoisoned;
 use crate::world::watch::backend::{Backend, Failure, Happened, Sink, TreeId, What};
+use crate::world::watch::placement::{Placement, SHARDS};
 
-/// Number of instances; trees are spread over them, so an overflow hits only a part.
-const SHARDS: usize = 4;
 /// Bytes read from one instance in a round, so that a storm in one does not starve the others.
 const READ_BYTES: usize = 64 * 1024;
 /// Timeout of `sync`: in an endless storm of events the caller gets `false` instead of waiting.
 const SYNC_MAX: Duration = Duration::from_millis(100);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shard {
-    fd: OwnedFd,
     watches: Mutex<Watches>,
 }
 
 #[derive(Debug, Default)]
 struct Watches {
+    /// None while no tree lives here.
+    instance: Option<Arc<OwnedFd>>,
     /// Owners by watch descriptor. One directory may be in several trees of an instance; the kernel
     /// gives it one descriptor.
     by_number: BTreeMap<i32, Vec<(TreeId, Arc<Path>)>>,
@@ -48,7 +51,9 @@ struct Watches {
 
 #[derive(Debug)]
 struct Shared {
-    shards: Vec<Shard>,
+    shards: [Shard; SHARDS],
+    /// Locked before the watches of a shard, and while an instance is made or given back.
+    placement: Mutex<Placement>,
     wake: OwnedFd,
     stop: AtomicBool,
     /// Number of rounds requested by `sync`, and the last one that found all queues empty.
@@ -69,16 +74,12 @@ fn locked(shard: &Shard) -> MutexGuard<'_, Watches> {
 }
 
 impl Inotify {
-    /// Opens the instances and starts the reading thread.
+    /// Starts the reading thread; no instance exists yet.
     pub(super) fn start(sink: Sink) -> io::Result<Self> {
-        let shard = |_| {
-            let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-            Ok(Shard { fd, watches: Mutex::default() })
-        };
-        let shards = (0..SHARDS).map(shard).collect::<io::Result<Vec<_>>>()?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Shared {
-            shards,
+            shards: Default::default(),
+            placement: Mutex::default(),
             wake,
             stop: AtomicBool::new(false),
             asked: AtomicU64::new(0),
@@ -92,8 +93,10 @@ impl Inotify {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    fn shard(&self, tree: TreeId) -> &Shard {
-        &self.shared.shards[(tree % SHARDS as u64) as usize]
+    /// Returns the shard of an open tree.
+    fn shard(&self, tree: TreeId) -> Option<&Shard> {
+        let place = lock_unpoisoned(&self.shared.placement).of(tree)?;
+        self.shared.shards.get(place)
     }
 }
 
@@ -114,7 +117,11 @@ impl Backend for Inotify {
     }
 
     fn open(&self, tree: TreeId) -> Result<(), Failure> {
-        locked(self.shard(tree)).by_tree.insert(tree, BTreeMap::new());
+        let mut placement = lock_unpoisoned(&self.shared.placement);
+        let place = placement.add(tree, |place| self.shared.shards[place].start())?;
+        locked(&self.shared.shards[place]).by_tree.insert(tree, BTreeMap::new());
+        // The thread waits for the instances that it knew when it began to wait.
+        self.shared.wake();
         Ok(())
     }
 
@@ -129,14 +136,13 @@ impl Backend for Inotify {
             | WatchFlags::ONLYDIR
             | WatchFlags::DONT_FOLLOW
             | WatchFlags::EXCL_UNLINK;
-        let shard = self.shard(tree);
+        let shard = self.shard(tree).ok_or(Failure::Refused)?;
         // Held until the descriptor is recorded: an event that arrives in between is then
         // attributed to the right tree.
         let mut watches = locked(shard);
-        if !watches.by_tree.contains_key(&tree) {
-            return Err(Failure::Refused);
-        }
-        let number = inotify::add_watch(&shard.fd, dir, flags).map_err(|e| failure(dir, e))?;
+        let instance = watches.instance.clone().filter(|_| watches.by_tree.contains_key(&tree));
+        let instance = instance.ok_or(Failure::Refused)?;
+        let number = inotify::add_watch(&instance, dir, flags).map_err(|e| failure(dir, e))?;
         let dir: Arc<Path> = Arc::from(dir);
         let owners = watches.by_number.entry(number).or_default();
         let before = owners.iter().position(|(owner, path)| *owner == tree && *path != dir);
@@ -152,13 +158,13 @@ impl Backend for Inotify {
         }
         if let Some(stale) = dirs.insert(dir, number).filter(|stale| *stale != number) {
             // Another directory had this path before.
-            shard.disown(&mut watches, tree, stale);
+            watches.disown(tree, stale);
         }
         Ok(())
     }
 
     fn forget(&self, tree: TreeId, dir: &Path) {
-        let shard = self.shard(tree);
+        let Some(shard) = self.shard(tree) else { return };
         let mut watches = locked(shard);
         let Some(dirs) = watches.by_tree.get_mut(&tree) else { return };
         // Paths sort by components: everything below a directory follows it.
@@ -168,15 +174,21 @@ impl Backend for Inotify {
             dirs.remove(path);
         }
         for (_, number) in below {
-            shard.disown(&mut watches, tree, number);
+            watches.disown(tree, number);
         }
     }
 
     fn close(&self, tree: TreeId) {
-        let shard = self.shard(tree);
-        let mut watches = locked(shard);
+        let mut placement = lock_unpoisoned(&self.shared.placement);
+        let Some((place, is_empty)) = placement.remove(tree) else { return };
+        let mut watches = locked(&self.shared.shards[place]);
         for number in watches.by_tree.remove(&tree).unwrap_or_default().into_values() {
-            shard.disown(&mut watches, tree, number);
+            watches.disown(tree, number);
+        }
+        if is_empty {
+            *watches = Watches::default();
+            // The thread holds the instance for as long as it waits for its events.
+            self.shared.wake();
         }
     }
 
@@ -199,8 +211,10 @@ impl Backend for Inotify {
     }
 
     fn counts(&self) -> (usize, usize) {
-        let watches = self.shared.shards.iter().map(|s| locked(s).by_number.len()).sum();
-        (watches, self.shared.shards.len())
+        let shards = self.shared.shards.iter().map(locked);
+        let of =
+            |s: MutexGuard<'_, Watches>| (s.by_number.len(), usize::from(s.instance.is_some()));
+        shards.map(of).fold((0, 0), |(w, i), (watches, instances)| (w + watches, i + instances))
     }
 }
 
@@ -223,10 +237,13 @@ impl Shared {
     fn read(&self, sink: &Sink) {
         let mut buffer = vec![MaybeUninit::uninit(); READ_BYTES];
         while !self.stop.load(Ordering::Acquire) {
-            let mut fds: Vec<PollFd<'_>> =
-                self.shards.iter().map(|s| PollFd::new(&s.fd, PollFlags::IN)).collect();
-            fds.push(PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN));
+            // Before the instances are listed: what is asked later may be about a later one.
             let asked = self.asked.load(Ordering::Acquire);
+            let open = |s| locked(s).instance.clone().map(|instance| (s, instance));
+            let open: Vec<(&Shard, Arc<OwnedFd>)> = self.shards.iter().filter_map(open).collect();
+            let mut fds: Vec<PollFd<'_>> =
+                open.iter().map(|(_, fd)| PollFd::new(fd, PollFlags::IN)).collect();
+            fds.push(PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN));
             let waits = asked > *lock_unpoisoned(&self.synced);
             let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
             match poll(&mut fds, waits.then_some(&now)) {
@@ -241,8 +258,8 @@ impl Shared {
                 *lock_unpoisoned(&self.synced) = asked;
                 self.caught_up.notify_all();
             }
-            for (shard, _) in self.shards.iter().zip(ready).filter(|(_, ready)| *ready) {
-                for (tree, happened) in shard.take(&mut buffer) {
+            for ((shard, instance), _) in open.iter().zip(ready).filter(|(_, ready)| *ready) {
+                for (tree, happened) in shard.take(instance, &mut buffer) {
                     sink(tree, happened);
                 }
             }
@@ -250,26 +267,50 @@ impl Shared {
     }
 }
 
-impl Shard {
+impl Watches {
     /// Removes a tree from the owners of a directory; the last owner removes the kernel's watch.
-    fn disown(&self, watches: &mut Watches, tree: TreeId, number: i32) {
-        let Some(owners) = watches.by_number.get_mut(&number) else { return };
+    fn disown(&mut self, tree: TreeId, number: i32) {
+        let Some(owners) = self.by_number.get_mut(&number) else { return };
         owners.retain(|(owner, _)| *owner != tree);
         if owners.is_empty() {
-            watches.by_number.remove(&number);
-            let _gone = inotify::remove_watch(&self.fd, number);
+            self.by_number.remove(&number);
+            if let Some(instance) = &self.instance {
+                let _gone = inotify::remove_watch(instance, number);
+            }
         }
     }
+}
 
-    /// Reads one buffer of events.
-    fn take(&self, buffer: &mut [MaybeUninit<u8>]) -> Vec<(TreeId, Happened)> {
+impl Shard {
+    /// Makes the instance for the first tree.
+    fn start(&self) -> Result<(), Failure> {
+        let made = fault::call("inotify")
+            .and_then(|()| Ok(inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?));
+        let instance = made.map_err(|e| {
+            let hint = "raise fs.inotify.max_user_instances";
+            Failure::Limit(format!("the system grants no inotify instance ({e}); {hint}"))
+        })?;
+        locked(self).instance = Some(Arc::new(instance));
+        Ok(())
+    }
+
+    /// Reads one buffer of events of an instance.
+    fn take(
+        &self,
+        instance: &Arc<OwnedFd>,
+        buffer: &mut [MaybeUninit<u8>],
+    ) -> Vec<(TreeId, Happened)> {
         let mut seen = Vec::new();
-        let mut reader = Reader::new(&self.fd, buffer);
+        let mut reader = Reader::new(instance, buffer);
         loop {
             match reader.next() {
                 Ok(event) => {
                     let name = event.file_name().map(|n| n.to_bytes().to_vec());
-                    self.on_event(event.wd(), event.events(), name, &mut seen);
+                    let mut watches = locked(self);
+                    // The numbers of an instance that was given back mean nothing to the next.
+                    if watches.instance.as_ref().is_some_and(|now| Arc::ptr_eq(now, instance)) {
+                        watches.on_event(event.wd(), event.events(), name, &mut seen);
+                    }
                 }
                 Err(Errno::INTR) => continue,
                 Err(_) => break,
@@ -280,23 +321,24 @@ impl Shard {
         }
         seen
     }
+}
 
+impl Watches {
     fn on_event(
-        &self,
+        &mut self,
         number: i32,
         events: ReadFlags,
         name: Option<Vec<u8>>,
         seen: &mut Vec<(TreeId, Happened)>,
     ) {
-        let mut watches = locked(self);
         if events.contains(ReadFlags::QUEUE_OVERFLOW) {
-            seen.extend(watches.by_tree.keys().map(|tree| (*tree, Happened::Overflow)));
+            seen.extend(self.by_tree.keys().map(|tree| (*tree, Happened::Overflow)));
             return;
         }
         // The kernel has dropped the watch: its directory is deleted, or its file system unmounted.
         if events.contains(ReadFlags::IGNORED) {
-            for (tree, path) in watches.by_number.remove(&number).unwrap_or_default() {
-                if let Some(dirs) = watches.by_tree.get_mut(&tree)
+            for (tree, path) in self.by_number.remove(&number).unwrap_or_default() {
+                if let Some(dirs) = self.by_tree.get_mut(&tree)
                     && dirs.get(&path) == Some(&number)
                 {
                     dirs.remove(&path);
@@ -304,7 +346,7 @@ impl Shard {
             }
             return;
         }
-        let owners = watches.by_number.get(&number).map(Vec::as_slice).unwrap_or_default();
+        let owners = self.by_number.get(&number).map(Vec::as_slice).unwrap_or_default();
         if events.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
             let gone = |(tree, dir): &(TreeId, Arc<Path>)| (*tree, Happened::Gone(Arc::clone(dir)));
             seen.extend(owners.iter().map(gone));

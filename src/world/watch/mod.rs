@@ -8,6 +8,8 @@ pub(crate) mod injected;
 #[cfg(target_os = "linux")]
 pub(crate) mod inotify;
 pub mod limits;
+#[cfg(target_os = "linux")]
+pub(crate) mod placement;
 pub(crate) mod portable;
 pub mod registry;
 pub(crate) mod rules;

@@ -2,8 +2,8 @@
 
 use crate::world::watch::backend::{Backend, Sink};
 
-/// Creates the backend: inotify on Linux; `notify` elsewhere, on request, and when inotify cannot
-/// start. In the last case each tree finds out for itself whether an instance is free.
+/// Creates the backend: inotify on Linux; `notify` elsewhere, on request, and when the thread that
+/// reads inotify cannot start. Neither holds an instance before a tree needs one.
 #[must_use]
 pub fn backend(portable: bool, sink: Sink) -> Box<dyn Backend> {
     #[cfg(target_os = "linux")]
