@@ -46,6 +46,7 @@
 
 pub mod command;
 mod decision;
+pub mod demand;
 pub mod effect;
 pub mod empty_is_none;
 pub mod event;
@@ -74,6 +75,7 @@ pub use crate::model::step::{
     ArchiveStep, EnvironmentStep, HostStep, MigrationStep, OutputStep, Owed, Step,
 };
 pub use command::{Adopt, Command, Ground, Provision, Restore};
+pub use demand::Demand;
 pub use effect::{
     ArchiveOutcome, BranchOutcome, Effect, Ended, EnvironmentOutcome, HostOutcome, Inspection,
     MigrationOutcome, Note, Outcome, OutputOutcome, OwedEffect, RolledBackTo, Settlement, Target,

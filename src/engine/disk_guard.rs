@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::core::{Code, Command, Fault};
+use crate::core::{Code, Fault};
 
 /// Free bytes below which new work is refused.
 const FREE_BYTES_MIN: u64 = 16 << 20;
@@ -90,9 +90,9 @@ impl DiskGuard {
         self.seen = Some((Instant::now(), free));
     }
 
-    /// Refuses a command that would use space when almost none is free.
-    pub(super) fn allows(&mut self, command: &Command) -> Result<(), Fault> {
-        if !matches!(command, Command::Provision(_)) || self.free() >= FREE_BYTES_MIN {
+    /// Refuses work that uses space when almost none is free.
+    pub(super) fn check_space(&mut self) -> Result<(), Fault> {
+        if self.free() >= FREE_BYTES_MIN {
             return Ok(());
         }
         let free = self.free() >> 20;

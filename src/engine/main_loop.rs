@@ -10,7 +10,7 @@ use tracing::Span;
 use crate::clock;
 use crate::core::event::Record;
 use crate::core::suspend::{Clocks, SuspendDetector};
-use crate::core::{Command, Event, Fault, Seq, State, Time};
+use crate::core::{Command, Demand, Event, Fault, Seq, State, Time};
 use crate::engine::disk_guard::DiskGuard;
 use crate::engine::driver::{self, Driver};
 use crate::engine::handle::{Handle, Message, Progress, Receipt, Reply};
@@ -233,12 +233,10 @@ impl Engine {
         let now = self.now();
         let span = spans::command(origin, &command, &self.state);
         let _inside = span.enter();
-        let allowed = self.disk_guard.allows(&command);
-        let decided = match (allowed, self.stopping.is_some() && is_new_work(&command)) {
-            (Err(fault), _) => Err(fault),
-            (Ok(()), true) => Err(stopping()),
-            (Ok(()), false) => self.state.decide(now, command),
-        };
+        // Without a reply it is the loop's own, such as a renewal of leases: a refusal would lose it.
+        let is_asked = reply.is_some();
+        let admitted = if is_asked { self.admit(command.demand()) } else { Ok(()) };
+        let decided = admitted.and_then(|()| self.state.decide(now, command));
         let changed = decided.map(|events| {
             let changed = !events.is_empty();
             for event in events {
@@ -255,6 +253,15 @@ impl Engine {
         if let Some(reply) = reply {
             batch.replies.push((reply, changed));
         }
+    }
+
+    /// Refuses what this daemon must not begin: new work while it shuts down, and work that uses
+    /// space on a full disk.
+    fn admit(&mut self, demand: Demand) -> Result<(), Fault> {
+        if self.stopping.is_some() && demand != Demand::Record {
+            return Err(stopping());
+        }
+        if demand == Demand::Space { self.disk_guard.check_space() } else { Ok(()) }
     }
 
     fn record(&self, at: Time, event: Event) -> Record {
@@ -329,10 +336,6 @@ fn unwritten(source: std::io::Error) -> journal::Error {
 
 fn clocks(began: Instant) -> Clocks {
     Clocks { awake: began.elapsed(), wall: Duration::from_nanos(wall_clock().0) }
-}
-
-fn is_new_work(command: &Command) -> bool {
-    matches!(command, Command::Provision(_) | Command::Destroy { .. } | Command::Lease(_))
 }
 
 fn stopping() -> Fault {

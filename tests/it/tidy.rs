@@ -173,6 +173,7 @@ fn is_test_only(name: &str) -> bool {
     let places = [
         "src/core/invariants/forged.rs",
         "src/core/sim/",
+        "src/engine/admission_tests.rs",
         "src/engine/watcher/failures.rs",
         "src/journal/testing/",
         "src/migrate/power.rs",
