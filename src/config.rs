@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use groundskeeper_system::own_file::{self, Links};
 use serde::Deserialize;
 
 use crate::core::event::Retention;
@@ -13,6 +14,9 @@ use crate::core::policy::{BranchPolicy, CLEAN_RETENTION};
 use crate::core::{Code, Fault};
 use crate::migrate::request::MigrationRequest;
 use crate::world::effects::hook;
+
+/// Bound on the file, in bytes.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// All settings; an unknown key is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -137,11 +141,10 @@ impl Config {
             let hint = "correct the file, or move it away to run with the defaults";
             Fault::new(Code::InvalidConfig, message, hint).because(why)
         };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(e) => return Err(bad(&e)),
-        };
+        // A link is followed: programs that keep the files of a home in a repository make links.
+        let read = own_file::read(path, CONFIG_BYTES_MAX, Links::Followed);
+        let Some(bytes) = read.map_err(|e| bad(&e))? else { return Ok(Self::default()) };
+        let text = String::from_utf8(bytes).map_err(|e| bad(&e))?;
         let config: Self = toml::from_str(&text).map_err(|e| bad(&e))?;
         config.check().map_err(|why| bad(&why))?;
         Ok(config)

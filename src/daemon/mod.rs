@@ -10,4 +10,5 @@ pub mod startup_migrations;
 
 mod lock;
 mod missing_log;
+mod own_files;
 mod serve;

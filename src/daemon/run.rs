@@ -16,11 +16,10 @@ use crate::clock::now;
 use crate::config::{self, Config};
 use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Ground};
-use crate::daemon::ground;
 use crate::daemon::lock::{create_directory, take_lock};
-use crate::daemon::missing_log;
 use crate::daemon::ready::ReadyFormat;
 use crate::daemon::serve::{ServeContext, serve};
+use crate::daemon::{ground, missing_log, own_files};
 use crate::engine::watcher::Options;
 use crate::engine::{Ended, Engine, Handle, WatchService, make_room, scheduling};
 use crate::http::unix_socket;
@@ -59,6 +58,7 @@ pub struct StartOptions {
 pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault> {
     let layout = Layout::new(create_directory(data_dir)?);
     let _lock = take_lock(&layout)?;
+    own_files::check(&layout)?;
     let config = Config::load()?;
     let link = link(start_options.link.take(), &config)?;
     let cancel = Cancel::new().map_err(paths::failed("watch a process in", layout.root()))?;
@@ -117,7 +117,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
 
 /// Opens the log, also on a full disk.
 fn open_log(layout: &Layout, start_over: bool) -> Result<(Journal, Inspection), Fault> {
-    make_room(layout.root());
+    make_room(layout);
     missing_log::check(layout, start_over)?;
     let opened = Journal::open(&layout.log(), journal::Options::default());
     let (journal, found) = opened.map_err(|e| e.to_fault())?;

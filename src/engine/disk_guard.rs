@@ -1,77 +1,35 @@
-//! Refuses new work while there is still space to record the end of the old.
+//! Refuses new work while there is still room to record the end of the old.
 //!
 //! A log that cannot be written ends the daemon. So before the disk is full, requests that would
 //! use more of it are refused with `disk_full`, and the daemon continues to serve reads, removals
 //! and running effects. Running effects can still fill the disk to the last byte; for that case
-//! there is a ballast file, which is removed to make room for the last records.
+//! there is a reserve ([`reserve`]), which is given back to make room for the last records.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::core::{Code, Fault};
+use crate::engine::reserve::{self, Space};
+use crate::world::fs::data_dir::Layout;
 
-/// Free bytes below which new work is refused.
-const FREE_BYTES_MIN: u64 = 16 << 20;
-/// How long one measurement of free space is reused.
-const REUSED_FOR: Duration = Duration::from_millis(500);
-
-/// Size of the ballast file, enough for thousands of records.
-const BALLAST_BYTES: u64 = 8 << 20;
-/// Free bytes below which the ballast is removed.
-const BALLAST_AT: u64 = 2 << 20;
-/// Free bytes above which a ballast is set aside.
-const AMPLE: u64 = 64 << 20;
-
-/// Removes the ballast when almost no space is left. Called before a log is opened and before each
-/// commit. Returns the free bytes that were measured before the removal.
-pub fn make_room(root: &Path) -> u64 {
-    let free = free_below(root);
-    if free < BALLAST_AT && std::fs::remove_file(ballast(root)).is_ok() {
-        tracing::warn!("the disk is full; the reserved space is released");
-    }
-    free
-}
-
-fn ballast(root: &Path) -> PathBuf {
-    root.join("ballast")
-}
-
-/// Sets the ballast aside if there is ample space and none exists. The daemon also runs without it.
-fn set_aside(root: &Path) {
-    let path = ballast(root);
-    if path.exists() || free_below(root) < AMPLE {
-        return;
-    }
-    // Under another name until its blocks are allocated: a sparse file would free nothing.
-    let fresh = path.with_extension("new");
-    let made = std::fs::File::create(&fresh).and_then(|file| {
-        let flags = rustix::fs::FallocateFlags::empty();
-        rustix::fs::fallocate(&file, flags, 0, BALLAST_BYTES)?;
-        std::fs::rename(&fresh, &path)
-    });
-    if let Err(e) = made {
-        drop(std::fs::remove_file(&fresh));
-        tracing::debug!(error = %e, "cannot reserve space");
-    }
-}
-
-fn free_below(root: &Path) -> u64 {
-    // A failed query counts as ample space; a later write reports the real error.
-    rustix::fs::statvfs(root).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
-}
+/// How long one measurement of free space is reused, so that a batch of commands costs one. A disk
+/// can fill up in a moment, so it is short.
+const REUSED_FOR: Duration = Duration::from_millis(20);
+/// Interval of attempts to set the reserve aside again.
+const RESERVED_EVERY: Duration = Duration::from_secs(60);
 
 /// Measures the free space of the data directory's file system.
 #[derive(Debug)]
 pub(super) struct DiskGuard {
-    path: PathBuf,
-    seen: Option<(Instant, u64)>,
+    layout: Layout,
+    seen: Option<(Instant, Space)>,
+    reserved: Instant,
     low: u64,
 }
 
 impl DiskGuard {
-    pub(super) fn new(path: &Path) -> Self {
-        set_aside(path);
-        Self { path: path.to_owned(), seen: None, low: 0 }
+    pub(super) fn new(layout: &Layout) -> Self {
+        reserve::set_aside(layout);
+        Self { layout: layout.clone(), seen: None, reserved: Instant::now(), low: 0 }
     }
 
     /// Sets the free bytes below which trash entries are removed early.
@@ -81,35 +39,43 @@ impl DiskGuard {
 
     /// Returns whether trash entries must be removed early.
     pub(super) fn is_low(&mut self) -> bool {
-        self.free() < self.low
+        self.space().bytes.free < self.low
     }
 
-    /// Frees the ballast if a commit might not find the little space that it needs.
+    /// Gives the reserve back if a commit might not find the little room that it needs, and makes
+    /// it whole again once there is plenty.
     pub(super) fn before_commit(&mut self) {
-        let free = make_room(&self.path);
-        self.seen = Some((Instant::now(), free));
+        self.seen = Some((Instant::now(), reserve::release(&self.layout)));
+        if self.reserved.elapsed() >= RESERVED_EVERY {
+            self.reserved = Instant::now();
+            reserve::set_aside(&self.layout);
+        }
     }
 
     /// Refuses work that uses space when almost none is free.
     pub(super) fn check_space(&mut self) -> Result<(), Fault> {
-        if self.free() >= FREE_BYTES_MIN {
+        let space = self.space();
+        let left = if space.bytes.is_short() {
+            format!("{} MiB", space.bytes.free >> 20)
+        } else if space.inodes.is_short() {
+            format!("{} inodes", space.inodes.free)
+        } else {
             return Ok(());
-        }
-        let free = self.free() >> 20;
-        let message =
-            format!("only {free} MiB are free on the file system of {}", self.path.display());
+        };
+        let root = self.layout.root().display();
+        let message = format!("only {left} are free on the file system of {root}");
         let hint = "free some space; environments can still be removed with `groundskeeper rm`";
         Err(Fault::new(Code::DiskFull, message, hint))
     }
 
-    fn free(&mut self) -> u64 {
-        if let Some((at, bytes)) = self.seen
+    fn space(&mut self) -> Space {
+        if let Some((at, space)) = self.seen
             && at.elapsed() < REUSED_FOR
         {
-            return bytes;
+            return space;
         }
-        let bytes = free_below(&self.path);
-        self.seen = Some((Instant::now(), bytes));
-        bytes
+        let space = Space::of(self.layout.root());
+        self.seen = Some((Instant::now(), space));
+        space
     }
 }

@@ -85,7 +85,7 @@ impl Engine {
             progress: progress.clone(),
             reader: journal.reader(),
         };
-        let disk_guard = DiskGuard::new(world.layout().root());
+        let disk_guard = DiskGuard::new(world.layout());
         let driver = Driver::new(world, sender, progress);
         let anchor = (wall_clock().max(state.at()), Instant::now());
         let (stopping, suspend_detector) = (None, SuspendDetector::new(clocks(anchor.1)));
@@ -233,7 +233,7 @@ impl Engine {
         let now = self.now();
         let span = spans::command(origin, &command, &self.state);
         let _inside = span.enter();
-        // Without a reply it is the loop's own, such as a renewal of leases: a refusal would lose it.
+        // Without a reply it is the loop's own, such as a renewal of leases, which a refusal loses.
         let is_asked = reply.is_some();
         let admitted = if is_asked { self.admit(command.demand()) } else { Ok(()) };
         let decided = admitted.and_then(|()| self.state.decide(now, command));

@@ -20,11 +20,12 @@ mod admission_tests;
 mod disk_guard;
 pub mod log_stream;
 pub mod main_loop;
+mod reserve;
 pub mod scheduling;
 mod spans;
 pub mod watcher;
 
 pub use crate::engine::main_loop::{Ended, Engine, MAILBOX_MAX};
-pub use crate::engine::disk_guard::make_room;
+pub use crate::engine::reserve::make_room;
 pub use crate::engine::watcher::WatchService;
 pub use handle::{Handle, Progress, Receipt};

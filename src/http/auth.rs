@@ -15,6 +15,7 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
+use groundskeeper_system::own_file::{self, Links};
 
 use crate::format::hex;
 use crate::http::error::Error;
@@ -25,16 +26,20 @@ use crate::world::fs::paths;
 /// Path at which hosts open sessions; the server checks their own keys, not the token.
 pub const SESSION_PATH: &str = "/v1/session";
 
+/// A longer file holds no token.
+const TOKEN_BYTES_MAX: u64 = 4 * 1024;
+
 /// Returns the token of the port from its file; creates it at the first call.
 ///
 /// # Errors
 /// If the file cannot be written or the system has no random bytes.
 pub fn token(path: &Path) -> Result<String, Error> {
-    if let Ok(text) = std::fs::read_to_string(path) {
-        let text = text.trim().to_owned();
-        if !text.is_empty() {
-            return Ok(text);
-        }
+    let found = own_file::read(path, TOKEN_BYTES_MAX, Links::Refused);
+    let found = found.map_err(fs::Error::about("read", path))?.unwrap_or_default();
+    if let Ok(text) = std::str::from_utf8(&found)
+        && !text.trim().is_empty()
+    {
+        return Ok(text.trim().to_owned());
     }
     let mut random = [0; 24];
     getrandom::fill(&mut random).map_err(Error::NoRandomBytes)?;
@@ -49,6 +54,7 @@ pub fn token(path: &Path) -> Result<String, Error> {
 /// The I/O error of the step that failed.
 pub fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
+    own_file::check(path, Links::Followed).map_err(fs::Error::about("write", path))?;
     let fresh = path.with_extension(format!("{}.new", std::process::id()));
     paths::remove_file_if_any(&fresh).map_err(fs::Error::about("write", &fresh))?;
     let open = File::options().create_new(true).write(true).mode(0o600).open(&fresh);

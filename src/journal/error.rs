@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use groundskeeper_core::{Code, Fault};
+use groundskeeper_system::misplaced::Misplaced;
+use groundskeeper_system::paths;
 
 /// One defect in the bytes of a log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,6 +149,11 @@ impl Error {
     /// Returns the error with its cause and hint, as every other layer reports errors.
     #[must_use]
     pub fn to_fault(&self) -> Fault {
+        if let Self::Io { what, path, source } = self
+            && Misplaced::of(source).is_some()
+        {
+            return paths::fault(what, path, source);
+        }
         let fault = Fault::new(Code::JournalFailed, self.to_string(), self.hint());
         match std::error::Error::source(self) {
             Some(source) => fault.caused_by(source),

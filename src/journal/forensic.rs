@@ -23,6 +23,7 @@ use crate::overlay::Overlay;
 use crate::stream_format::{self, Next};
 use crate::tables::{Head, RECORDS, SNAPSHOTS};
 use groundskeeper_core::State;
+use groundskeeper_system::own_file::{self, Links};
 
 const REDB_MAGIC: [u8; 4] = *b"redb";
 const BUFFER_BYTES: usize = 1 << 18;
@@ -92,7 +93,8 @@ impl ReadOnlyLog {
         if !path.metadata().map_err(io)?.is_file() {
             return Err(io(io::Error::other("it is not a file")));
         }
-        let mut file = File::open(path).map_err(io)?;
+        let file = own_file::open(path, File::options().read(true), Links::Followed);
+        let mut file = file.map_err(io)?;
         let mut magic = Vec::new();
         (&mut file).take(4).read_to_end(&mut magic).map_err(io)?;
         file.rewind().map_err(io)?;

@@ -10,6 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use groundskeeper_system::own_file::{self, Links};
 use groundskeeper_system::portable;
 use redb::StorageBackend;
 
@@ -37,7 +38,7 @@ impl Overlay {
     /// # Errors
     /// Errors of the system.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = own_file::open(path, File::options().read(true), Links::Followed)?;
         let file_len = file.metadata()?.len();
         let memory = Memory { len: file_len, visible: file_len, pages: BTreeMap::new() };
         Ok(Self { file, file_len, memory: Mutex::new(memory) })

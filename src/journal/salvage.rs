@@ -13,6 +13,7 @@ use super::envelope::{self, Envelope, HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
 use super::error::Error;
 use super::tables::{FORMAT, Head};
 use crate::stream_format;
+use groundskeeper_system::own_file::{self, Links};
 use groundskeeper_system::portable;
 
 /// Bytes of the file that are scanned at once; more than the longest record.
@@ -67,7 +68,8 @@ impl Salvage {
         if !about.is_file() {
             return Err(io(io::Error::other("it is not a file")));
         }
-        let file = File::open(path).map_err(io)?;
+        let file = own_file::open(path, File::options().read(true), Links::Followed);
+        let file = file.map_err(io)?;
         let mut scan = Scan::default();
         scan.run(&file).map_err(io)?;
         let Scan { mut found, damaged, identities, .. } = scan;

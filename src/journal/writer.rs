@@ -13,6 +13,7 @@ use crate::reader::{Reader, Watch};
 use crate::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS};
 use groundskeeper_core::event::Record;
 use groundskeeper_core::{Seq, State};
+use groundskeeper_system::own_file::{self, Links};
 use groundskeeper_system::portable;
 
 /// Number of snapshots kept; the oldest is dropped when a new one exceeds it.
@@ -57,7 +58,8 @@ impl Journal {
     /// Any [`Error`]. After [`Error::Damaged`] and [`Error::Newer`] the file is unchanged.
     pub fn open(path: &Path, options: Options) -> Result<(Self, Inspection), Error> {
         // An error is not absence: a path that cannot be checked must not become a new log.
-        if !path.try_exists().map_err(io("check", path))? {
+        let there = own_file::check(path, Links::Refused).map_err(io("open", path))?;
+        if there.is_none() {
             create(path)?;
         }
         // Verified through the overlay first: redb's own open repairs the file in place.

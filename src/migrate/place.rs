@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::with_suffix;
 use groundskeeper_core::{Code, Fault};
+use groundskeeper_system::own_file::{self, Links};
 use groundskeeper_system::paths;
 use groundskeeper_system::portable::{self, Existing};
 
@@ -51,7 +52,8 @@ pub fn is_free(place: &Place) -> Result<bool, Fault> {
 
 /// Takes the lock of a place. It is held until the file is dropped, and ends with the process.
 pub(super) fn lock(path: &Path) -> Result<File, Fault> {
-    let file = portable::open_private(path, Existing::Kept);
+    let checked = own_file::check(path, Links::Refused);
+    let file = checked.and_then(|_| portable::open_private(path, Existing::Kept));
     let file = file.map_err(paths::failed("open", path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

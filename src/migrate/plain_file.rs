@@ -6,6 +6,8 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use groundskeeper_core::{Code, Fault};
+use groundskeeper_system::misplaced::kind;
+use groundskeeper_system::own_file::{self, Links};
 use groundskeeper_system::paths;
 
 /// Checks that a plain file, or a link to one, is at this path. Returns `None` when there is
@@ -46,12 +48,10 @@ pub(super) fn read(path: &Path, max: u64, code: Code) -> Result<Option<Vec<u8>>,
         return Ok(None);
     }
     let failed = paths::failed("read", path);
-    let file = open(path).map_err(&failed)?;
-    // Again: it may have been replaced since.
+    // Checked again there: it may have been replaced since.
+    let file = own_file::open(path, File::options().read(true), Links::Followed);
+    let file = file.map_err(&failed)?;
     let found = file.metadata().map_err(&failed)?;
-    if !found.is_file() {
-        return Err(refused(path, found.file_type(), code));
-    }
     let mut bytes = Vec::new();
     file.take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(&failed)?;
     if bytes.len() as u64 > max {
@@ -63,52 +63,9 @@ pub(super) fn read(path: &Path, max: u64, code: Code) -> Result<Option<Vec<u8>>,
     Ok(Some(bytes))
 }
 
-/// Returns what a file that is no plain file is, for a message.
-pub(super) fn kind(found: FileType) -> &'static str {
-    if found.is_dir() {
-        "a directory"
-    } else if found.is_symlink() {
-        "a symbolic link"
-    } else {
-        special(found)
-    }
-}
-
 fn refused(path: &Path, found: FileType, code: Code) -> Fault {
     let message = format!("{} is {}, not a plain file", path.display(), kind(found));
     Fault::new(code, message, "move it away, then migrate again; nothing was changed")
-}
-
-#[cfg(unix)]
-fn special(found: FileType) -> &'static str {
-    use std::os::unix::fs::FileTypeExt as _;
-    if found.is_fifo() {
-        "a FIFO"
-    } else if found.is_socket() {
-        "a socket"
-    } else if found.is_block_device() || found.is_char_device() {
-        "a device"
-    } else {
-        "a special file"
-    }
-}
-
-#[cfg(not(unix))]
-fn special(_: FileType) -> &'static str {
-    "a special file"
-}
-
-/// Opens a file to read it, without waiting for the other end of a FIFO.
-#[cfg(unix)]
-fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    File::options().read(true).custom_flags(flags).open(path)
-}
-
-#[cfg(not(unix))]
-fn open(path: &Path) -> io::Result<File> {
-    File::open(path)
 }
 
 #[cfg(test)]

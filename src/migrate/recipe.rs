@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use crate::files::{SUFFIXES, with_suffix};
 use crate::{plain_file, sqlite};
 use groundskeeper_core::{Code, Fault};
-use groundskeeper_system::paths;
+use groundskeeper_system::{misplaced, paths};
 
 /// One way from a generation to the next.
 pub trait Recipe: Send + Sync {
@@ -325,6 +325,6 @@ pub(super) fn check_kind(path: &Path) -> Result<(), Fault> {
         Some(target) => format!("pass {}, where the link leads", target.display()),
         None => "pass the path of the database file".to_owned(),
     };
-    let message = format!("{} is {}", path.display(), plain_file::kind(found.file_type()));
+    let message = format!("{} is {}", path.display(), misplaced::kind(found.file_type()));
     Err(Fault::new(Code::NotADatabase, message, format!("{hint}; nothing was changed")))
 }

@@ -1,8 +1,10 @@
 //! State of the session client, and the address and key of the control server.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use groundskeeper_system::own_file::{self, Links};
 use tokio::sync::watch;
 
 use crate::core::{Code, Fault};
@@ -85,15 +87,18 @@ impl Link {
     pub fn new(address: &str, key_file: &Path) -> Result<Self, Fault> {
         use std::os::unix::fs::PermissionsExt as _;
         let address = Address::parse(address)?;
-        let found = key_file.metadata().map_err(paths::failed("read the key", key_file))?;
+        let found = own_file::check(key_file, Links::Followed);
+        let found = found.and_then(|found| found.ok_or_else(|| ErrorKind::NotFound.into()));
+        let found = found.map_err(paths::failed("read the key", key_file))?;
         if found.permissions().mode() & 0o077 != 0 {
             let message =
                 format!("the key file {} is accessible to other users", key_file.display());
             let hint = format!("`chmod 600 {}`", key_file.display());
             return Err(Fault::new(Code::PermissionDenied, message, hint));
         }
-        let text = std::fs::read_to_string(key_file);
-        let key = text.map_err(paths::failed("read the key", key_file))?.trim().to_owned();
+        let read = own_file::read(key_file, KEY_FILE_BYTES_MAX, Links::Followed);
+        let read = read.map_err(paths::failed("read the key", key_file))?.unwrap_or_default();
+        let key = String::from_utf8(read).unwrap_or_default().trim().to_owned();
         if key.is_empty() || key.len() > KEY_BYTES_MAX || !key.chars().all(|c| c.is_ascii_graphic())
         {
             let message = format!("{} holds no valid key", key_file.display());
@@ -104,5 +109,7 @@ impl Link {
     }
 }
 
+/// Bound on a file that holds a key, in bytes.
+const KEY_FILE_BYTES_MAX: u64 = 4 * 1024;
 /// Bound on a key in bytes.
 const KEY_BYTES_MAX: usize = 256;

@@ -7,6 +7,8 @@
 pub mod clock;
 #[cfg(unix)]
 pub mod linux_calls;
+pub mod misplaced;
+pub mod own_file;
 pub mod paths;
 pub mod portable;
 pub mod proc;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use groundskeeper_core::{Code, Fault, HostPath};
 use groundskeeper_failpoint::fault;
 
+use crate::misplaced::Misplaced;
 use crate::portable;
 
 /// Converts a path to the bytes that the log stores: on Unix its own bytes, on Windows UTF-8.
@@ -58,6 +59,9 @@ pub fn from_bytes(bytes: &[u8]) -> &Path {
 #[must_use]
 pub fn fault(what: &str, path: &Path, error: &io::Error) -> Fault {
     use io::ErrorKind as K;
+    if let Some(misplaced) = Misplaced::of(error) {
+        return misplaced_fault(misplaced);
+    }
     let message = format!("cannot {what} {}", path.display());
     let (code, hint, transient) = match error.kind() {
         K::NotFound => (Code::PathNotFound, "check that the path exists", false),
@@ -84,6 +88,14 @@ pub fn fault(what: &str, path: &Path, error: &io::Error) -> Fault {
     };
     let fault = Fault::new(code, message, hint).because(error);
     if transient { fault.transient() } else { fault }
+}
+
+fn misplaced_fault(misplaced: &Misplaced) -> Fault {
+    let from = misplaced.path();
+    let to = PathBuf::from(format!("{}.aside", from.display()));
+    let (from, to) = (as_argument(from), as_argument(&to));
+    let hint = format!("move it away with `mv {from} {to}`, then repeat the command");
+    Fault::new(Code::Io, misplaced.to_string(), hint)
 }
 
 /// Returns [`fault()`] as an adapter for `map_err`.

@@ -7,10 +7,12 @@
 //! only where the marker proves that the worktree is ours.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use groundskeeper_system::own_file::{self, Links};
+use groundskeeper_system::portable;
 
 use crate::core::{Environment, Fault, HostPath, Life, Seq, State};
 use crate::world::effects::context::World;
@@ -42,10 +44,8 @@ impl Identity {
     /// Reads the identity file; none if it is missing or cannot be parsed.
     #[must_use]
     pub fn read(layout: &Layout) -> Option<Self> {
-        let file = layout.identity();
-        let found = file.symlink_metadata().ok()?;
-        let plain = found.is_file() && found.len() < IDENTITY_BYTES_MAX;
-        let text = plain.then(|| std::fs::read(&file).ok())??;
+        let read = own_file::read(&layout.identity(), IDENTITY_BYTES_MAX, Links::Refused);
+        let text = read.ok()??;
         let mut fields = text.strip_suffix(b"\n")?.split(|b| *b == 0);
         let log = String::from_utf8(fields.next()?.to_vec()).ok()?;
         let path = paths::from_bytes(fields.next()?).to_owned();
@@ -60,23 +60,15 @@ impl Identity {
     /// I/O errors, as faults that name the file.
     pub fn write(&self, layout: &Layout) -> Result<(), Fault> {
         let file = layout.identity();
-        let fresh = file.with_extension("new");
         let mut text = self.log.clone().into_bytes();
         for path in [Some(&self.path), self.copy_of.as_ref()] {
             text.push(0);
             text.extend(path.map(|path| paths::to_host(path).0).unwrap_or_default());
         }
         text.push(b'\n');
-        let write = || {
-            drop(std::fs::remove_file(&fresh));
-            let mut open = File::options().write(true).create_new(true).mode(0o600).open(&fresh)?;
-            open.write_all(&text)?;
-            // fsync before rename: after a power failure the name must not stand for an empty file.
-            open.sync_all()?;
-            std::fs::rename(&fresh, &file)?;
-            groundskeeper_system::portable::sync_dir(layout.root())
-        };
-        write().map_err(paths::failed("write", &file))
+        let written = own_file::replace(&file, &text);
+        let written = written.and_then(|()| portable::sync_dir(layout.root()));
+        written.map_err(paths::failed("write", &file))
     }
 }
 
@@ -99,7 +91,8 @@ impl HighWater {
         let path = layout.high_water();
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path).map_err(paths::failed("open", &path))?;
+        let open = own_file::open(&path, &options, Links::Refused);
+        let file = open.map_err(paths::failed("open", &path))?;
         let mut text = [0; 64];
         let count = file.read_at(&mut text, 0).map_err(paths::failed("read", &path))?;
         let text = String::from_utf8_lossy(&text[..count]).into_owned();

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use groundskeeper_system::own_file::{self, Links};
+
 use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Subject};
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::file_id::FileId;
@@ -130,22 +132,30 @@ impl World {
     /// # Errors
     /// I/O errors, as faults that name the folder.
     pub fn prepare(layout: &Layout) -> Result<(), Fault> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        let folders = [
-            layout.locks(),
-            layout.transcripts(),
-            layout.worktrees(),
-            layout.trash(),
-            layout.scratch(),
-            layout.rescues(),
-        ];
-        for folder in folders {
-            builder.create(&folder).map_err(crate::world::fs::paths::failed("create", &folder))?;
+        for folder in layout.folders() {
+            let kept = own_file::keep_folder(&folder);
+            kept.map_err(crate::world::fs::paths::failed("create", &folder))?;
         }
-        // Any earlier user of these files has ended: this daemon owns the data directory.
-        Ok(crate::world::fs::removal::empty(&layout.scratch())?)
+        // Any earlier user of these files has ended: this daemon owns the data directory. What
+        // stays disturbs no effect, so it does not keep the daemon from its work.
+        if let Err(error) = crate::world::fs::removal::empty(&layout.scratch()) {
+            tracing::warn!(%error, "cannot remove the temporary files of an earlier daemon");
+        }
+        Ok(())
+    }
+
+    /// Makes the folders of a running daemon again that were removed, or that it was denied. What
+    /// cannot be made is reported by the effect that needs it. The data directory itself is not
+    /// made again: without it there is nothing to serve.
+    fn keep_folders(&self) {
+        if !self.layout.root().is_dir() {
+            return;
+        }
+        for folder in self.layout.folders() {
+            if let Err(error) = own_file::keep_folder(&folder) {
+                tracing::warn!(folder = %folder.display(), %error, "cannot make the folder again");
+            }
+        }
     }
 
     /// Stops watching an environment and drops its cached status.
@@ -166,6 +176,7 @@ impl World {
             Subject::Output(..) => self.layout.lock_of_outputs(),
             Subject::Host | Subject::Migration(_) => self.layout.lock_of_host(),
         };
+        self.keep_folders();
         let mut file = reopen(&path)?;
         let until = Instant::now() + LOCK_LIMIT;
         loop {
@@ -201,7 +212,9 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// Opens a lock file, creating it if needed.
 fn reopen(path: &Path) -> Result<File, Fault> {
-    let open = File::options().create(true).truncate(false).write(true).read(true).open(path);
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).read(true);
+    let open = own_file::open(path, &options, Links::Refused);
     open.map_err(crate::world::fs::paths::failed("open", path))
 }
 

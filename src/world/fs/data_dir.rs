@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/log.redb                 the event log
 //! <data>/ballast                  space reserved for when the disk is full
+//! <data>/spare/<n>                empty files, reserved for when the disk has no inodes left
 //! <data>/daemon.lock              held by the daemon that owns the directory
 //! <data>/daemon.json              identity of that daemon and where it listens
 //! <data>/daemon.log               output of a daemon that the command line started
@@ -52,6 +53,31 @@ impl Layout {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.root.join("log.redb")
+    }
+
+    /// Returns the folders that a daemon makes at its start, and needs for as long as it runs.
+    #[must_use]
+    pub fn folders(&self) -> [PathBuf; 6] {
+        [
+            self.locks(),
+            self.transcripts(),
+            self.worktrees(),
+            self.trash(),
+            self.scratch(),
+            self.rescues(),
+        ]
+    }
+
+    /// Returns the file that reserves space.
+    #[must_use]
+    pub fn ballast(&self) -> PathBuf {
+        self.root.join("ballast")
+    }
+
+    /// Returns the folder of the files that reserve inodes.
+    #[must_use]
+    pub fn spare(&self) -> PathBuf {
+        self.root.join("spare")
     }
 
     /// Returns the file with the id of the log and the place (device, inode) it was written for.

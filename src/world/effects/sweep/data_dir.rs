@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use groundskeeper_system::own_file::{self, Links};
+
 use crate::core::event::Finding;
 use crate::core::{Environment, EnvironmentId};
 use crate::world::effects::sweep::task::{
@@ -152,7 +154,8 @@ impl Task<'_> {
         for (name, path) in entries(&layout.locks()) {
             let id = name.strip_prefix('.').and_then(|n| Some(n.rsplit_once('.')?.0));
             let id = id.unwrap_or(&name);
-            let free = || File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            let open = || own_file::open(&path, File::options().read(true), Links::Refused);
+            let free = || open().is_ok_and(|file| file.try_lock().is_ok());
             let shared = [".host", ".cleaned"].contains(&name.as_str());
             if !shared && !needed(id) && free() {
                 let detail = "no process holds it".to_owned();

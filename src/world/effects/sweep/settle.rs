@@ -3,6 +3,8 @@
 
 use std::fs::File;
 
+use groundskeeper_system::own_file::{self, Links};
+
 use crate::core::{Code, Fault};
 use crate::world::effects::sweep::task::{SettleAction, Task, is_of_clean};
 use crate::world::fs::{paths, removal, remove_tree};
@@ -63,7 +65,9 @@ impl Task<'_> {
     fn hold(&self, lock: &str) -> Result<File, Fault> {
         let path = self.world.layout.locks().join(lock);
         let there = path.exists();
-        let open = File::options().create(true).truncate(false).write(true).open(&path);
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        let open = own_file::open(&path, &options, Links::Refused);
         let file = open.map_err(paths::failed("open", &path))?;
         let made_for_this = !there;
         let locked = file.try_lock();

@@ -11,7 +11,7 @@ use crate::ground::{FOREIGN, Ground};
 use crate::trouble::Trouble;
 
 /// What a data directory consists of.
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 18] = [
     "ballast",
     "daemon.json",
     "daemon.lock",
@@ -24,6 +24,7 @@ const KNOWN: [&str; 17] = [
     "migrations",
     "rescue",
     "scratch",
+    "spare",
     "token",
     "transcripts",
     "trash",
