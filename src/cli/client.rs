@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use groundskeeper_system::own_file::{self, Links};
 use http_body_util::BodyExt as _;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -24,15 +25,18 @@ use super::args::Global;
 use super::error::CliError;
 
 use crate::core::{Code, Fault};
-use crate::daemon::info::read_info;
+use crate::daemon::info::{Info, read_info};
 use crate::daemon::ready::READY;
-use crate::http::unix_socket;
+use crate::daemon::running;
+use crate::http::socket_file;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
-use crate::world::process::git_env;
+use crate::world::process::{git_env, table};
 
 /// Timeout for a starting daemon to become ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// Most starts of a daemon for one command.
+const STARTS_MAX: u32 = 3;
 /// Size in bytes above which the text log of a background daemon is rotated at its next start.
 const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Limit of an answer in bytes, as it is read into memory.
@@ -61,7 +65,7 @@ pub struct Client {
 /// different runtime directory. Its file name must be that of this data directory: the info file in
 /// a copied directory names the socket of the original's daemon.
 fn address_of(layout: &Layout) -> PathBuf {
-    let own = unix_socket::address(layout);
+    let own = socket_file::address(layout);
     if own.starts_with(layout.root()) {
         return own;
     }
@@ -70,30 +74,38 @@ fn address_of(layout: &Layout) -> PathBuf {
 }
 
 impl Client {
-    /// Connects to the daemon; starts one if none runs and the flags allow it.
+    /// Connects to the daemon; starts one if none runs and the flags allow it. A daemon that runs
+    /// and has no socket at the moment is waited for.
     ///
     /// # Errors
-    /// If no daemon runs and none can be started. The fault carries its stderr.
+    /// If no daemon runs and none can be started, with its stderr; if one runs and cannot be
+    /// reached.
     pub async fn connect(global: &Global) -> Result<Self, Fault> {
         let layout = layout(global)?;
-        match Self::try_connect(&layout).await {
-            Ok(client) => return Ok(client),
-            Err(e) if global.no_autostart => return Err(unreachable(&layout, &e)),
-            Err(_) => {}
-        }
-        let mut starter = Some(Starter::start(&layout)?);
         let until = Instant::now() + START_LIMIT;
+        let mut starts = 0;
         loop {
             let failure = match Self::try_connect(&layout).await {
                 Ok(client) => return Ok(client),
                 Err(e) => e,
             };
-            // Another command may start a daemon at the same time. Then the one started here ends
-            // because the lock is taken, and this loop waits for the other one.
-            if let Some(running) = starter.take() {
-                running.wait_ready().await?;
-            } else if Instant::now() > until {
+            let running = running::find(&layout);
+            if let Some(info) = &running
+                && (info.unreachable.is_some() || Instant::now() > until)
+            {
+                return Err(hidden(info, &failure));
+            }
+            // Without its info file a daemon may be starting, or that file was removed as well.
+            let is_owned = running.is_some() || running::is_locked(&layout);
+            if !is_owned && global.no_autostart || Instant::now() > until {
                 return Err(unreachable(&layout, &failure));
+            }
+            // Another command may start a daemon at the same time. Then the one started here ends
+            // because the lock is taken, and this loop waits for the other one. That one may end,
+            // too, so there is more than one start.
+            if !is_owned && starts < STARTS_MAX {
+                starts += 1;
+                Starter::start(&layout)?.wait_ready().await?;
             } else {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -103,9 +115,20 @@ impl Client {
     /// Connects to a running daemon; starts none.
     ///
     /// # Errors
-    /// The I/O error of the connection.
+    /// The I/O error of the connection, or an error if another process listens.
     pub async fn try_connect(layout: &Layout) -> std::io::Result<Self> {
-        Self::at(&address_of(layout)).await
+        let stream = UnixStream::connect(&address_of(layout)).await?;
+        // A process that cannot be seen from here has the pid 0, or another one.
+        let listener = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
+        let daemon = read_info(layout)
+            .filter(|info| info.started.is_some_and(|started| table::is_alive(info.pid, started)));
+        if let (Some(listener), Some(daemon)) = (listener.filter(|pid| *pid != 0), daemon)
+            && listener != daemon.pid
+        {
+            let message = format!("process {listener} listens there, and is not the daemon");
+            return Err(std::io::Error::other(message));
+        }
+        Self::over(stream).await
     }
 
     /// Connects to a socket. The listening process must run as this user or as root.
@@ -113,7 +136,10 @@ impl Client {
     /// # Errors
     /// The I/O error of the connection, or an error if another user listens.
     pub async fn at(address: &Path) -> std::io::Result<Self> {
-        let stream = UnixStream::connect(address).await?;
+        Self::over(UnixStream::connect(address).await?).await
+    }
+
+    async fn over(stream: UnixStream) -> std::io::Result<Self> {
         let me = rustix::process::geteuid().as_raw();
         if !stream.peer_cred().is_ok_and(|peer| peer.uid() == me || peer.uid() == 0) {
             return Err(std::io::Error::other("another user listens at this address"));
@@ -208,6 +234,15 @@ fn unreachable(layout: &Layout, error: &std::io::Error) -> Fault {
     Fault::new(Code::DaemonUnreachable, message, hint).because(error)
 }
 
+/// Returns the fault for a daemon that runs and cannot be reached.
+pub(in crate::cli) fn hidden(info: &Info, error: &std::io::Error) -> Fault {
+    let socket = info.socket.display();
+    let why = info.unreachable.clone().unwrap_or_else(|| error.to_string());
+    let message = format!("the daemon (pid {}) cannot be reached at {socket}: {why}", info.pid);
+    let hint = "run `groundskeeper stop`, then repeat the command";
+    Fault::new(Code::DaemonUnreachable, message, hint)
+}
+
 /// A daemon that starts in the background; `log_from` is where its part of the text log begins.
 struct Starter {
     child: std::process::Child,
@@ -217,17 +252,18 @@ struct Starter {
 
 impl Starter {
     fn start(layout: &Layout) -> Result<Self, Fault> {
-        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+        use std::os::unix::fs::OpenOptionsExt as _;
         let root = layout.root();
-        let mut builder = std::fs::DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(root);
-        made.map_err(paths::failed("create the data directory", root))?;
+        own_file::make_folder(root).map_err(paths::failed("create the data directory", root))?;
         let log = layout.daemon_log();
-        if log.metadata().is_ok_and(|m| m.len() > LOG_BYTES_MAX) {
+        let found = own_file::check(&log, Links::Refused).map_err(paths::failed("open", &log))?;
+        if found.is_some_and(|found| found.len() > LOG_BYTES_MAX) {
             // Two files bound the space; the older one keeps enough history for a diagnosis.
             drop(std::fs::rename(&log, log.with_extension("log.old")));
         }
-        let open = File::options().create(true).append(true).mode(0o600).open(&log);
+        let mut options = File::options();
+        options.create(true).append(true).mode(0o600);
+        let open = own_file::open(&log, &options, Links::Refused);
         let file = open.map_err(paths::failed("open", &log))?;
         let log_from = file.metadata().map_or(0, |m| m.len());
         let program =
@@ -281,7 +317,8 @@ impl Starter {
             return Ok(());
         }
         let mut output = String::new();
-        if let Ok(mut file) = File::open(&self.log) {
+        let open = own_file::open(&self.log, File::options().read(true), Links::Refused);
+        if let Ok(mut file) = open {
             drop(file.seek(SeekFrom::Start(self.log_from)));
             drop(file.take(64 * 1024).read_to_string(&mut output));
         }

@@ -4,23 +4,19 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use groundskeeper_system::own_file::{self, Links};
+
 use crate::core::{Code, Fault};
 use crate::daemon::info::read_info;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
-use crate::world::process::table;
 
 /// Longest time that a child of a killed daemon takes until it executes its own program.
 const HALF_STARTED: Duration = Duration::from_secs(2);
 
 /// Returns the real path of the data directory; creates it, for its owner only, if it is missing.
 pub(super) fn create_directory(path: &Path) -> Result<PathBuf, Fault> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(paths::failed("create the data directory", path))?;
+    own_file::make_folder(path).map_err(paths::failed("create the data directory", path))?;
     path.canonicalize().map_err(paths::failed("find the data directory", path))
 }
 
@@ -30,7 +26,9 @@ pub(super) fn create_directory(path: &Path) -> Result<PathBuf, Fault> {
 /// `already_running` when another process holds it.
 pub(super) fn take_lock(layout: &Layout) -> Result<File, Fault> {
     let path = layout.daemon_lock();
-    let open = File::options().create(true).truncate(false).write(true).open(&path);
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    let open = own_file::open(&path, &options, Links::Refused);
     let file = open.map_err(paths::failed("open", &path))?;
     match lock_left_by_killed_daemon(&file, layout) {
         Ok(()) => Ok(file),
@@ -55,10 +53,7 @@ fn lock_left_by_killed_daemon(file: &File, layout: &Layout) -> Result<(), TryLoc
     let until = Instant::now() + HALF_STARTED;
     loop {
         let taken = file.try_lock();
-        let lives = || {
-            // A process that cannot be seen may be alive.
-            read_info(layout).is_some_and(|info| !matches!(table::start_time(info.pid), Ok(None)))
-        };
+        let lives = || read_info(layout).is_some_and(|info| info.may_be_alive());
         if !matches!(taken, Err(TryLockError::WouldBlock)) || Instant::now() >= until || lives() {
             return taken;
         }

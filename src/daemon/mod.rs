@@ -5,6 +5,7 @@ pub mod ground;
 pub mod info;
 pub mod ready;
 pub mod run;
+pub mod running;
 pub mod signals;
 pub mod startup_migrations;
 

@@ -22,7 +22,6 @@ use crate::daemon::serve::{ServeContext, serve};
 use crate::daemon::{ground, missing_log, own_files};
 use crate::engine::watcher::Options;
 use crate::engine::{Ended, Engine, Handle, WatchService, make_room, scheduling};
-use crate::http::unix_socket;
 use crate::journal::{self, Inspection, Journal};
 use crate::migrate::request::MigrationRequest;
 use crate::recipes;
@@ -109,7 +108,6 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     handle.shutdown("stopped");
     runtime.shutdown_timeout(Duration::from_secs(1));
     let outcome = engine_outcome(thread);
-    drop(paths::remove_file_if_any(&unix_socket::address(&layout)));
     drop(paths::remove_file_if_any(&layout.daemon_info()));
     groups.remove_empty();
     served.and(outcome)

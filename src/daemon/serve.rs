@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api::router;
 use crate::config::Config;
 use crate::core::{Fault, Seq};
-use crate::daemon::info::write_info;
+use crate::daemon::info::{Info, write_info};
 use crate::daemon::ready::{ReadyFormat, announce};
 use crate::daemon::signals::{Signals, collect_orphans, wait_for_end};
 use crate::daemon::startup_migrations::bring_up;
 use crate::engine::{Handle, WatchService};
-use crate::http::{tcp, unix_socket};
+use crate::http::kept_socket::KeptSocket;
+use crate::http::{socket_file, tcp, unix_socket};
 use crate::migrate::MigrationRunner;
 use crate::migrate::request::MigrationRequest;
 use crate::service::App;
@@ -24,6 +26,8 @@ use crate::service::streams::STREAMS_MAX;
 use crate::service::sweep::sweep_at_start;
 use crate::session::{self, Link};
 use crate::world::World;
+use crate::world::fs::data_dir::Layout;
+use crate::world::fs::paths;
 
 /// The parts that [`serve`] needs.
 pub(super) struct ServeContext {
@@ -67,10 +71,9 @@ pub(super) async fn serve(
     }
     runner.remove_unused_recipes(|id| handle.view(|state| state.wants_recipe(id)));
     let layout = context.world.layout().clone();
-    let address = unix_socket::address(&layout);
-    let listener = unix_socket::bind(&address)?;
-    // After the bind, since clients connect to the socket that this file names.
-    write_info(&layout, &address)?;
+    let (socket, listener) = open_socket(&layout)?;
+    let address = socket.address().to_owned();
+    let socket = Arc::new(socket);
     let (stopper, stop) = watch::channel(false);
     let (ready, listen, link) = (context.ready, context.listen, context.link.take());
     let start_over = context.start_over;
@@ -79,7 +82,8 @@ pub(super) async fn serve(
         adopt_worktrees(&app).await;
     }
     let router = router(Arc::clone(&app));
-    let socket_task = tokio::spawn(unix_socket::serve(listener, router.clone(), stop.clone()));
+    let socket_task =
+        tokio::spawn(unix_socket::serve(socket, listener, router.clone(), stop.clone()));
     let port = match listen {
         Some(address) => Some(tcp::open(address, layout.root(), &router, stop.clone()).await?),
         None => None,
@@ -98,6 +102,27 @@ pub(super) async fn serve(
     stopper.send_replace(true);
     drop(socket_task.await);
     Ok(())
+}
+
+/// Binds the socket and describes this daemon to its clients, now and whenever that changes.
+fn open_socket(layout: &Layout) -> Result<(KeptSocket, UnixListener), Fault> {
+    let address = socket_file::address(layout);
+    let info = Info::of_this_process(&address);
+    let (place, known) = (layout.clone(), info.clone());
+    let report = move |unreachable: Option<&str>, is_new: bool| {
+        // What removes a socket may remove this file, too.
+        if !is_new && !matches!(paths::exists(&place.daemon_info()), Ok(false)) {
+            return;
+        }
+        let info = Info { unreachable: unreachable.map(str::to_owned), ..known.clone() };
+        if let Err(fault) = write_info(&place, &info) {
+            tracing::warn!(%fault, "cannot describe this daemon to its clients");
+        }
+    };
+    let (socket, listener) = KeptSocket::open(&address, layout.root(), Box::new(report))?;
+    // After the bind, since clients connect to the socket that this file names.
+    write_info(layout, &info)?;
+    Ok((socket, listener))
 }
 
 /// Makes what the handlers of requests share.

@@ -13,6 +13,7 @@ use crate::core::id::IdError;
 use crate::core::{Code, Fault};
 use crate::service::requests::invalid;
 use crate::world::fs;
+use crate::world::fs::paths;
 
 /// A request that cannot be read, or a socket or token file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +84,16 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file that is no socket has the socket's name.
-    #[error("{} exists and is not a socket", path.display())]
+    #[error("{} is {kind}, not a socket", path.display())]
     NotASocket {
+        /// Path of the socket.
+        path: PathBuf,
+        /// What the file is.
+        kind: &'static str,
+    },
+    /// Another process listens at the socket, although it does not hold the lock.
+    #[error("another process listens at {}", path.display())]
+    OtherListener {
         /// Path of the socket.
         path: PathBuf,
     },
@@ -143,7 +152,12 @@ impl From<Error> for Fault {
             Error::ForeignDirectory { .. } => {
                 Self::new(Code::PermissionDenied, message, "choose another --data-dir")
             }
-            Error::NotASocket { .. } => Self::new(Code::PathExists, message, "move the file away"),
+            Error::NotASocket { path, .. } | Error::OtherListener { path } => {
+                let aside = PathBuf::from(format!("{}.aside", path.display()));
+                let (from, to) = (paths::as_argument(&path), paths::as_argument(&aside));
+                let hint = format!("move it away with `mv {from} {to}`, then start again");
+                Self::new(Code::PathExists, message, hint)
+            }
             Error::NoRandomBytes(source) => {
                 let hint = "check the system's random number generator";
                 Self::new(Code::Io, message, hint).because(source)

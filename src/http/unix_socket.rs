@@ -1,11 +1,6 @@
-//! The Unix socket of a daemon or a control server: only its owner can open it, peers are checked,
-//! and connections are bounded in number and time.
+//! Connections to the Unix socket of a daemon or a control server: peers are checked, and
+//! connections are bounded in number and time. It does not make the socket.
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,19 +8,16 @@ use axum::Router;
 use axum::extract::Extension;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use sha2::Digest as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::core::event::{Actor, Origin};
-use crate::format::hex;
 use crate::http::error::Error;
+use crate::http::kept_socket::{EVERY, KeptSocket};
 use crate::http::problem::Refusal;
-use crate::world::fs;
-use crate::world::fs::data_dir::Layout;
-use crate::world::fs::paths;
 
 /// Limit of concurrent connections. One more gets status 503 and is closed.
 pub const CONNECTIONS_MAX: usize = 512;
@@ -36,72 +28,6 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// Time that open connections get to end at a shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Length in bytes of a socket path that every supported system accepts.
-const SOCKET_PATH_MAX: usize = 100;
-
-/// Returns the socket path of a daemon of this data directory. The socket lies inside the
-/// directory, or in the runtime directory when the path would be too long for a socket.
-#[must_use]
-pub fn address(layout: &Layout) -> PathBuf {
-    address_in(layout.root(), "daemon.sock")
-}
-
-/// Returns the path of a socket with this name in a directory. Where that path is too long, returns
-/// one in the runtime directory whose name contains a hash of the directory.
-#[must_use]
-pub fn address_in(dir: &Path, name: &str) -> PathBuf {
-    let inside = dir.join(name);
-    if inside.as_os_str().len() <= SOCKET_PATH_MAX {
-        return inside;
-    }
-    let digest = sha2::Sha256::digest(paths::to_host(dir).as_bytes());
-    let short = hex(&digest[..8]);
-    let name = format!("{short}-{name}");
-    let uid = rustix::process::getuid().as_raw();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let runtime = runtime.unwrap_or_else(std::env::temp_dir);
-    runtime.join(format!("groundskeeper-{uid}")).join(name)
-}
-
-/// Binds the socket with mode 0600 in a directory of this user with mode 0700. The caller holds the
-/// lock of the data directory, so an existing socket is stale and is replaced. Any other existing
-/// file is left alone.
-///
-/// # Errors
-/// If the directory is not this user's, the path exists and is not a socket, or binding fails.
-pub fn bind(address: &Path) -> Result<UnixListener, Error> {
-    let folder = address.parent().unwrap_or(address);
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(fs::Error::about("create", folder))?;
-    let found = folder.symlink_metadata().map_err(fs::Error::about("inspect", folder))?;
-    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Error::ForeignDirectory { path: folder.to_owned() });
-    }
-    if found.mode() & 0o077 != 0 {
-        let mode = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(folder, mode)
-            .map_err(fs::Error::about("restrict the mode of", folder))?;
-    }
-    match address.symlink_metadata() {
-        Ok(there) if !there.file_type().is_socket() => {
-            return Err(Error::NotASocket { path: address.to_owned() });
-        }
-        _ => {}
-    }
-    // Bound under another name and renamed, so that no client can connect before the mode is set.
-    let fresh = address.with_extension("new");
-    paths::remove_file_if_any(&fresh).map_err(fs::Error::about("remove", &fresh))?;
-    let listener = UnixListener::bind(&fresh).map_err(fs::Error::about("listen on", &fresh))?;
-    let mode = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(&fresh, mode)
-        .map_err(fs::Error::about("restrict the mode of", &fresh))?;
-    std::fs::rename(&fresh, address).map_err(fs::Error::about("publish", address))?;
-    Ok(listener)
-}
-
 /// Reports that no connection could be accepted, and pauses. The process is out of file
 /// descriptors: the connection waits in the backlog until some are free. Without the pause the loop
 /// that accepts would use a whole core.
@@ -110,13 +36,26 @@ pub(super) async fn accept_failed(error: &std::io::Error) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// Serves until `stop` becomes true, then gives open connections `CLOSE_LIMIT` to end.
-pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>) {
+/// Serves until `stop` becomes true, then gives open connections `CLOSE_LIMIT` to end. Keeps the
+/// socket under its name meanwhile.
+pub async fn serve(
+    socket: Arc<KeptSocket>,
+    mut listener: UnixListener,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let owner = rustix::process::geteuid().as_raw();
+    let mut looks = tokio::time::interval(EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            _ = looks.tick() => {
+                // Connections in the backlog of the old one are lost with it; their clients retry.
+                listener = socket.keep().unwrap_or(listener);
+                continue;
+            }
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let stream = match accepted {
@@ -144,6 +83,8 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
             drop(slot);
         });
     }
+    socket.close();
+    drop(listener);
     // All permits are free when the last connection has ended.
     drop(tokio::time::timeout(CLOSE_LIMIT, slots.acquire_many(CONNECTIONS_MAX as u32)).await);
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use groundskeeper_system::own_file::{self, Links};
 use tokio::sync::{Semaphore, watch};
 
 use super::catalog::{self, Catalog};
@@ -15,7 +16,9 @@ use super::routes::router;
 use super::{operations, threads};
 use crate::core::{Code, Fault};
 use crate::http::auth::{token, with_token, write_secret};
-use crate::http::{tcp, unix_socket as socket};
+use crate::http::kept_socket::KeptSocket;
+use crate::http::unix_socket::serve;
+use crate::http::{socket_file, tcp};
 use crate::server::app::{Shared, Timing};
 use crate::server::registry::SessionRegistry;
 use crate::server::store;
@@ -27,6 +30,8 @@ use crate::world::fs::paths;
 pub const READY: &str = "GROUNDSKEEPER_SERVER_READY:";
 /// Bound on sessions, including connections that have not sent `open` yet.
 const SESSIONS_MAX: usize = 2_048;
+/// A longer file holds no key of a host.
+const KEY_FILE_BYTES_MAX: u64 = 4 * 1024;
 /// Bound on subscribers of the event stream.
 const STREAMS_MAX: usize = 64;
 /// Interval of the periodic work: expired grace periods, leases to renew.
@@ -76,7 +81,7 @@ pub fn timing() -> Timing {
 /// Returns the path of the socket of a server with this directory.
 #[must_use]
 pub fn address(dir: &Path) -> PathBuf {
-    socket::address_in(dir, "server.sock")
+    socket_file::address_in(dir, "server.sock")
 }
 
 /// Starts a server: locks its directory, opens the catalogue, and serves the socket and the port.
@@ -85,14 +90,15 @@ pub fn address(dir: &Path) -> PathBuf {
 /// Fails if the directory, the database, the socket or the port cannot be used, or if another
 /// server holds the directory.
 pub async fn start(options: Options) -> Result<Running, Fault> {
-    use std::os::unix::fs::DirBuilderExt as _;
     let dir = &options.dir;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(paths::failed("create", dir))?;
+    own_file::make_folder(dir).map_err(paths::failed("create", dir))?;
     let dir = dir.canonicalize().map_err(paths::failed("find", dir))?;
     // Before the database and the socket: with the lock held, a socket found there is stale.
     let lock = lock_directory(&dir)?;
-    let catalog = Catalog::open(&dir.join("catalog.db"))?;
+    let database = dir.join("catalog.db");
+    // SQLite itself would wait for a FIFO.
+    own_file::check(&database, Links::Followed).map_err(paths::failed("open", &database))?;
+    let catalog = Catalog::open(&database)?;
     let (stopper, stop) = watch::channel(false);
     let shared = Arc::new(Shared {
         catalog,
@@ -104,9 +110,11 @@ pub async fn start(options: Options) -> Result<Running, Fault> {
         place: dir.clone(),
     });
     let socket = address(&dir);
-    let listener = socket::bind(&socket)?;
+    // Its clients look for the socket only, so nothing else is to be told.
+    let (kept, listener) = KeptSocket::open(&socket, &dir, Box::new(|_, _| {}))?;
+    let kept = Arc::new(kept);
     let mut tasks =
-        vec![tokio::spawn(socket::serve(listener, router(Arc::clone(&shared)), stop.clone()))];
+        vec![tokio::spawn(serve(kept, listener, router(Arc::clone(&shared)), stop.clone()))];
     let mut port = None;
     if let Some(address) = options.listen {
         let token = token(&dir.join("admin-token"))?;
@@ -122,7 +130,9 @@ pub async fn start(options: Options) -> Result<Running, Fault> {
 /// Locks the directory. The kernel releases the lock with the process, also after a crash.
 fn lock_directory(dir: &Path) -> Result<File, Fault> {
     let path = dir.join("server.lock");
-    let open = File::options().create(true).truncate(false).write(true).open(&path);
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    let open = own_file::open(&path, &options, Links::Refused);
     let file = open.map_err(paths::failed("open", &path))?;
     file.try_lock().map_err(|_| {
         let message = format!("another server uses {}", dir.display());
@@ -146,7 +156,9 @@ impl Running {
     /// # Errors
     /// Fails if the catalogue or the file cannot be used.
     pub async fn ensure_host(&self, host: &str, key_file: &Path) -> Result<(), Fault> {
-        let given = std::fs::read_to_string(key_file).unwrap_or_default().trim().to_owned();
+        let given = own_file::read(key_file, KEY_FILE_BYTES_MAX, Links::Followed);
+        let given = given.map_err(paths::failed("read", key_file))?.unwrap_or_default();
+        let given = String::from_utf8(given).unwrap_or_default().trim().to_owned();
         let known = self.shared.catalog.with(move |tx| catalog::host_of_key(tx, &given)).await?;
         if known.is_some_and(|known| known.id == host) {
             return Ok(());
@@ -163,7 +175,6 @@ impl Running {
         for task in self.tasks {
             drop(tokio::time::timeout(Duration::from_secs(5), task).await);
         }
-        drop(paths::remove_file_if_any(&self.socket));
         tracing::info!(place = %self.shared.place.display(), "server ended");
     }
 }

@@ -54,6 +54,7 @@ mod schema;
 mod server_contracts;
 mod session;
 mod session_rejection;
+mod socket;
 mod special_files;
 mod sweep;
 mod teardown;

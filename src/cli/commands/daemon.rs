@@ -8,11 +8,17 @@ use serde_json::json;
 
 use crate::cli::args::{Global, Start};
 use crate::cli::client::{self, Client};
+use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, log_to_stderr, show_one};
 use crate::core::{Code, Fault};
+use crate::daemon::info::read_info;
 use crate::daemon::run::StartOptions;
+use crate::daemon::running;
+use crate::world::fs::data_dir::Layout;
 
 pub(in crate::cli) const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// Longest time that a daemon takes to answer that it will end; then it gets a signal.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> CommandResult {
     if detach {
@@ -33,13 +39,21 @@ pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> Comm
 
 pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
     let layout = client::layout(global)?;
-    let pid = crate::daemon::info::read_info(&layout).map(|info| info.pid);
-    let Ok(mut client) = Client::try_connect(&layout).await else {
-        return show_one(global, &json!({ "stopped": false }), "no daemon is running\n");
+    let before = read_info(&layout);
+    let pid = match tokio::time::timeout(ASK_LIMIT, ask(&layout)).await {
+        Ok(Ok(())) => before.map(|info| info.pid),
+        // It answered, and refuses.
+        Ok(Err(CliError(problem))) if problem.code != Code::DaemonUnreachable.as_str() => {
+            return Err(CliError(problem));
+        }
+        Ok(Err(_)) | Err(_) => {
+            let Some(info) = running::find_patiently(&layout) else {
+                return show_one(global, &json!({ "stopped": false }), "no daemon is running\n");
+            };
+            running::terminate(&info)?;
+            Some(info.pid)
+        }
     };
-    let _: Option<()> = client.call(Method::POST, "/v1/shutdown", NOTHING).await?;
-    // The daemon waits for open connections before it ends.
-    drop(client);
     let started = started(pid)?;
     let until = Instant::now() + STOP_LIMIT;
     loop {
@@ -57,6 +71,17 @@ pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Asks the daemon over its socket to end.
+async fn ask(layout: &Layout) -> Result<(), CliError> {
+    let connected = Client::try_connect(layout).await;
+    let mut client = connected.map_err(|e| {
+        let message = "no daemon answers";
+        Fault::new(Code::DaemonUnreachable, message, "run `groundskeeper doctor`").because(e)
+    })?;
+    // The daemon waits for open connections before it ends, so this one is dropped with the answer.
+    client.call(Method::POST, "/v1/shutdown", NOTHING).await
 }
 
 /// Returns the start time of the daemon's process, if it still runs. Where processes cannot be

@@ -15,6 +15,7 @@ use crate::cli::error::CliError;
 use crate::cli::render;
 use crate::config::Config;
 use crate::core::{Fault, Kind};
+use crate::daemon::running;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::git::command;
@@ -132,9 +133,15 @@ fn space_check(layout: &Layout) -> Check {
 }
 
 async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
-    let Ok(mut client) = Client::try_connect(layout).await else {
-        checks.push(Check::ok("daemon", "not running; started when needed"));
-        return;
+    let mut client = match Client::try_connect(layout).await {
+        Ok(client) => client,
+        Err(error) => {
+            checks.push(match running::find(layout) {
+                Some(info) => Check::fail("daemon", &client::hidden(&info, &error)),
+                None => Check::ok("daemon", "not running; started when needed"),
+            });
+            return;
+        }
     };
     let asked: Result<DaemonView, _> = client.call(Method::GET, "/v1/daemon", None::<&()>).await;
     match asked {
