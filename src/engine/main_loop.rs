@@ -14,6 +14,7 @@ use crate::core::{Command, Demand, Event, Fault, Seq, State, Time};
 use crate::engine::disk_guard::DiskGuard;
 use crate::engine::driver::{self, Driver};
 use crate::engine::handle::{Handle, Message, Progress, Receipt, Reply};
+use crate::engine::record_size;
 use crate::engine::spans::{self, RecordLine};
 use crate::failpoint::fault;
 use crate::failpoint::kill::point;
@@ -236,7 +237,7 @@ impl Engine {
         // Without a reply it is the loop's own, such as a renewal of leases, which a refusal loses.
         let is_asked = reply.is_some();
         let admitted = if is_asked { self.admit(command.demand()) } else { Ok(()) };
-        let decided = admitted.and_then(|()| self.state.decide(now, command));
+        let decided = admitted.and_then(|()| record_size::decide(&self.state, now, command));
         let changed = decided.map(|events| {
             let changed = !events.is_empty();
             for event in events {

@@ -20,6 +20,7 @@ mod admission_tests;
 mod disk_guard;
 pub mod log_stream;
 pub mod main_loop;
+mod record_size;
 mod reserve;
 pub mod scheduling;
 mod spans;

@@ -115,6 +115,15 @@ macro_rules! by_kind {
             }
         }
 
+        /// Returns whether the payload of an event is within the limit of 1 MiB.
+        #[must_use]
+        pub fn fits(event: &Event) -> bool {
+            match event {
+                $(Event::$kind(payload) => payload_options().serialized_size(payload).is_ok(),)*
+                Event::Opaque(o) => o.payload.len() <= envelope::PAYLOAD_BYTES_MAX,
+            }
+        }
+
         /// Decodes the event of an envelope. Returns none when kind or version is unknown.
         fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
             Ok(match (e.kind, e.kind_version) {

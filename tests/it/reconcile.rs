@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::api::call;
 use crate::support::{Daemon, Harness, wait_for};
 
 fn phase(harness: &Harness, id: &str) -> String {
@@ -88,4 +89,21 @@ fn large_retirement_awaits_confirmation() {
     });
     assert_eq!(phase(&harness, "env3"), "ready");
     harness.check(&[&repo]);
+}
+
+/// No record holds so many names. The set is refused, and neither this daemon nor the next one ends.
+#[test]
+fn live_set_too_large_for_a_record_is_refused() {
+    let harness = Harness::new();
+    let mut daemon = Daemon::start(&harness);
+    let ids: Vec<String> = (0..150_000).map(|n| format!("e{n}")).collect();
+    let body = serde_json::json!({ "live": ids, "epoch": 1, "server": "s" }).to_string();
+    for _ in 0..2 {
+        let (status, refused) = call(&harness, "POST", "/v1/reconcile", "", &body);
+        assert_eq!(refused["code"], "limit_reached", "{status}: {refused:#}");
+        assert_eq!(harness.ok(&["ls"]), serde_json::json!([]));
+        daemon.kill();
+        daemon = Daemon::start(&harness);
+    }
+    harness.check_log();
 }
