@@ -33,7 +33,7 @@ pub(in crate::world) fn roll_back(task: &Task<'_>) -> Result<EnvironmentOutcome,
     point("rollback.directory_gone");
     registration::hide(&task.owner(), &admin)?;
     point("rollback.hidden");
-    let left: Vec<String> = remove_branch(task)?.into_iter().collect();
+    let left: Vec<String> = remove_branch(task)?.into_iter().chain(unproven(task)?).collect();
     registration::archive(&task.owner(), &admin)?;
     registration::remove(&task.owner(), &admin)?;
     let name = paths::from_host(&env.plan.path);
@@ -116,6 +116,24 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     }
     paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
     Ok(removal::delete_tree(&doomed)?)
+}
+
+/// Returns a line about the worktree if its marker is out of reach with its repository: then nothing
+/// proves that the directory is ours, and it stays.
+fn unproven(task: &Task<'_>) -> Result<Option<String>, Fault> {
+    let env = task.env();
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let target = paths::from_host(&env.plan.path);
+    if paths::exists(&common).map_err(paths::failed("inspect", &common))?
+        || !paths::exists(&target).map_err(paths::failed("inspect", &target))?
+    {
+        return Ok(None);
+    }
+    let (target, common) = (target.display(), common.display());
+    Ok(Some(format!(
+        "{target} and its registration: the repository {common} is missing; run `groundskeeper sweep \
+         --apply` when it is back"
+    )))
 }
 
 /// Returns the marker of this provision, and whether the worktree was published (visible to git).
