@@ -88,9 +88,10 @@ fn refusal(layout: &Layout, is_empty: bool, left: &[PathBuf]) -> Fault {
     );
     let log = paths::as_argument(&log);
     let hint = format!(
-        "put a backup of the log at {log}; or look for its records on a copy of the disk with \
-         `replay salvage FILE {log}`; or begin a new log with `groundskeeper --data-dir {root} \
-         daemon --start-over`, which adopts the worktrees and leaves all else as it is"
+        "put a backup back with `replay restore BACKUP {log}`; or look for its records on a copy \
+         of the disk with `replay salvage FILE {log}`; or begin a new log with `groundskeeper \
+         --data-dir {root} daemon --start-over`, which adopts the worktrees and leaves all else as \
+         it is"
     );
     let mut named: Vec<String> =
         left.iter().take(NAMED_MAX).map(|path| path.display().to_string()).collect();

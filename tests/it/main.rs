@@ -6,6 +6,7 @@ mod support;
 
 mod adopt_clean_gc;
 mod api;
+mod backup;
 mod caller;
 mod checkout;
 mod clean_check;

@@ -26,13 +26,13 @@ fn program() -> &'static Path {
     })
 }
 
-struct CliOutput {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct CliOutput {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-fn replay(args: &[&str]) -> CliOutput {
+pub(crate) fn replay(args: &[&str]) -> CliOutput {
     let output = Command::new(program()).args(args).stdin(Stdio::null()).output().expect("runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let code = output.status.code().unwrap_or(-1);

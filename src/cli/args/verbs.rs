@@ -177,6 +177,11 @@ pub enum Verb {
         /// Lease id
         lease: String,
     },
+    /// Write a consistent copy of the event log to a file, while the daemon runs
+    Backup {
+        /// The new file
+        file: PathBuf,
+    },
     /// Print the event log, one record a line
     Events {
         /// Print only records after this seq

@@ -2,6 +2,7 @@
 //! shows the answer; none decides anything.
 
 pub(super) mod adopt;
+pub(super) mod backup;
 pub(super) mod clean;
 pub(super) mod daemon;
 pub(super) mod df;

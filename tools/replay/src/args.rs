@@ -102,6 +102,11 @@ pub(crate) enum Verb {
   replay fork log.redb --at 500 before.redb
   replay fork log.redb --at '2026-11-22 01:30' before.redb")]
     Fork(ForkArgs),
+    /// A backup, put back as the log of a data directory
+    #[command(after_help = "Examples:
+  replay restore backup.flat ~/.local/share/groundskeeper
+  replay restore backup.flat log.redb")]
+    Restore(RestoreArgs),
     /// The fold has one outcome: twice, against snapshots, against the daemon's state
     #[command(after_help = "Examples:
   replay check-replay log.redb
@@ -280,6 +285,14 @@ pub(crate) struct ForkArgs {
     /// Keep the identity of the log: only for a daemon that is to take its place
     #[arg(long)]
     pub(crate) same_id: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup, in any form
+    pub(crate) backup: PathBuf,
+    /// The data directory, or the new file
+    pub(crate) to: PathBuf,
 }
 
 #[derive(Debug, Args)]

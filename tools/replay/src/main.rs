@@ -21,6 +21,7 @@ mod live;
 mod out;
 mod problem;
 mod redact;
+mod restore;
 mod salvage;
 mod socket;
 mod source;
@@ -85,6 +86,7 @@ fn run(arguments: Arguments) -> Result<u8, Problem> {
         Verb::Bisect(args) => verify::bisect(&args, out),
         Verb::Export(args) => export::export(&args, out),
         Verb::Fork(args) => fork::fork(&args, out),
+        Verb::Restore(args) => restore::restore(&args, out),
         Verb::CheckReplay { file } => check::check(&file, out),
         Verb::Salvage(args) => salvage::salvage(&args, out),
         Verb::Redact(args) => redact::redact(&args, out),
