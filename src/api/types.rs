@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::service::types::daemon::{DaemonView, SessionView, WatchingView};
+pub use crate::service::types::daemon::{DaemonView, LastSweepView, SessionView, WatchingView};
 pub use crate::service::types::environment::{
     CheckoutView, EnvironmentView, IncludedView, NewEnvironment, SummaryView,
 };

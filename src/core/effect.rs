@@ -6,8 +6,8 @@
 use std::fmt;
 
 use super::event::{
-    Base, Included, NotMoved, ProcessesEnded, Rescue, SetupReport, Size, SourceCopy, SourceState,
-    Staging, SweepFinished, Worktree,
+    Base, Included, LeftoverArchived, NotMoved, ProcessesEnded, Rescue, SetupReport, Size,
+    SourceCopy, SourceState, Staging, SweepFinished, Worktree,
 };
 use super::fault::{Code, Fault};
 use super::id::{EffectId, EnvironmentId, HostPath, MigrationId, Seq, Subject};
@@ -198,8 +198,8 @@ outcomes! {
         AddWorktree: Added(Worktree);
         /// everything that could be copied was copied.
         CopyIncluded: Included(Included);
-        /// the hook ran and succeeded.
-        RunSetup: SetUp(SetupReport);
+        /// the hook ran and succeeded; with the last lines of its output.
+        RunSetup: SetUp(SetupReport, Vec<String>);
         /// nothing is left in place; what was archived, where work was possible.
         RollBack: RolledBack(RolledBackTo);
         /// whether it was done; not while another process held the index.
@@ -214,8 +214,8 @@ outcomes! {
         UndoClean: CleanUndone(Returned);
         /// the content that a removal would take away.
         Inspect: Inspected(Inspection);
-        /// the hook succeeded, after so many milliseconds.
-        RunTeardown: TornDown(u64);
+        /// the hook succeeded, after so many milliseconds, with these last lines of output.
+        RunTeardown: TornDown(u64, Vec<String>);
         /// processes that were ended, spared, or survived.
         EndProcesses: Ended(ProcessesEnded);
         /// the ref that holds work no branch holds; none when there was none.
@@ -257,8 +257,8 @@ outcomes! {
 outcomes! {
     /// Successful outcome of an effect on the data directory.
     HostOutcome of HostStep {
-        /// what was found and settled.
-        Sweep: Swept(SweepFinished);
+        /// what was found and settled, and the directories that went to the trash.
+        Sweep: Swept(SweepFinished, Vec<LeftoverArchived>);
     }
 }
 

@@ -115,8 +115,11 @@ pub const INSPECTIONS_MAX: u32 = 5;
 pub const TEARDOWNS_MAX: u32 = 20;
 /// Most processes that are recorded for one environment.
 pub const PROCESSES_MAX: usize = 256;
-/// Findings that one sweep settles unless the request sets another limit.
+/// Directories, registrations, refs and processes that one sweep settles unless the request sets
+/// another limit.
 pub const SWEEP_LIMIT: u64 = 50;
+/// Time from the end of a sweep to the next one that the daemon begins by itself.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Most directories in the trash that are no last copy; the oldest is unlinked for a new one.
 pub const ARCHIVES_MAX: usize = 20_000;
 

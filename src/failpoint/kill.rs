@@ -60,6 +60,8 @@ pub const POINTS: &[&str] = &[
     "clean.proven",
     "clean.unlinked_one",
     "clean.unlinked",
+    "sweep.unregistered",
+    "sweep.trashed",
     "sweep.settled_one",
     "migrate.performed",
     "migrate.marked",

@@ -19,6 +19,7 @@ pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
         (3, 1) => Some(read::<RetentionChangedV1>(e)?.into()),
         (10, 1) => Some(read::<ProvisionRequestedV1>(e)?.into()),
         (10, 2) => Some(read::<ProvisionRequestedV2>(e)?.into()),
+        (15, 1) => Some(read::<SetupFinishedV1>(e)?.into()),
         (19, 1) => Some(read::<RolledBackV1>(e)?.into()),
         (19, 2) => Some(read::<RolledBackV2>(e)?.into()),
         (22, 1) => Some(read::<RestoreRequestedV1>(e)?.into()),
@@ -26,6 +27,7 @@ pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
         (30, 1) => Some(read::<DestroyRequestedV1>(e)?.into()),
         (32, 1) => Some(read::<TeardownInspectedV1>(e)?.into()),
         (32, 2) => Some(read::<TeardownInspectedV2>(e)?.into()),
+        (61, 1) => Some(read::<TeardownHookFinishedV1>(e)?.into()),
         (63, 1) => Some(read::<WorkRescuedV1>(e)?.into()),
         (76, 1) => Some(read::<LateWorkRescuedV1>(e)?.into()),
         (85, 1) => Some(read::<CleanRequestedV1>(e)?.into()),
@@ -48,6 +50,35 @@ impl From<RetentionChangedV1> for Event {
         let clean_seconds = CLEAN_RETENTION.as_secs();
         let retention = event::Retention { trash_seconds, trash_bytes, clean_seconds };
         event::RetentionChanged { retention }.into()
+    }
+}
+
+/// Version 1 kept no output in the log.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SetupFinishedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) report: event::SetupReport,
+}
+
+impl From<SetupFinishedV1> for Event {
+    fn from(old: SetupFinishedV1) -> Self {
+        let SetupFinishedV1 { environment, report } = old;
+        event::SetupFinished { environment, report, tail: Vec::new() }.into()
+    }
+}
+
+/// Version 1 kept the output of a hook that failed, as evidence of the fault, and no other.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TeardownHookFinishedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) millis: u64,
+    pub(super) fault: Option<Fault>,
+}
+
+impl From<TeardownHookFinishedV1> for Event {
+    fn from(old: TeardownHookFinishedV1) -> Self {
+        let TeardownHookFinishedV1 { environment, millis, fault } = old;
+        event::TeardownHookFinished { environment, millis, fault, tail: Vec::new() }.into()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::core::Seq;
 use crate::format::rfc3339;
 use crate::service::app::App;
 use crate::service::status;
-use crate::service::types::daemon::DaemonView;
+use crate::service::types::daemon::{DaemonView, LastSweepView};
 
 /// Returns the description of the daemon and its counters.
 pub(crate) fn describe(app: &App) -> DaemonView {
@@ -32,6 +32,13 @@ pub(crate) fn describe(app: &App) -> DaemonView {
             processes_started: crate::world::process::subprocess::started(),
             watching: watching.clone(),
             session: session.clone(),
+            sweep: state.last_sweep().map(|(at, s)| LastSweepView {
+                at: rfc3339(*at),
+                found: s.found,
+                settled: s.settled,
+                unsettled: s.findings.iter().filter(|f| f.ours && !f.settled).count() as u64,
+                held: s.held.clone().unwrap_or_default(),
+            }),
         }
     })
 }

@@ -51,6 +51,7 @@ fn run_main_job(harness: &Harness, repo: &Path) -> BTreeMap<&'static str, &'stat
     }
     // From here until the removal is acknowledged, both phases are correct.
     acknowledged.remove("two");
+    copy_aside(harness, repo);
     if run_ok(harness, &["rm", "two"]) {
         acknowledged.insert("two", "tombstoned");
     }
@@ -58,6 +59,43 @@ fn run_main_job(harness: &Harness, repo: &Path) -> BTreeMap<&'static str, &'stat
     run_ok(harness, &["lease", "one", "--for", "1h"]);
     run_removal_and_restore(harness, repo, &mut acknowledged);
     acknowledged
+}
+
+/// Copies the worktree of an environment and its registration aside, if they are there.
+fn copy_aside(harness: &Harness, repo: &str) {
+    let admin = std::fs::read_dir(Path::new(repo).join(".git/worktrees"));
+    let admin = admin.into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut admin = admin.filter(|path| path.to_string_lossy().contains("/gk-two-"));
+    let worktree = harness.data().join("worktrees/two/project");
+    if let (Some(admin), true) = (admin.next(), worktree.exists()) {
+        std::fs::create_dir_all(harness.path("aside/admin")).expect("a folder");
+        let to = [harness.path("aside/worktree"), harness.path("aside/admin")];
+        for (from, to) in [&worktree, &admin].into_iter().zip(to) {
+            assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp").success());
+        }
+    }
+}
+
+/// Puts the worktree back, as a removal that was given up would leave it; and an empty directory
+/// where the environment still has another one. Only once nothing of the environment is in the
+/// trash: otherwise there would be two directories of one incarnation.
+fn put_back(harness: &Harness, repo: &str) {
+    let place = harness.data().join("worktrees/two");
+    std::fs::create_dir_all(&place).expect("a folder");
+    let listed = harness.command(&["--json", "--no-autostart", "trash", "ls"]).output();
+    let list: serde_json::Value =
+        serde_json::from_slice(&listed.expect("runs").stdout).unwrap_or_default();
+    let is_gone = list.as_array().is_some_and(|all| all.iter().all(|entry| entry["id"] != "two"));
+    let aside = harness.path("aside/admin");
+    if !is_gone || !aside.exists() || !run_ok(harness, &["show", "one"]) {
+        return;
+    }
+    let to = [place.join("project"), Path::new(repo).join(".git/worktrees")];
+    std::fs::create_dir_all(&to[1]).expect("a folder");
+    let admin = std::fs::read_dir(aside).expect("a folder").flatten().next().expect("a copy");
+    for (from, to) in [harness.path("aside/worktree"), admin.path()].iter().zip(to) {
+        assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp").success());
+    }
 }
 
 /// Runs the verbs that can follow a removal.
@@ -104,7 +142,7 @@ fn run_removal_and_restore(
     }
     run_ok(harness, &["trash", "empty"]);
     run_ok(harness, &["restore", "three"]);
-    std::fs::create_dir_all(harness.data().join("worktrees/two")).expect("a folder");
+    put_back(harness, repo);
     run_ok(harness, &["sweep", "--apply"]);
     drop(std::fs::remove_dir(harness.data().join("worktrees/two")));
     // Refused while the unlink of the same trash entry is being retried.

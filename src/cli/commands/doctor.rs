@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::api::archives::ArchivedIncarnationView;
 use crate::api::locks::LockView;
-use crate::api::types::{DaemonView, WatchingView};
+use crate::api::types::{DaemonView, LastSweepView, WatchingView};
 use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
 use crate::cli::error::CliError;
@@ -161,6 +161,7 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
             checks.push(watching_check(&d.watching));
             checks.push(trash_check(&mut client).await);
             checks.push(locks_check(&mut client).await);
+            checks.push(sweep_check(d.sweep.as_ref()));
             checks.push(if d.priority == "ordinary" {
                 let hint = "allow real-time priority (RLIMIT_RTPRIO) for quick commits under load";
                 Check::warn("log writer", "ordinary scheduling", hint)
@@ -228,6 +229,25 @@ fn lock_line(lock: &LockView) -> String {
         _ => "no process is known to hold it".to_owned(),
     };
     format!("{} exists for {} s, {holder}", lock.path, lock.age_seconds)
+}
+
+/// Checks whether the last sweep left anything that is proven to be managed.
+fn sweep_check(last: Option<&LastSweepView>) -> Check {
+    let name = "sweep";
+    let Some(last) = last else { return Check::ok(name, "none has ended yet") };
+    let detail = format!("at {}: {} found, {} settled", last.at, last.found, last.settled);
+    if !last.held.is_empty() {
+        return Check::warn(
+            name,
+            format!("{detail}; held back: {}", last.held),
+            "run `groundskeeper sweep` to list what would be settled",
+        );
+    }
+    if last.unsettled > 0 {
+        let detail = format!("{detail}; {} of groundskeeper's own are left", last.unsettled);
+        return Check::warn(name, detail, "run `groundskeeper sweep --apply` to settle them");
+    }
+    Check::ok(name, detail)
 }
 
 fn watching_check(w: &WatchingView) -> Check {

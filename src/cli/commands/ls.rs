@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use hyper::Method;
 
-use crate::api::types::EnvironmentView;
+use crate::api::types::{DaemonView, EnvironmentView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
@@ -14,11 +14,27 @@ pub(in crate::cli) async fn ls(global: &Global, all: bool) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let path = if all { "/v1/environments?all=true" } else { "/v1/environments" };
     let list: Vec<EnvironmentView> = client.call(Method::GET, path, NOTHING).await?;
-    if list.is_empty() && !global.json && !global.quiet {
-        render::note("no environments; create one with `groundskeeper new`");
-        return Ok(ExitCode::SUCCESS);
+    if global.json {
+        return show_one(global, &list, "");
     }
-    show_one(global, &list, &render::environments(&list))
+    if list.is_empty() && !global.quiet {
+        render::note("no environments; create one with `groundskeeper new`");
+    } else {
+        render::out(&render::environments(&list));
+    }
+    if !global.quiet {
+        note_held_sweep(&mut client).await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a note if the last sweep was held back: what it left takes space that no list shows.
+async fn note_held_sweep(client: &mut Client) {
+    let asked: Result<DaemonView, _> = client.call(Method::GET, "/v1/daemon", NOTHING).await;
+    let last = asked.ok().and_then(|daemon| daemon.sweep);
+    if let Some(last) = last.filter(|last| !last.held.is_empty()) {
+        render::note(&format!("the last sweep was held back: {}", last.held));
+    }
 }
 
 pub(in crate::cli) async fn show(global: &Global, id: &str) -> CommandResult {

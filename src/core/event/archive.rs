@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::empty_is_none;
-use crate::event::common::Actor;
+use crate::event::common::{Actor, Plan};
 use crate::event::names::PurgeReason;
+use crate::event::provision::Worktree;
 use crate::event::teardown::Rescue;
 use crate::fault::Fault;
-use crate::id::{EnvironmentId, Time};
+use crate::id::{EnvironmentId, HostPath, Nonce, Time};
 
 /// Disk usage of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -119,4 +120,28 @@ pub struct RescueDropped {
     /// Why the ref is still there, if it could not be removed.
     #[serde(with = "empty_is_none")]
     pub leftover: Option<String>,
+}
+
+/// Kind 78: a sweep found the directory of an ended incarnation, proved that it is managed, and
+/// moved it to the trash, from which it can be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftoverArchived {
+    /// The environment's id.
+    pub environment: EnvironmentId,
+    /// The ended incarnation.
+    pub incarnation: u32,
+    /// Nonce of that incarnation; none where an earlier version began it.
+    pub nonce: Option<Nonce>,
+    /// Plan that the incarnation was made by.
+    pub plan: Plan,
+    /// The directory's place in the trash.
+    pub trash: HostPath,
+    /// Facts about the worktree, as far as the sweep found them.
+    pub worktree: Worktree,
+    /// The commit at HEAD, if it is known.
+    #[serde(with = "empty_is_none")]
+    pub head: Option<String>,
+    /// The branch that is checked out, if there is one.
+    #[serde(with = "empty_is_none")]
+    pub branch: Option<String>,
 }

@@ -40,7 +40,7 @@ macro_rules! for_each_topic {
             }
             Provision(ProvisionEvent) of environment {
                 ProvisionRequested = 10, 3; BaseResolved = 11, 1; WorktreeAdded = 12, 1;
-                FilesIncluded = 13, 1; SetupStarted = 14, 1; SetupFinished = 15, 1;
+                FilesIncluded = 13, 1; SetupStarted = 14, 1; SetupFinished = 15, 2;
                 EnvironmentReady = 16, 1; ProvisionFailed = 17, 1; CancelRequested = 18, 1;
                 RolledBack = 19, 3; AttemptFailed = 20, 1; IndexRefreshed = 21, 1;
                 RestoreRequested = 22, 2; Restored = 23, 1; RescueApplied = 24, 1;
@@ -58,13 +58,13 @@ macro_rules! for_each_topic {
                 RepositoryTrusted = 50, 1; RepositoryDistrusted = 51, 1; RepositoryMoved = 52, 1;
             }
             Teardown(TeardownEvent) of environment {
-                TeardownHookStarted = 60, 1; TeardownHookFinished = 61, 1; ProcessesEnded = 62, 1;
+                TeardownHookStarted = 60, 1; TeardownHookFinished = 61, 2; ProcessesEnded = 62, 1;
                 WorkRescued = 63, 2; InspectionOutdated = 64, 1; TeardownPostponed = 65, 1;
             }
             Archive(ArchiveEvent) of archive {
                 TrashMeasured = 70, 1; PurgeDecided = 71, 1; TrashPurged = 72, 1;
                 RemainsAttemptFailed = 73, 1; RescueDropRequested = 74, 1; RescueDropped = 75, 1;
-                LateWorkRescued = 76, 2; TrashLookFailed = 77, 1;
+                LateWorkRescued = 76, 2; TrashLookFailed = 77, 1; LeftoverArchived = 78, 1;
             }
             Process(ProcessEvent) of environment { ProcessStarted = 80, 1; ProcessExited = 81, 1; }
             Output(OutputEvent) of output {

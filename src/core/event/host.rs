@@ -158,7 +158,8 @@ pub struct ProcessExited {
 pub struct SweepRequested {
     /// Whether findings that are proven managed are settled, or only reported.
     pub apply: bool,
-    /// Most findings it may settle before it stops and waits for another request.
+    /// Most directories, registrations, refs and processes it may settle; with more it settles none
+    /// of them and waits for another request.
     pub limit: u64,
     /// The actor of the request.
     pub actor: Actor,
@@ -191,4 +192,13 @@ pub struct Finding {
     pub settled: bool,
     /// What is known about it, and the next step.
     pub detail: String,
+}
+
+impl Finding {
+    /// Returns whether the limit of a sweep counts it: a directory, a registration, a ref or a
+    /// process. Lock files, staging names and the like hold nothing, so any number may go.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        matches!(self.kind.as_str(), "directory" | "trash" | "registration" | "ref" | "process")
+    }
 }

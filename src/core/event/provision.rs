@@ -133,6 +133,8 @@ pub struct SetupFinished {
     pub environment: EnvironmentId,
     /// Result of the hook.
     pub report: SetupReport,
+    /// Last lines of its output; the transcript, which has more, is not kept for ever.
+    pub tail: Vec<String>,
 }
 
 /// Result of a setup hook.

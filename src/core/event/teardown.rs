@@ -154,6 +154,8 @@ pub struct TeardownHookFinished {
     pub millis: u64,
     /// Why it failed; none when it succeeded.
     pub fault: Option<Fault>,
+    /// Last lines of its output, when it succeeded; a fault has them as evidence.
+    pub tail: Vec<String>,
 }
 
 /// One process, as it was seen.

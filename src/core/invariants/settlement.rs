@@ -32,7 +32,7 @@ fn step_of(event: &Event) -> Option<Step> {
         }
         Event::TrashPurged(_) | Event::CleanPurged(_) => Step::Purge,
         Event::RescueDropped(_) => Step::DropRescue,
-        Event::SweepFinished(_) => Step::Sweep,
+        Event::SweepFinished(_) | Event::LeftoverArchived(_) => Step::Sweep,
         _ => return None,
     })
 }
@@ -44,6 +44,10 @@ fn is_rescued_again(event: &Event, owed: Option<Step>) -> bool {
 
 /// Compares a recorded outcome with the step that was owed.
 pub(super) fn check(state: &State, event: &Event, found: &mut Violations) {
+    if matches!(event, Event::SweepFinished(_) | Event::LeftoverArchived(_)) {
+        compare(event, state.sweep().map(|s| s.owed.step.into()), found);
+        return;
+    }
     if let Some((id, life)) = event.archive() {
         match state.archive_of(id, life) {
             None => {
@@ -58,10 +62,6 @@ pub(super) fn check(state: &State, event: &Event, found: &mut Violations) {
             None => found.push((KNOWN, format!("there is no output of clean {clean} of {id}"))),
             Some(output) => compare(event, output.owed.as_ref().map(|o| o.step.into()), found),
         }
-        return;
-    }
-    if matches!(event, Event::SweepFinished(_)) {
-        compare(event, state.sweep().map(|s| s.owed.step.into()), found);
         return;
     }
     if let Some(env) = event.environment().and_then(|id| state.environment(id)) {

@@ -1,8 +1,8 @@
 //! The user's work: inspected, agreed to, rescued, moved, kept; in this order and no other.
 
 use crate::event::{
-    BranchSettled, CleanPurgeDecided, DestroyRequested, Event, PurgeDecided, PurgeReason, Record,
-    SweepFinished, TeardownReason,
+    BranchSettled, CleanPurgeDecided, DestroyRequested, Event, LeftoverArchived, PurgeDecided,
+    PurgeReason, Record, SweepFinished, TeardownReason,
 };
 use crate::id::{EnvironmentId, Time};
 use crate::invariants::checker::Audit;
@@ -42,6 +42,7 @@ impl Audit {
             Event::CleanPurgeDecided(e) => purge_of_clean(state, record.at, e, found),
             Event::DestroyRequested(e) => leased(state, record.at, e, found),
             Event::SweepFinished(e) => sweep(state, e, found),
+            Event::LeftoverArchived(e) => leftover(state, e, found),
             _ => {}
         }
     }
@@ -158,10 +159,21 @@ fn sweep(state: &State, e: &SweepFinished, found: &mut Violations) {
     if e.settled > 0 && !sweep.apply {
         found.push((OURS, format!("{} were settled without --apply", e.settled)));
     }
-    if e.settled > sweep.limit {
-        found.push((
-            OURS,
-            format!("{} were settled; at most {} are allowed", e.settled, sweep.limit),
-        ));
+    // Lock files, staging names and the like hold nothing and are not limited.
+    let limited = e.findings.iter().filter(|f| f.settled && f.is_limited()).count() as u64;
+    if limited > sweep.limit {
+        found.push((OURS, format!("{limited} were settled; at most {} are allowed", sweep.limit)));
+    }
+}
+
+fn leftover(state: &State, e: &LeftoverArchived, found: &mut Violations) {
+    let env = state.environment(&e.environment);
+    let live = env.filter(|env| env.incarnation == e.incarnation && env.is_live());
+    if live.is_some() || env.is_none() {
+        let (id, life) = (&e.environment, e.incarnation);
+        found.push((OURS, format!("incarnation {life} of {id} has not ended")));
+    }
+    if !state.sweep().is_some_and(|sweep| sweep.apply) {
+        found.push((OURS, format!("{} was moved without --apply", e.trash)));
     }
 }

@@ -11,8 +11,9 @@ pub struct Sweep {
     pub owed: Owed<HostStep>,
     /// Whether findings that are proven managed are settled, or only reported.
     pub apply: bool,
-    /// Most findings it may settle.
+    /// Most directories, registrations, refs and processes it may settle.
     pub limit: u64,
-    /// Whether only findings of the previous sweep are settled: the daemon began it unattended.
+    /// Whether the daemon began it unattended: it does not inspect the worktrees of other tools,
+    /// which it may only name. An earlier version settled only findings that were named before.
     pub seen_only: bool,
 }

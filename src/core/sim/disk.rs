@@ -142,7 +142,7 @@ pub(crate) fn settlement(
             Settlement::Migration(id, Ended { entered, result })
         }
         Subject::Host => {
-            let result = Ok(HostOutcome::Swept(SweepFinished::default()));
+            let result = Ok(HostOutcome::Swept(SweepFinished::default(), Vec::new()));
             Settlement::Host(Ended { entered, result })
         }
     }
@@ -174,7 +174,7 @@ fn outcome(
         Of::ApplyRescue => Outcome::Applied,
         Of::Restore => Outcome::Restored(worktree, format!("gk/{environment}")),
         Of::CopyIncluded => Outcome::Included(Included::default()),
-        Of::RunSetup => Outcome::SetUp(SetupReport::default()),
+        Of::RunSetup => Outcome::SetUp(SetupReport::default(), Vec::new()),
         Of::RollBack => {
             Outcome::RolledBack(RolledBackTo { trash: in_trash, ..RolledBackTo::default() })
         }
@@ -190,7 +190,7 @@ fn outcome(
             quiet: environment.as_str() == "a",
             ..Inspection::default()
         }),
-        Of::RunTeardown => Outcome::TornDown(1),
+        Of::RunTeardown => Outcome::TornDown(1, Vec::new()),
         Of::EndProcesses => Outcome::Ended(ProcessesEnded {
             environment: environment.clone(),
             ended: vec![ProcessSeen::default(); usize::from(environment.as_str() == "c")],

@@ -100,6 +100,7 @@ impl ArchivedIncarnation {
                 self.owed = None;
                 self.fault = None;
             }
+            Is::LeftoverArchived(e) => self.leftover_archived(at, e),
             Is::RescueDropRequested(_) => self.owed = Some(Owed::new(Step::DropRescue, at)),
             Is::RescueDropped(_) => {
                 // Dropping a rescue inspects nothing; an unmeasured directory still needs that.
@@ -218,6 +219,7 @@ impl State {
     /// Folds in an event about an archive.
     pub(crate) fn apply_archive(&mut self, at: At, event: ArchiveEvent<'_>) {
         let (id, incarnation) = event.subject();
+        self.begin_leftover(at, event);
         let Some(lives) = self.archives.get_mut(id) else { return };
         if let Some(archive) = lives.get_mut(&incarnation) {
             archive.apply(at, event);

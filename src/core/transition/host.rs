@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::command::Ground;
 use crate::event::{
-    DaemonStarted, Event, HostEvent, Origin, Retention, RetentionChanged, SweepEvent,
+    Actor, DaemonStarted, Event, HostEvent, Origin, Retention, RetentionChanged, SweepEvent,
     SweepRequested,
 };
 use crate::fault::{Code, Fault};
@@ -83,10 +83,22 @@ impl State {
         (!busy).then(|| sweep.into()).into_iter().collect()
     }
 
-    /// Decides what the passing of time leads to: the end of leases and of retentions.
+    /// Returns when the next sweep of the daemon is due; none while one is in progress, and before
+    /// the first one, which the start requests.
+    pub(crate) fn next_sweep(&self) -> Option<Time> {
+        let last = self.last_sweep().filter(|_| self.sweep().is_none());
+        last.map(|(ended, _)| ended.after(policy::SWEEP_EVERY))
+    }
+
+    /// Decides what the passing of time leads to: the end of leases and of retentions, and the
+    /// daily sweep.
     pub(crate) fn decide_tick(&self, now: Time) -> Vec<Event> {
         let mut events = self.leases_over(now);
         events.extend(self.purges_due(now));
+        if self.next_sweep().is_some_and(|due| due <= now) {
+            let (apply, limit) = (true, policy::SWEEP_LIMIT);
+            events.push(SweepRequested { apply, limit, actor: Actor::daemon() }.into());
+        }
         events
     }
 
@@ -108,7 +120,7 @@ impl State {
             SweepEvent::SweepRequested(e) => {
                 let owed = Owed::new(HostStep::Sweep, at);
                 self.retry_now(at);
-                // The daemon's own sweep is unattended: it settles only findings of the one before.
+                // The daemon's own sweep is unattended: no user reads what it would only name.
                 let seen_only = e.actor.origin == Origin::Daemon;
                 self.sweep = Some(Sweep { owed, apply: e.apply, limit: e.limit, seen_only });
             }

@@ -6,6 +6,7 @@ mod archive_requests;
 mod clean;
 mod host;
 mod lease;
+mod leftover;
 mod migration;
 mod migration_requests;
 mod owed;

@@ -76,9 +76,9 @@ impl State {
         self.migrations().filter_map(|m| later(m.owed.as_ref()?, now)).min()
     }
 
-    /// Returns when a sweep that waits may start.
+    /// Returns when a sweep that waits may start, or when the next one is due.
     pub(crate) fn deadline_of_host(&self, now: Time) -> Option<Time> {
-        later(&self.sweep()?.owed, now)
+        self.sweep().map_or_else(|| self.next_sweep(), |sweep| later(&sweep.owed, now))
     }
 
     /// Returns the identity of the effect that a subject is owed now, whether it is due or not.

@@ -44,7 +44,7 @@ impl State {
             }),
             Settlement::Host(ended) => self.sweep().and_then(|sweep| {
                 Some(match ended.result_for(&sweep.owed)? {
-                    Ok(HostOutcome::Swept(finished)) => vec![finished.into()],
+                    Ok(HostOutcome::Swept(finished, leftovers)) => self.swept(finished, leftovers),
                     Err(fault) => vec![held(fault.to_string())],
                 })
             }),
@@ -87,8 +87,8 @@ fn succeeded(now: Time, env: &Environment, outcome: Outcome, leases: &[String]) 
             let more = env.worktree.as_ref().is_some_and(|w| w.has_setup);
             ready_unless(more, environment.clone(), FilesIncluded { environment, included })
         }
-        Outcome::SetUp(report) => {
-            ready_unless(false, environment.clone(), SetupFinished { environment, report })
+        Outcome::SetUp(report, tail) => {
+            ready_unless(false, environment.clone(), SetupFinished { environment, report, tail })
         }
         Outcome::RolledBack(mut kept) => {
             let left = std::mem::take(&mut kept.left);
@@ -103,8 +103,8 @@ fn succeeded(now: Time, env: &Environment, outcome: Outcome, leases: &[String]) 
             vec![CleanUndone { environment, clean, returned, left, size, fault: None }.into()]
         }
         Outcome::Inspected(seen) => env.inspected(now, leases, seen),
-        Outcome::TornDown(millis) => {
-            vec![TeardownHookFinished { environment, millis, fault: None }.into()]
+        Outcome::TornDown(millis, tail) => {
+            vec![TeardownHookFinished { environment, millis, fault: None, tail }.into()]
         }
         Outcome::Ended(ended) => vec![ProcessesEnded { environment, ..ended }.into()],
         Outcome::Rescued(rescue) => vec![WorkRescued { environment, rescue }.into()],
@@ -190,7 +190,8 @@ pub(crate) fn give_up(now: Time, env: &Environment, step: Step, fault: Fault) ->
         }
         // A failed hook never blocks a teardown: its transcript and the log name what it left.
         Step::RunTeardown => {
-            vec![TeardownHookFinished { environment, millis: 0, fault: Some(fault) }.into()]
+            let (fault, tail) = (Some(fault), Vec::new());
+            vec![TeardownHookFinished { environment, millis: 0, fault, tail }.into()]
         }
         Step::Unregister => vec![
             RegistrationRemoved { environment: environment.clone() }.into(),

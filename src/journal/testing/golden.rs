@@ -13,11 +13,11 @@ use crate::testing::samples::samples;
 use crate::upcast::{
     CleanRequestedV1, CleanedV1, DestroyRequestedV1, EnvironmentAdoptedV1, LateWorkRescuedV1,
     MigrationUndoRequestedV1, ProvisionRequestedV1, ProvisionRequestedV2, RescueV1, RestoreFromV1,
-    RestoreRequestedV1, RetentionChangedV1, RolledBackV1, RolledBackV2, TeardownInspectedV1,
-    TeardownInspectedV2, WorkRescuedV1,
+    RestoreRequestedV1, RetentionChangedV1, RolledBackV1, RolledBackV2, SetupFinishedV1,
+    TeardownHookFinishedV1, TeardownInspectedV1, TeardownInspectedV2, WorkRescuedV1,
 };
 use groundskeeper_core::event::{
-    EnvironmentReady, MigrationPlan, MigrationRequested, Record, Size,
+    EnvironmentReady, MigrationPlan, MigrationRequested, Record, SetupReport, Size,
 };
 use groundskeeper_core::for_each_event;
 use groundskeeper_core::{Event, MigrationId, RequestId, Seq, State, Time};
@@ -190,7 +190,18 @@ fn single_commit_rescue_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     let saved = || WorkRescuedV1 { environment: environment.clone(), rescue: Some(rescue()) };
     let late =
         || LateWorkRescuedV1 { environment: environment.clone(), incarnation: 2, rescue: rescue() };
+    let setup = || SetupFinishedV1 {
+        environment: environment.clone(),
+        report: SetupReport { millis: 1_500, output_bytes: 42, transcript: "/t/demo.1".into() },
+    };
+    let hook = || TeardownHookFinishedV1 {
+        environment: environment.clone(),
+        millis: 250,
+        fault: Some(fault()),
+    };
     vec![
+        ("015-SetupFinished.v1.bin", crate::payload::bytes(&setup()), 15, setup().into()),
+        ("061-TeardownHookFinished.v1.bin", crate::payload::bytes(&hook()), 61, hook().into()),
         ("019-RolledBack.v2.bin", crate::payload::bytes(&rolled()), 19, rolled().into()),
         (
             "032-TeardownInspected.v2.bin",

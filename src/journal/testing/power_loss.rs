@@ -35,8 +35,8 @@ fn record(seq: u64, random: &mut Random) -> Record {
         EnvironmentReady { environment }.into()
     } else {
         let transcript = HostPath(vec![b'x'; random.below(600)]);
-        SetupFinished { environment, report: SetupReport { transcript, ..Default::default() } }
-            .into()
+        let report = SetupReport { transcript, ..Default::default() };
+        SetupFinished { environment, report, tail: Vec::new() }.into()
     };
     Record { seq: Seq(seq), at: Time(seq * 1_000), boot: 1, event }
 }

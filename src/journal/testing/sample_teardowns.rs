@@ -113,6 +113,7 @@ pub(crate) fn steps_of_teardown() -> Vec<Event> {
             environment: environment.clone(),
             millis: 250,
             fault: Some(fault()),
+            tail: vec!["stopped".into()],
         }
         .into(),
         ProcessesEnded {

@@ -6,11 +6,11 @@ use groundskeeper_core::event::{
     AttemptFailed, Base, BaseResolved, CancelRequested, CleanAttemptFailed, CleanPurgeDecided,
     CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned, DaemonStarted,
     DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, EnvironmentAdopted, EnvironmentReady,
-    FilesIncluded, Finding, Included, IndexRefreshed, Kept, LateWorkRescued, LiveSetHeld,
-    LiveSetTaken, LogFoundOlder, NotMoved, ProcessExited, ProcessStarted, ProvisionFailed,
-    ProvisionRequested, PurgeDecided, RemainsAttemptFailed, RepositoryMoved, RescueApplied,
-    RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention,
-    RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
+    FilesIncluded, Finding, Included, IndexRefreshed, Kept, LateWorkRescued, LeftoverArchived,
+    LiveSetHeld, LiveSetTaken, LogFoundOlder, NotMoved, ProcessExited, ProcessStarted,
+    ProvisionFailed, ProvisionRequested, PurgeDecided, RemainsAttemptFailed, RepositoryMoved,
+    RescueApplied, RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored,
+    Retention, RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
     SetupStarted, Size, SweepFinished, SweepRequested, TrashLookFailed, TrashMeasured, TrashPurged,
     WatcherGaveUp, WatcherResumed, WorktreeAdded,
 };
@@ -85,6 +85,7 @@ fn daemon_and_provision() -> Vec<Event> {
         SetupFinished {
             environment: environment.clone(),
             report: SetupReport { millis: 1_500, output_bytes: 42, transcript: "/t/demo.1".into() },
+            tail: vec!["ready".into()],
         }
         .into(),
     ]
@@ -128,6 +129,17 @@ fn archives() -> Vec<Event> {
     vec![
         TrashMeasured { environment: environment.clone(), incarnation, size }.into(),
         LateWorkRescued { environment: environment.clone(), incarnation, rescue: rescue() }.into(),
+        LeftoverArchived {
+            environment: environment.clone(),
+            incarnation,
+            nonce: Some(nonce()),
+            plan: plan(),
+            trash: "/data/trash/demo.1-11111111/repo".into(),
+            worktree: worktree(),
+            head: Some(commit()),
+            branch: Some("gk/demo".into()),
+        }
+        .into(),
         PurgeDecided {
             environment: environment.clone(),
             incarnation,

@@ -36,9 +36,28 @@ pub struct DaemonView {
     pub processes_started: u64,
     /// How changes of worktrees are seen.
     pub watching: WatchingView,
+    /// What the last sweep found; absent before the first one has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<LastSweepView>,
     /// How it stands with the control server, where there is to be one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionView>,
+}
+
+/// What the last sweep found, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct LastSweepView {
+    /// When it ended, RFC 3339.
+    pub at: String,
+    /// How many things that no record explains it found.
+    pub found: u64,
+    /// How many of them it settled.
+    pub settled: u64,
+    /// How many of the listed ones are proven managed and are not settled.
+    pub unsettled: u64,
+    /// Why it was held back; empty when it was not.
+    pub held: String,
 }
 
 /// How it stands with the control server.

@@ -1,16 +1,15 @@
 //! The world around one data directory, and the context of one running effect: its environment, its
 //! lock, and the means to cancel it and to report. Decides nothing.
 
-use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use groundskeeper_system::own_file::{self, Links};
+use groundskeeper_system::own_file;
 
 use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Subject};
 use crate::world::fs::data_dir::Layout;
-use crate::world::fs::file_id::FileId;
+use crate::world::fs::lock_file::LockFile;
 use crate::world::git::registration::Owner;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::cgroup::Cgroups;
@@ -169,7 +168,7 @@ impl World {
     /// Takes the lock of an effect's subject. Waits up to [`LOCK_LIMIT`], because children of an
     /// earlier daemon inherit its locks; after that the fault is transient.
     #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
-    pub(super) fn lock(&self, subject: &Subject, cancel: &Cancel) -> Result<File, Fault> {
+    pub(super) fn lock(&self, subject: &Subject, cancel: &Cancel) -> Result<LockFile, Fault> {
         let path = match subject {
             Subject::Environment(id) => self.layout.lock_of(id),
             Subject::Archive(id, incarnation) => self.layout.lock_of_archive(id, *incarnation),
@@ -177,45 +176,20 @@ impl World {
             Subject::Host | Subject::Migration(_) => self.layout.lock_of_host(),
         };
         self.keep_folders();
-        let mut file = reopen(&path)?;
         let until = Instant::now() + LOCK_LIMIT;
         loop {
-            match file.try_lock() {
-                Ok(()) if is_at(&file, &path) => return Ok(file),
-                // A sweep unlinked the file while it was free. A lock on an unlinked file excludes
-                // no other process, so it is taken again on the file that has the name now.
-                Ok(()) => file = reopen(&path)?,
-                Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                    cancel.check()?;
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let message =
-                        "a process of an earlier daemon is still working on this environment";
-                    let hint = format!("run `fuser '{}'` to find it, and end it", path.display());
-                    let fault = Fault::new(Code::EnvironmentBusy, message, hint);
-                    return Err(fault.transient());
-                }
-                Err(TryLockError::Error(e)) => {
-                    return Err(crate::world::fs::paths::fault("lock", &path, &e));
-                }
+            if let Some(lock) = LockFile::try_take(&path)? {
+                return Ok(lock);
             }
+            if Instant::now() >= until {
+                let message = "a process of an earlier daemon is still working on this environment";
+                let hint = format!("run `fuser '{}'` to find it, and end it", path.display());
+                return Err(Fault::new(Code::EnvironmentBusy, message, hint).transient());
+            }
+            cancel.check()?;
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-/// Returns whether an open file still is the file of this name.
-fn is_at(file: &File, path: &Path) -> bool {
-    let (open, there) = (file.metadata(), path.metadata());
-    open.is_ok_and(|a| there.is_ok_and(|b| FileId::of(&a) == FileId::of(&b)))
-}
-
-/// Opens a lock file, creating it if needed.
-fn reopen(path: &Path) -> Result<File, Fault> {
-    let mut options = File::options();
-    options.create(true).truncate(false).write(true).read(true);
-    let open = own_file::open(path, &options, Links::Refused);
-    open.map_err(crate::world::fs::paths::failed("open", path))
 }
 
 impl Task<'_> {

@@ -67,7 +67,8 @@ pub(in crate::world) fn run(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault
         transcript: task.layout().transcript_of(&env.id, env.incarnation),
         hint: "fix the hook, then repeat the command; --keep-failed keeps the worktree",
     };
-    Ok(EnvironmentOutcome::SetUp(hook.run(task)?))
+    let (report, tail) = hook.run(task)?;
+    Ok(EnvironmentOutcome::SetUp(report, tail))
 }
 
 /// Performs [`EnvironmentStep::RunTeardown`](crate::core::EnvironmentStep::RunTeardown).
@@ -81,11 +82,13 @@ pub(in crate::world) fn run_teardown(task: &Task<'_>) -> Result<EnvironmentOutco
         transcript: task.layout().teardown_transcript_of(&env.id, env.incarnation),
         hint: "do the remaining work of the hook manually; the removal continues",
     };
-    Ok(EnvironmentOutcome::TornDown(hook.run(task)?.millis))
+    let (report, tail) = hook.run(task)?;
+    Ok(EnvironmentOutcome::TornDown(report.millis, tail))
 }
 
 impl Hook {
-    fn run(&self, task: &Task<'_>) -> Result<SetupReport, Fault> {
+    /// Runs the hook, and returns its report and the last lines of its output.
+    fn run(&self, task: &Task<'_>) -> Result<(SetupReport, Vec<String>), Fault> {
         let env = task.env();
         end_earlier(task)?;
         let target = paths::from_host(&env.plan.path);
@@ -137,11 +140,12 @@ impl Hook {
             let fault = Fault::new(Code::HookFailed, message, self.hint);
             return Err(output.explain(fault, transcript));
         }
-        Ok(SetupReport {
+        let report = SetupReport {
             millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             output_bytes: output.bytes,
             transcript: paths::to_host(transcript),
-        })
+        };
+        Ok((report, output.last_lines()))
     }
 }
 

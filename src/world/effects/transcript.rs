@@ -16,6 +16,9 @@ const TRANSCRIPT_HALF: usize = 256 * 1024;
 /// Last lines of output that a fault carries as evidence.
 const TAIL_LINES: usize = 20;
 
+/// Characters of each of these lines that the log keeps of a hook that succeeded.
+const TAIL_LINE_CHARS: usize = 200;
+
 /// A longer line is split.
 const LINE_BYTES_MAX: usize = 4_096;
 
@@ -103,6 +106,12 @@ impl Output {
         drop(self.file.write_all(&self.tail));
     }
 
+    /// Returns the last lines, cut to the length that the log keeps.
+    pub(super) fn last_lines(&self) -> Vec<String> {
+        let cut = |line: &String| line.chars().take(TAIL_LINE_CHARS).collect();
+        self.last_lines.iter().map(cut).collect()
+    }
+
     pub(super) fn explain(&self, mut fault: Fault, transcript: &Path) -> Fault {
         fault.transient = false;
         let lines = self.last_lines.iter().cloned();
@@ -129,6 +138,7 @@ mod tests {
         assert!(text.len() < 2 * TRANSCRIPT_HALF + 100);
         assert!(text.starts_with("line 0\n") && text.ends_with("line 99999\n"));
         assert!(text.contains("bytes omitted"));
-        assert_eq!(output.last_lines.len(), TAIL_LINES);
+        let tail = output.last_lines();
+        assert_eq!((tail.len(), tail.last().map(String::as_str)), (TAIL_LINES, Some("line 99999")));
     }
 }

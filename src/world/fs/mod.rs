@@ -6,6 +6,7 @@ pub mod data_dir;
 pub(crate) mod disk_usage;
 pub mod error;
 pub mod file_id;
+pub(crate) mod lock_file;
 pub(crate) mod names;
 pub(crate) mod removal;
 pub(crate) mod remove_tree;

@@ -16,6 +16,8 @@ const FETCHES: &str = "refs/groundskeeper/fetch/";
 /// Prefix of the refs that hold the HEAD of a worktree in the trash.
 pub(in crate::world) const TRASHES: &str = "refs/groundskeeper/trash/";
 
+/// Prefixes of all refs of ours.
+pub(in crate::world) const KINDS: [&str; 3] = [RESCUES, FETCHES, TRASHES];
 /// Prefixes of refs that are temporary.
 pub(in crate::world) const PASSING: [&str; 2] = [FETCHES, TRASHES];
 

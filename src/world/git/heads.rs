@@ -150,6 +150,22 @@ impl Heads {
         found.dedup();
         Ok(found)
     }
+
+    /// Returns the commits of a detached HEAD, of its reflog and of private refs that no ref of the
+    /// repository reaches, rescue refs included; bounded by what is read.
+    ///
+    /// # Errors
+    /// When git cannot answer: then it is unknown what is held.
+    pub(in crate::world) fn held_by_no_ref(&self, git: &Git<'_>) -> Result<Vec<String>, Error> {
+        let all: BTreeSet<&String> =
+            self.past.iter().chain(&self.private).chain(&self.detached).collect();
+        let all: Vec<&str> = all.into_iter().map(String::as_str).collect();
+        let mut found = Vec::new();
+        for some in all.chunks(ARGUMENTS_MAX) {
+            found.extend(reachability::list_unreferenced(git, some)?);
+        }
+        Ok(found)
+    }
 }
 
 /// Returns the end of a reflog as text; a missing one is empty.

@@ -36,6 +36,13 @@ pub(in crate::world) fn is_worktree_of(
     }
 }
 
+/// Reports whether the pointer of a directory names the administrative directory of an incarnation.
+/// The inode is no witness here: another directory may have got it since.
+#[must_use]
+pub(in crate::world) fn points_to(path: &Path, log: &str, life: Life<'_>) -> bool {
+    pointed_to(path).is_some_and(|name| name == Names::of(log, life).admin().as_bytes())
+}
+
 /// Reports whether a groundskeeper gives administrative directories such a name. A pointer to any
 /// other name was written by another program and proves nothing.
 fn is_our_kind(name: &[u8]) -> bool {

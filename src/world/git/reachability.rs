@@ -47,6 +47,24 @@ pub(in crate::world) fn list_alone(
     Ok(String::from_utf8_lossy(&listed).lines().map(str::to_owned).collect())
 }
 
+/// Returns those of `commits` that no ref of the repository reaches, of whatever kind. The HEADs of
+/// other worktrees are no refs. Missing objects are left out.
+///
+/// # Errors
+/// When git cannot answer, such as for one unreadable ref.
+pub(in crate::world) fn list_unreferenced(
+    git: &Git<'_>,
+    commits: &[&str],
+) -> Result<Vec<String>, Error> {
+    if commits.is_empty() {
+        return Ok(Vec::new());
+    }
+    let args = ["rev-list", "--no-walk=unsorted", "--ignore-missing"];
+    let refs = ["--not", "--single-worktree", "--all"];
+    let listed = git.output(args.iter().chain(commits).chain(&refs).copied())?;
+    Ok(String::from_utf8_lossy(&listed).lines().map(str::to_owned).collect())
+}
+
 fn ask(
     git: &Git<'_>,
     args: &[&str],

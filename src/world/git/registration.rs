@@ -109,6 +109,16 @@ pub(in crate::world) fn archive_hidden(admin: &Admin) -> Result<(), Error> {
     Ok(())
 }
 
+/// Keeps the administrative directory of a worktree that was never published, for a restore of that
+/// worktree; where one is kept already, this one is left alone.
+pub(in crate::world) fn archive_staged(admin: &Admin) -> Result<(), Error> {
+    match removal::rename(&admin.staged, &admin.removed) {
+        Err(fs::Error::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(fs::Error::Exists { .. }) => Ok(()),
+        renamed => Ok(renamed?),
+    }
+}
+
 /// Removes the lock files of gits that were killed in an ended worktree: a restore would bring back
 /// a worktree in which no git can work.
 fn drop_locks(admin: &Path) -> Result<(), fs::Error> {

@@ -57,7 +57,8 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
         .into(),
         BaseResolved { environment: id(), base }.into(),
         WorktreeAdded { environment: id(), worktree: Worktree::default() }.into(),
-        SetupFinished { environment: id(), report: SetupReport::default() }.into(),
+        SetupFinished { environment: id(), report: SetupReport::default(), tail: Vec::new() }
+            .into(),
         EnvironmentReady { environment: id() }.into(),
     ];
     if whole {
@@ -129,7 +130,7 @@ pub(crate) fn commits(dir: &Path, table: &mut Table) {
                     let environment = EnvironmentId::parse(&format!("e{}", n % 9)).expect("an id");
                     let transcript = HostPath(vec![b'x'; 150]);
                     let report = SetupReport { transcript, ..SetupReport::default() };
-                    let event = SetupFinished { environment, report }.into();
+                    let event = SetupFinished { environment, report, tail: Vec::new() }.into();
                     let record =
                         Record { seq: state.seq().next(), at: Time(round), boot: 1, event };
                     state.apply(&record);

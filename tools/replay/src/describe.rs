@@ -237,6 +237,9 @@ fn archive(event: &Event) -> Option<String> {
             let (life, holds) = (e.incarnation, e.rescue.holds.join(", "));
             format!("incarnation {life}: {} holds {holds}", rescue_ref(&e.rescue))
         }
+        Event::LeftoverArchived(e) => {
+            format!("incarnation {}: a sweep moved its directory to {}", e.incarnation, e.trash)
+        }
         Event::TrashLookFailed(e) => {
             format!("incarnation {} is kept, it could not be inspected: {}", e.incarnation, e.fault)
         }

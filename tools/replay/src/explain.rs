@@ -151,7 +151,7 @@ fn print(history: &History, lives: &[&Life<'_>], output: bool, out: &mut Out) {
             if let Event::SetupFinished(e) = &record.event
                 && output
             {
-                transcript(&e.report.transcript, out);
+                transcript(&e.report.transcript, &e.tail, out);
             }
         }
         if !life.later.is_empty() {
@@ -191,9 +191,13 @@ fn step(record: &Record, before: Option<Time>, out: &mut Out) {
 
 /// The last lines of a transcript. It is read because somebody asked for it: the path is what the
 /// log says, and may be another machine's.
-fn transcript(path: &HostPath, out: &mut Out) {
+fn transcript(path: &HostPath, kept: &[String], out: &mut Out) {
     let file = groundskeeper_system::paths::borrowed(path);
-    let text = tail(file).unwrap_or_else(|e| format!("(its output cannot be read: {e})"));
+    // The transcript goes by age; the log keeps its end.
+    let text = tail(file).unwrap_or_else(|e| match kept {
+        [] => format!("(its output cannot be read: {e})"),
+        kept => kept.join("\n"),
+    });
     let lines: Vec<&str> = text.lines().collect();
     for line in &lines[lines.len().saturating_sub(OUTPUT_LINES)..] {
         let line = out.paint(Tone::Faint, &safe(line));

@@ -138,7 +138,7 @@ fn hook_output_is_shown_on_request() {
         story::provision("demo", 1),
         BaseResolved { environment: environment(), base: Base::default() }.into(),
         WorktreeAdded { environment: environment(), worktree }.into(),
-        SetupFinished { environment: environment(), report }.into(),
+        SetupFinished { environment: environment(), report, tail: Vec::new() }.into(),
         EnvironmentReady { environment: environment() }.into(),
     ]));
     let plain = ok(&["explain", scene.file(), "demo"]).out;

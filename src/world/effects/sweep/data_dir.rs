@@ -31,13 +31,35 @@ impl Task<'_> {
             if env.is_some_and(Environment::is_live) {
                 continue;
             }
-            let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
             let known = env.is_some();
+            let proven = env.map(|env| self.leftovers_in(&env.id, &path));
+            let (proven, others) = proven.unwrap_or_default();
+            let is_proven = !proven.is_empty();
+            for leftover in proven {
+                let detail = format!(
+                    "of {}.{}, which ended; its place is the trash, where `groundskeeper restore \
+                     {}` finds it",
+                    leftover.id, leftover.incarnation, leftover.id
+                );
+                let found_at = leftover.path.clone();
+                let settle = SettleAction::Archive(Box::new(leftover));
+                found.push((finding("directory", &found_at, true, detail), settle));
+            }
+            if is_proven && others.is_empty() {
+                continue;
+            }
+            // A provision that was given up right after it made its directory leaves both empty.
+            let empty = others.iter().all(|inside| is_empty_dir(inside)) && is_dir(&path);
+            for inside in others.iter().filter(|_| known && empty) {
+                let detail = "the empty directory of a tombstoned environment".to_owned();
+                let settle = SettleAction::RemoveEmpty(inside.clone());
+                found.push((finding("directory", inside, true, detail), settle));
+            }
             let detail = match (known, empty) {
                 (true, true) => "the empty directory of a tombstoned environment".to_owned(),
-                (true, false) => {
-                    "beside a removed worktree; not created by groundskeeper".to_owned()
-                }
+                (true, false) => "of a removed environment; nothing proves that groundskeeper \
+                                  created it: inspect it, and remove it manually"
+                    .to_owned(),
                 (false, _) => {
                     "no record of it; adopt the worktree in it with `groundskeeper adopt`, or \
                      remove it with `git worktree remove`"
@@ -64,13 +86,19 @@ impl Task<'_> {
         for folder in layout.trashes() {
             for (name, path) in entries(&folder) {
                 let working = self.state.environments().any(|e| {
-                    e.owed.is_some()
+                    (e.owed.is_some() || e.is_live())
                         && (name == names::folder(e.life())
                             || name == format!(".rollback-{}.{}", e.id, e.incarnation))
                 });
                 let mut outputs = self.state.outputs();
                 let cleaned = outputs.any(|o| layout.cleaned_of(&o.id, o.clean).contains(&path));
                 if explained.contains(&path) || working || cleaned {
+                    continue;
+                }
+                if let Some(leftover) = self.leftover_in_trash(&name, &path) {
+                    let detail = "of an incarnation that ended; no record of it in the trash";
+                    let finding = finding("trash", &path, true, detail.to_owned());
+                    found.push((finding, SettleAction::Archive(Box::new(leftover))));
                     continue;
                 }
                 let cleaned = is_of_clean(&path);
@@ -140,38 +168,49 @@ impl Task<'_> {
         self.repository_in(path)
     }
 
-    /// Finds lock files that no process holds and no environment needs, and transcripts
+    /// Finds lock files that no process holds, which earlier versions left, and transcripts
     /// of unknown environments.
     pub(super) fn locks_and_transcripts(&self, found: &mut Vec<(Finding, SettleAction)>) {
         let layout = &self.world.layout;
-        let needed = |id: &str| {
-            EnvironmentId::parse(id).ok().is_some_and(|id| {
-                self.state.environment(&id).is_some_and(Environment::is_live)
-                    || self.state.archives().any(|r| r.id == id)
-                    || self.state.outputs_of(&id).next().is_some()
-            })
-        };
-        for (name, path) in entries(&layout.locks()) {
-            let id = name.strip_prefix('.').and_then(|n| Some(n.rsplit_once('.')?.0));
-            let id = id.unwrap_or(&name);
-            let open = || own_file::open(&path, File::options().read(true), Links::Refused);
-            let free = || open().is_ok_and(|file| file.try_lock().is_ok());
-            let shared = [".host", ".cleaned"].contains(&name.as_str());
-            if !shared && !needed(id) && free() {
+        for (_, path) in entries(&layout.locks()) {
+            let open = own_file::open(&path, File::options().read(true), Links::Refused);
+            if open.is_ok_and(|file| file.try_lock().is_ok()) {
                 let detail = "no process holds it".to_owned();
-                found
-                    .push((finding("lock", &path, true, detail), SettleAction::Unlink(path, name)));
+                let settle = SettleAction::RemoveLock(path.clone());
+                found.push((finding("lock", &path, true, detail), settle));
             }
         }
-        for (name, path) in entries(&layout.transcripts()) {
-            let id = name.strip_suffix(".teardown").unwrap_or(&name);
-            let id = id.rsplit_once('.').map_or(id, |(id, _)| id);
-            let known = EnvironmentId::parse(id).ok();
-            let recent = known.is_some_and(|id| self.state.environment(&id).is_some());
-            if !recent {
+        self.transcripts(found);
+    }
+
+    /// Finds transcripts of ended incarnations that are older than the trash keeps anything, whose
+    /// last lines the log has; and those of unknown environments.
+    fn transcripts(&self, found: &mut Vec<(Finding, SettleAction)>) {
+        for (name, path) in entries(&self.world.layout.transcripts()) {
+            let life = name.strip_suffix(".teardown").unwrap_or(&name);
+            let (id, number) = life.rsplit_once('.').unwrap_or((life, ""));
+            let id = EnvironmentId::parse(id).ok();
+            let Some(env) = id.and_then(|id| self.state.environment(&id)) else {
                 let detail = "of an unknown environment".to_owned();
                 found.push((finding("transcript", &path, false, detail), SettleAction::No));
+                continue;
+            };
+            let is_over = number.parse().is_ok_and(|number: u32| {
+                number < env.incarnation || number == env.incarnation && !env.is_live()
+            });
+            if is_over && self.is_past_retention(&path) {
+                let detail = format!("of an ended incarnation of {}", env.id);
+                let settle = SettleAction::Unlink(path.clone(), env.id.to_string());
+                found.push((finding("transcript", &path, true, detail), settle));
             }
         }
     }
+}
+
+fn is_dir(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_dir())
+}
+
+fn is_empty_dir(path: &Path) -> bool {
+    is_dir(path) && std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }

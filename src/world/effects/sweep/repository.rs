@@ -2,13 +2,15 @@
 //! temporary refs, and locks of git. Removes nothing.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::clock;
 use crate::core::event::Finding;
 use crate::core::{Environment, EnvironmentId};
 use crate::failpoint::guard;
-use crate::world::effects::sweep::task::{DEAD_LOCK, SettleAction, Task, entries, finding, is_old};
+use crate::world::effects::sweep::task::{DEAD_LOCK, SettleAction, Task, entries, finding};
 use crate::world::fs::{names, paths};
 use crate::world::git::locks;
 use crate::world::git::marker::{Admin, Marker};
@@ -31,8 +33,10 @@ impl Task<'_> {
             let (env, over) = self.incarnation(&marker);
             let id = EnvironmentId::parse(&marker.environment).ok();
             let archive = id.and_then(|id| self.state.archive_of(&id, marker.incarnation));
-            if archive.is_some_and(|r| r.owed.is_some() || r.restoring.is_some()) {
-                // A step of its archive is owed, or a restore is using it.
+            let has_place = is_to_be_archived(&marker, found);
+            if has_place || archive.is_some_and(|r| r.owed.is_some() || r.restoring.is_some()) {
+                // It goes with its directory; or a step of its archive is owed, or a restore uses
+                // it.
                 continue;
             }
             if env.is_none() {
@@ -45,25 +49,54 @@ impl Task<'_> {
                 found.push((finding("registration", &path, true, detail), settle));
             }
         }
+        self.staging(common, found);
+    }
+
+    /// Finds administrative directories that an interrupted operation left in our own folder.
+    fn staging(&self, common: &Path, found: &mut Vec<(Finding, SettleAction)>) {
         let kept = self.kept_for_restores();
-        for (name, path) in entries(&common.join("groundskeeper")) {
+        let restores = self.state.archives().any(|r| r.restoring.is_some());
+        let folder = common.join("groundskeeper");
+        for (name, path) in entries(&folder) {
             let Some(marker) = self.marker(&path) else { continue };
             let (env, over) = self.incarnation(&marker);
-            let half = name.ends_with(".new") || name.ends_with(".gone");
-            if name.ends_with(".removed") && over && is_old(&path) && !kept.contains(&path) {
-                let id = &marker.environment;
-                let detail = format!("kept for a restore of {id}, which is no longer possible");
-                let settle = SettleAction::Unlink(path.clone(), marker.environment.clone());
-                found.push((finding("staging", &path, true, detail), settle));
+            if env.is_none() || !over || kept.contains(&path) || is_to_be_archived(&marker, found) {
                 continue;
             }
-            let restored = self.state.archives().any(|r| r.restoring.is_some());
-            if half && env.is_some() && over && !restored && is_old(&path) {
-                let detail = format!("incomplete, of {}", marker.environment);
-                let settle = SettleAction::Unlink(path.clone(), marker.environment.clone());
-                found.push((finding("staging", &path, true, detail), settle));
-            }
+            let id = &marker.environment;
+            // What was about to be deleted holds nothing, and neither does what git never saw,
+            // unless it comes from a restore. Anything else is kept as long as the trash.
+            let is_used = path.join("logs/HEAD").symlink_metadata().is_ok();
+            let is_empty = name.ends_with(".gone") || name.ends_with(".new") && !is_used;
+            let is_half = name.ends_with(".new") || name.ends_with(".gone");
+            let detail = match () {
+                () if is_half && restores => continue,
+                () if is_empty => format!("incomplete, of {id}"),
+                () if !self.is_past_retention(&path) => continue,
+                () if is_half => format!("incomplete, of {id}"),
+                () if name.ends_with(".removed") => {
+                    format!("kept for a restore of {id}, which is no longer possible")
+                }
+                () => continue,
+            };
+            let settle = SettleAction::Unlink(path.clone(), id.clone());
+            found.push((finding("staging", &path, true, detail), settle));
         }
+        if folder.is_dir() && entries(&folder).is_empty() {
+            let detail = "empty, and used by no environment".to_owned();
+            let settle = SettleAction::RemoveEmpty(folder.clone());
+            found.push((finding("staging", &folder, true, detail), settle));
+        }
+    }
+
+    /// Returns whether a file was last changed, or a directory was put where it is, longer ago than
+    /// the trash keeps anything.
+    pub(super) fn is_past_retention(&self, path: &Path) -> bool {
+        let Ok(found) = path.symlink_metadata() else { return false };
+        // A rename changes only this time, and it cannot be set back.
+        let changed = Duration::from_secs(found.ctime().try_into().unwrap_or(u64::MAX));
+        let age = clock::since_epoch().saturating_sub(changed);
+        age.as_secs() >= self.state.retention().trash_seconds
     }
 
     /// Finds temporary refs of ours whose incarnation no longer needs them.
@@ -75,6 +108,18 @@ impl Task<'_> {
                         let detail = format!("left behind for {id}");
                         let settle = SettleAction::DropRef(common.to_owned(), path.clone());
                         found.push((finding("ref", &path, true, detail), settle));
+                    }
+                }
+            }
+        }
+        for top in ["", "logs/"] {
+            for kind in names::KINDS {
+                for (_, folder) in entries(&common.join(format!("{top}{kind}"))) {
+                    let plain = folder.symlink_metadata().is_ok_and(|m| m.is_dir());
+                    if plain && entries(&folder).is_empty() {
+                        let detail = "an empty folder of refs".to_owned();
+                        let settle = SettleAction::RemoveEmpty(folder.clone());
+                        found.push((finding("staging", &folder, true, detail), settle));
                     }
                 }
             }
@@ -126,6 +171,17 @@ impl Task<'_> {
         });
         (env, over)
     }
+}
+
+/// Returns whether the directory of a marker's incarnation was found: the two are archived
+/// together.
+fn is_to_be_archived(marker: &Marker, found: &[(Finding, SettleAction)]) -> bool {
+    found.iter().any(|(_, settle)| match settle {
+        SettleAction::Archive(leftover) => {
+            leftover.id.as_str() == marker.environment && leftover.incarnation == marker.incarnation
+        }
+        _ => false,
+    })
 }
 
 /// Finds git's own lock files that are old enough to be reported, with their live holder if there

@@ -1,22 +1,34 @@
 //! Settles one finding of a sweep, under the lock of the environment that it belongs to. Checks
 //! again whatever may have changed since the finding.
 
-use std::fs::File;
+use std::path::Path;
 
-use groundskeeper_system::own_file::{self, Links};
-
+use crate::core::event::LeftoverArchived;
 use crate::core::{Code, Fault};
 use crate::world::effects::sweep::task::{SettleAction, Task, is_of_clean};
+use crate::world::fs::lock_file::{self, LockFile};
 use crate::world::fs::{paths, removal, remove_tree};
 use crate::world::git::command::Git;
+use crate::world::git::heads::Heads;
 use crate::world::git::marker::Marker;
 use crate::world::git::ref_changes::Change;
 use crate::world::git::{locks, registration};
 
 impl Task<'_> {
-    pub(super) fn settle(&self, settle: &SettleAction) -> Result<(), Fault> {
+    /// Settles a finding, and returns the archive that it leads to, if it leads to one.
+    pub(super) fn settle(&self, settle: &SettleAction) -> Result<Option<LeftoverArchived>, Fault> {
+        if let SettleAction::Archive(leftover) = settle {
+            return self.archive(leftover).map(Some);
+        }
+        self.remove(settle).map(|()| None)
+    }
+
+    fn remove(&self, settle: &SettleAction) -> Result<(), Fault> {
         match settle {
-            SettleAction::No => Ok(()),
+            SettleAction::No | SettleAction::Archive(_) => Ok(()),
+            SettleAction::RemoveLock(path) => {
+                lock_file::remove_if_free(path).map(drop).map_err(paths::failed("remove", path))
+            }
             // The finding may be stale by now: a folder that is in use again is not empty.
             SettleAction::RemoveEmpty(path) => {
                 paths::remove_dir_if_empty(path).map_err(paths::failed("remove", path))
@@ -55,31 +67,36 @@ impl Task<'_> {
                 // Gone or no longer ours: another process was faster.
                 let Some(marker) = Marker::read(admin)? else { return Ok(()) };
                 let _held = self.hold(&marker.environment)?;
+                self.holds_nothing(admin)?;
                 Ok(registration::archive_stranded(admin)?)
             }
         }
     }
 
+    /// Refuses while a registration alone holds commits: git keeps them only as long as it sees the
+    /// registration.
+    fn holds_nothing(&self, admin: &Path) -> Result<(), Fault> {
+        let common = admin.parent().and_then(Path::parent).unwrap_or(admin);
+        let git = Git::exact(common, None, None, self.cancel);
+        let alone = Heads::read(admin).held_by_no_ref(&git)?;
+        let Some(commit) = alone.first() else { return Ok(()) };
+        let message =
+            format!("{} alone holds {} commits, such as {commit}", admin.display(), alone.len());
+        let hint = format!(
+            "run `git --git-dir='{}' branch kept-{} {commit}` to keep it, then sweep again",
+            common.display(),
+            commit.get(..10).unwrap_or(commit)
+        );
+        Err(Fault::new(Code::UnsafeToRemove, message, hint))
+    }
+
     /// Takes the lock of an environment, so that no running effect works on it while
     /// a part of it is settled.
-    fn hold(&self, lock: &str) -> Result<File, Fault> {
-        let path = self.world.layout.locks().join(lock);
-        let there = path.exists();
-        let mut options = File::options();
-        options.create(true).truncate(false).write(true);
-        let open = own_file::open(&path, &options, Links::Refused);
-        let file = open.map_err(paths::failed("open", &path))?;
-        let made_for_this = !there;
-        let locked = file.try_lock();
-        if made_for_this {
-            // A file that was created only for this lock is unlinked at once. The lock stays on the
-            // open file; a later effect takes one on a file of its own.
-            drop(paths::remove_file_if_any(&path));
-        }
-        locked.map(|()| file).map_err(|e| {
+    pub(super) fn hold(&self, lock: &str) -> Result<LockFile, Fault> {
+        LockFile::try_take(&self.world.layout.locks().join(lock))?.ok_or_else(|| {
             let message = format!("{lock} is in use by another operation");
             let hint = "run `groundskeeper sweep` again when that operation has ended";
-            Fault::new(Code::EnvironmentBusy, message, hint).because(e)
+            Fault::new(Code::EnvironmentBusy, message, hint)
         })
     }
 }

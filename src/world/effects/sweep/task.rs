@@ -1,10 +1,9 @@
 //! One sweep: what it reads, the actions that can settle a finding, and what all finders share.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use crate::core::event::Finding;
-use crate::core::{EnvironmentId, Fault, State};
+use crate::core::event::{Finding, Plan};
+use crate::core::{EnvironmentId, Fault, Life, Nonce, State};
 use crate::world::effects::clean_output;
 use crate::world::effects::context::World;
 use crate::world::fs::data_dir::CLEANED_PREFIX;
@@ -18,14 +17,29 @@ pub(super) const DEAD_LOCK: &str = "lock of a killed daemon";
 /// Prefix of the trash folders in which an earlier version put cleaned output.
 pub(super) const CLEANED_BEFORE: &str = ".clean-";
 
-/// Minimum age of a half-made administrative directory before it is removed.
-pub(super) const STAGING_AGE: Duration = Duration::from_secs(3_600);
-
 /// One sweep over the whole data directory and its repositories.
 pub(in crate::world) struct Task<'a> {
     pub(in crate::world) world: &'a World,
     pub(in crate::world) state: &'a State,
     pub(in crate::world) cancel: &'a Cancel,
+}
+
+/// The directory of an ended incarnation, which no record explains.
+#[derive(Debug, Clone)]
+pub(super) struct Leftover {
+    pub(super) id: EnvironmentId,
+    pub(super) incarnation: u32,
+    pub(super) nonce: Option<Nonce>,
+    pub(super) plan: Plan,
+    /// The commit that the log knows for its HEAD.
+    pub(super) head: Option<String>,
+    pub(super) path: PathBuf,
+}
+
+impl Leftover {
+    pub(super) fn life(&self) -> Life<'_> {
+        Life { id: &self.id, incarnation: self.incarnation, nonce: self.nonce.as_ref() }
+    }
 }
 
 /// The action that would settle a finding.
@@ -44,6 +58,10 @@ pub(super) enum SettleAction {
     DropLock(PathBuf),
     /// Remove git's registration of a worktree whose incarnation ended.
     Unregister(PathBuf),
+    /// Move the directory of an ended incarnation to the trash, if it is not there, and keep it.
+    Archive(Box<Leftover>),
+    /// Unlink a lock file if no process holds it.
+    RemoveLock(PathBuf),
 }
 
 impl Task<'_> {
@@ -60,12 +78,6 @@ impl Task<'_> {
 pub(super) fn is_of_clean(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     [CLEANED_PREFIX, CLEANED_BEFORE].iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// Returns whether a file is so old that no effect can still be working on it.
-pub(super) fn is_old(path: &Path) -> bool {
-    let age = path.symlink_metadata().and_then(|m| m.modified());
-    age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STAGING_AGE))
 }
 
 pub(super) fn finding(kind: &str, path: &Path, ours: bool, detail: String) -> Finding {
