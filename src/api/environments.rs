@@ -26,7 +26,7 @@ pub(super) async fn list(
     State(app): Shared,
     Params(query): Params<ListQuery>,
 ) -> Json<Vec<EnvironmentView>> {
-    Json(environments::list(&app, query.all))
+    Json(environments::list(&app, query.all).await)
 }
 
 /// One environment. One that is destroyed is answered 410, one that never was 404.
@@ -36,7 +36,7 @@ pub(super) async fn list(
     responses((status = 200, body = EnvironmentView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn show(State(app): Shared, Named(id): Named) -> Answer<Json<EnvironmentView>> {
-    Ok(Json(environments::view_of(&app, &environment_id(&id)?)?))
+    Ok(Json(environments::show(&app, &environment_id(&id)?).await?))
 }
 
 /// Makes an environment. The answer comes when the request is durable, or with `wait` when the

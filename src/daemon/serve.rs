@@ -132,6 +132,7 @@ fn app(context: ServeContext, stopper: &watch::Sender<bool>) -> App {
         handle: context.handle,
         world: context.world,
         migration_runner: context.migration_runner,
+        presence: Arc::default(),
         watching: context.watching,
         repositories: Arc::default(),
         config: context.config,

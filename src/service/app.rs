@@ -20,6 +20,7 @@ use crate::world::World;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::git::discover::RepositoryCache;
+use crate::world::presence::Presence;
 use crate::world::process::cancel::Cancel;
 
 /// Upper bound of the wait that a request may ask for; a longer one is cut to it.
@@ -36,6 +37,8 @@ pub struct App {
     pub world: Arc<World>,
     /// Runs migrations and knows their progress.
     pub migration_runner: Arc<MigrationRunner>,
+    /// What was last seen of each worktree.
+    pub presence: Arc<Presence>,
     /// Watches worktrees and publishes their changes.
     pub watching: Arc<WatchService>,
     /// Cache of the repositories that earlier requests named.

@@ -6,33 +6,52 @@ use crate::config::Config;
 use crate::core::event::{Actor, Origin, Plan, Repository, TeardownOptions, TeardownReason};
 use crate::core::policy::BranchPolicy;
 use crate::core::{
-    Code, Command, Environment, EnvironmentId, Fault, Phase, Provision, RequestId, destroyed,
+    Code, Command, Environment, EnvironmentId, Fault, Phase, Provision, RequestId, Time, destroyed,
     not_found,
 };
-use crate::service::app::{App, discover, wait_until};
+use crate::format::rfc3339;
+use crate::service::app::{App, discover, now, wait_until};
 use crate::service::blocking::blocking;
 use crate::service::outcome::Outcome;
-use crate::service::relocation;
 use crate::service::requests::{environment_id, invalid};
 use crate::service::types::environment::{EnvironmentView, NewEnvironment, SummaryView};
 use crate::service::types::removal::{RemoveQuery, RemovedView};
+use crate::service::{presence, relocation};
 use crate::world::fs::paths;
 
-/// Returns the environments by id; `all` includes those that are tombstoned.
-pub(crate) fn list(app: &App, all: bool) -> Vec<EnvironmentView> {
+/// Returns the environments by id, with what their worktrees are now; `all` includes those that are
+/// tombstoned.
+pub(crate) async fn list(app: &App, all: bool) -> Vec<EnvironmentView> {
     let known = |e: &Environment| {
-        let status = app.world.status_cache().last(&e.id, e.incarnation)?;
-        Some(SummaryView::of(&status))
+        let (status, age) = app.world.status_cache().last_seen(&e.id, e.incarnation)?;
+        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+        let at = Time(now().0.saturating_sub(age));
+        Some(SummaryView { at: Some(rfc3339(at)), ..SummaryView::of(&status) })
     };
-    app.handle.view(|state| {
+    let (mut views, questions) = app.handle.view(|state| {
         let listed = state.environments().filter(|e| all || e.phase != Phase::Tombstoned);
         let views =
             listed.map(|e| EnvironmentView { known: known(e), ..EnvironmentView::of(state, e) });
-        views.collect()
-    })
+        let questions = state.environments().filter_map(presence::question);
+        (views.collect::<Vec<_>>(), questions.collect::<Vec<_>>())
+    });
+    presence::add(app, &mut views, questions, true).await;
+    views
 }
 
-/// Returns one environment.
+/// Returns one environment, with what its worktree is now.
+///
+/// # Errors
+/// If it does not exist or is tombstoned.
+pub(crate) async fn show(app: &App, id: &EnvironmentId) -> Result<EnvironmentView, Fault> {
+    let mut views = [view_of(app, id)?];
+    let question = app.handle.view(|state| state.environment(id).and_then(presence::question));
+    presence::add(app, &mut views, question.into_iter().collect(), false).await;
+    let [view] = views;
+    Ok(view)
+}
+
+/// Returns one environment, as the log describes it.
 ///
 /// # Errors
 /// If it does not exist or is tombstoned.

@@ -34,6 +34,8 @@ pub(crate) mod migrations;
 #[cfg(feature = "daemon")]
 pub(crate) mod outcome;
 #[cfg(feature = "daemon")]
+pub(crate) mod presence;
+#[cfg(feature = "daemon")]
 pub(crate) mod processes;
 #[cfg(feature = "daemon")]
 pub(crate) mod reconcile;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::core::{Environment, EnvironmentId, Fault, Phase};
+use crate::core::{Code, Environment, EnvironmentId, Fault, Phase};
 use crate::service::app::App;
 use crate::service::contents::{live_environment, query_world};
 use crate::service::relocation;
@@ -55,10 +55,14 @@ fn entries(app: &App, live_environment: &[Environment], cancel: &Cancel) -> Vec<
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
     let share = live_environment.len().div_ceil(threads).max(1);
     let one = |env: &Environment| match view(app, env, cancel) {
-        Ok(status) => StatusEntry { id: env.id.to_string(), status: Some(status), error: None },
+        Ok(status) => {
+            let (id, status) = (env.id.to_string(), Some(status));
+            StatusEntry { id, status, error: None, missing: false }
+        }
         Err(fault) => {
-            let error = Some(Problem::of(&fault));
-            StatusEntry { id: env.id.to_string(), status: None, error }
+            let (id, error) = (env.id.to_string(), Some(Problem::of(&fault)));
+            let missing = fault.code == Code::PathNotFound && env.is_served();
+            StatusEntry { id, status: None, error, missing }
         }
     };
     std::thread::scope(|scope| {

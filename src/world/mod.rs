@@ -5,13 +5,14 @@
 //! proves the result and returns the evidence. Every effect converges: repeated after any
 //! interruption, it ends in the same state. This layer never decides what should happen, never
 //! appends to the log, and removes nothing that `git/ownership.rs` has not proven to be ours.
-//! [`queries`] reads the world outside of effects.
+//! [`queries`] and [`presence`] read the world outside of effects.
 
 pub mod effects;
 pub mod fs;
 pub mod git;
 #[cfg(feature = "faults")]
 pub mod parsers;
+pub mod presence;
 pub mod process;
 pub mod queries;
 pub mod relocation;

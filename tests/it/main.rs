@@ -41,6 +41,7 @@ mod migrate_stamp;
 mod migrate_undo;
 mod no_proc;
 mod parallel;
+mod presence;
 mod processes;
 mod reconcile;
 mod recorded_rows;

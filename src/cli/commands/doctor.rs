@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::api::archives::ArchivedIncarnationView;
 use crate::api::locks::LockView;
-use crate::api::types::{DaemonView, LastSweepView, WatchingView};
+use crate::api::types::{DaemonView, EnvironmentView, LastSweepView, WatchingView};
 use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
 use crate::cli::error::CliError;
@@ -158,6 +158,7 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
                 let hint = "run `groundskeeper sweep` to list what the log no longer records";
                 checks.push(Check::warn("log", detail, hint));
             }
+            checks.push(worktrees_check(&mut client).await);
             checks.push(watching_check(&d.watching));
             checks.push(trash_check(&mut client).await);
             checks.push(locks_check(&mut client).await);
@@ -204,6 +205,34 @@ async fn trash_check(client: &mut Client) -> Check {
         names.join(", ")
     );
     Check::warn(name, detail, "run `groundskeeper trash ls` to list the work")
+}
+
+/// Checks whether the worktree of each environment is in its place.
+async fn worktrees_check(client: &mut Client) -> Check {
+    let name = "worktrees";
+    let list: Result<Vec<EnvironmentView>, _> =
+        client.call(Method::GET, "/v1/environments", None::<&()>).await;
+    let list = match list {
+        Ok(list) => list,
+        Err(CliError(p)) => return Check::warn(name, p.message, p.hint),
+    };
+    let ids = |those: &dyn Fn(&EnvironmentView) -> bool| -> Vec<String> {
+        list.iter().filter(|e| those(e)).map(|e| e.id.clone()).collect()
+    };
+    let missing = ids(&|e| e.missing);
+    if let Some(first) = missing.first() {
+        let detail = format!("missing: {}", missing.join(", "));
+        let hint = format!(
+            "move it back, or run `groundskeeper rm {first} --force` to record that it is gone"
+        );
+        return Check::warn(name, detail, hint);
+    }
+    let unseen = ids(&|e| e.unseen);
+    if !unseen.is_empty() {
+        let hint = "check the file systems that hold them, such as network mounts";
+        return Check::warn(name, format!("do not answer: {}", unseen.join(", ")), hint);
+    }
+    Check::ok(name, format!("{} environments, none of them is missing", list.len()))
 }
 
 /// Checks for lock files that are older than git holds one.

@@ -144,6 +144,7 @@ fn table(list: &[StatusEntry]) -> String {
         ],
         (None, error) => {
             let code = error.as_ref().map_or("-", |e| e.code.as_str());
+            let code = if entry.missing { "missing" } else { code };
             let dash = || "-".to_owned();
             [entry.id.clone(), dash(), code.to_owned(), dash(), dash(), dash(), dash(), dash()]
         }

@@ -16,15 +16,15 @@ pub fn environments(list: &[EnvironmentView]) -> String {
     for e in list {
         let phase = match (&e.step, e.phase.as_str()) {
             (Some(step), "provisioning" | "tearing_down") => format!("{} ({step})", e.phase),
-            _ => e.phase.clone(),
+            _ => state(e),
         };
         let leased = if e.leases.is_empty() { "" } else { " *" };
         let base = e.base.as_deref().map_or("-", |b| b.get(..10).unwrap_or(b));
         table.add_row([
             printable(&format!("{}{leased}", e.id)),
             phase,
-            printable(e.known.as_ref().and_then(|k| k.branch.as_ref()).unwrap_or(&e.branch)),
-            e.known.as_ref().map_or_else(|| "-".to_owned(), known),
+            branch(e),
+            e.known.as_ref().filter(|_| !e.missing).map_or_else(|| "-".to_owned(), known),
             base.to_owned(),
             age(&e.created_at),
             printable(&e.path),
@@ -33,10 +33,32 @@ pub fn environments(list: &[EnvironmentView]) -> String {
     format!("{}\n", table.trim_fmt())
 }
 
+/// Returns the phase, or `missing` for an environment whose directory does not exist; with when it
+/// was last seen, where its worktree does not answer.
+fn state(e: &EnvironmentView) -> String {
+    let phase = if e.missing { "missing" } else { &e.phase };
+    match &e.seen_at {
+        Some(at) => format!("{phase} (seen {} ago)", age(at)),
+        None if e.unseen => format!("{phase} (not seen)"),
+        None => phase.to_owned(),
+    }
+}
+
+/// Returns the branch that HEAD names, or its commit in brackets when it is detached.
+fn branch(e: &EnvironmentView) -> String {
+    match &e.detached {
+        Some(commit) => format!("({})", commit.get(..10).unwrap_or(commit)),
+        None => printable(&e.branch),
+    }
+}
+
+/// Returns the changes, with their age unless they are of the last minute.
 fn known(known: &SummaryView) -> String {
     let changes = if known.clean { "clean" } else { &known.changes };
     let operation = known.operation.as_ref().map(|o| format!(" ({o})")).unwrap_or_default();
-    format!("{changes}{operation}")
+    let age = known.at.as_deref().map(age).filter(|age| !age.ends_with('s'));
+    let age = age.map(|age| format!(" {age} ago")).unwrap_or_default();
+    format!("{changes}{operation}{age}")
 }
 
 /// Returns the text of `show`: all known facts of one environment, one in a line.
@@ -44,10 +66,10 @@ fn known(known: &SummaryView) -> String {
 pub fn environment(e: &EnvironmentView) -> String {
     let mut rows: Vec<(&str, String)> = vec![
         ("id", e.id.clone()),
-        ("phase", e.phase.clone()),
+        ("phase", if e.missing { format!("{} (missing)", e.phase) } else { state(e) }),
         ("incarnation", e.incarnation.to_string()),
         ("path", printable(&e.path)),
-        ("branch", printable(&e.branch)),
+        ("branch", branch(e)),
         ("base", e.base.clone().unwrap_or_else(|| "-".to_owned())),
     ];
     if let Some(reference) = &e.base_ref {

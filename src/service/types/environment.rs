@@ -20,8 +20,24 @@ pub struct EnvironmentView {
     pub phase: String,
     /// Where its worktree is, will be, or was.
     pub path: String,
-    /// The branch that was checked out when it was made.
+    /// The branch that HEAD names now; the one that was checked out when it was made where HEAD
+    /// names none, cannot be read, or is not looked at.
     pub branch: String,
+    /// The branch that was checked out when it was made.
+    #[serde(default)]
+    pub made_branch: String,
+    /// The commit of HEAD, when it is detached and was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detached: Option<String>,
+    /// Whether its directory was looked at and does not exist.
+    #[serde(default)]
+    pub missing: bool,
+    /// Whether its worktree did not answer in time; then it is shown as it was at `seen_at`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
+    /// When it was last looked at, RFC 3339; only with `unseen`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<String>,
     /// The commit it started from; null until that is known.
     pub base: Option<String>,
     /// The ref that commit was read from.
@@ -60,8 +76,7 @@ pub struct EnvironmentView {
     pub adopted: bool,
     /// When a removal that was put off is tried again, RFC 3339.
     pub retry_at: Option<String>,
-    /// What it looked like when somebody last asked, in lists only; asking for a list looks at no
-    /// worktree.
+    /// What it looked like when its status was last computed, in lists only; a list computes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<SummaryView>,
 }
@@ -78,6 +93,9 @@ pub struct SummaryView {
     pub changes: String,
     /// What was in progress.
     pub operation: Option<String>,
+    /// When this was last known to be true, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
 }
 
 /// How a worktree was checked out.
@@ -148,6 +166,11 @@ impl EnvironmentView {
             phase: e.phase.as_str().to_owned(),
             path: e.plan.path.to_string(),
             branch: e.plan.branch.clone(),
+            made_branch: e.plan.branch.clone(),
+            detached: None,
+            missing: false,
+            unseen: false,
+            seen_at: None,
             base: e.base.as_ref().map(|b| b.commit.clone()),
             base_ref: e.base.as_ref().and_then(|b| b.reference.clone()),
             behind: e.base.as_ref().map_or(0, |b| b.behind),
@@ -202,6 +225,7 @@ impl SummaryView {
             clean: c.is_clean(),
             changes: shown.collect::<Vec<_>>().join(" "),
             operation: status.operation.map(str::to_owned),
+            at: None,
         }
     }
 }

@@ -109,6 +109,9 @@ pub struct StatusEntry {
     /// Why that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
+    /// Whether its directory does not exist.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
 }
 
 impl FileView {

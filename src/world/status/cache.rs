@@ -150,6 +150,22 @@ impl StatusCache {
         last.answer.as_ref().ok().cloned()
     }
 
+    /// Returns the last result as [`last`](Self::last) does, and how long ago it was known to be
+    /// true: zero while a watch has seen no change since.
+    #[must_use]
+    pub fn last_seen(
+        &self,
+        id: &EnvironmentId,
+        incarnation: u32,
+    ) -> Option<(Arc<Status>, Duration)> {
+        let entry = Arc::clone(locked(&self.entries).get(id)?);
+        let state = locked(&entry.state);
+        let last = state.last.as_ref().filter(|_| state.incarnation == incarnation)?;
+        let holds = state.is_watched && last.version == state.version;
+        let age = if holds { Duration::ZERO } else { last.begun.elapsed() };
+        Some((last.answer.as_ref().ok().cloned()?, age))
+    }
+
     /// Returns the last result if no change has been seen since; `None` also during a computation.
     #[must_use]
     pub fn unchanged(&self, id: &EnvironmentId, incarnation: u32) -> Option<Arc<Status>> {

@@ -61,8 +61,9 @@ pub(super) fn place(env: &Environment) -> Result<(&Path, &Path), Fault> {
     };
     let (target, admin) = (paths::borrowed(&env.plan.path), paths::borrowed(&worktree.admin_dir));
     if !target.is_dir() {
-        let message = format!("the worktree {} does not exist", target.display());
-        let hint = format!("move it back, or run `groundskeeper rm {}`", env.id);
+        let (id, target) = (&env.id, target.display());
+        let message = format!("the worktree of {id} is missing: {target} does not exist");
+        let hint = format!("move it back, or run `groundskeeper rm {id} --force`");
         return Err(Fault::new(Code::PathNotFound, message, hint));
     }
     if link::repository(target, admin).is_none() {
