@@ -65,7 +65,8 @@
 //! for work written in the last moment (`world::effects::late_writes`), kept for its retention and
 //! unlinked slowly (`world::effects::archive`), or restored as a new incarnation
 //! (`world::effects::restore`). A sweep (`world::effects::sweep`) reports everything that no record
-//! explains.
+//! explains, and at the start and once a day settles what is proven managed: the directory of an
+//! ended incarnation becomes an archive (`core::transition::leftover`).
 //!
 //! # git and other programs
 //!
@@ -93,6 +94,8 @@
 //! While a subscriber follows changes (a stream, a lease), `engine::watcher` makes
 //! `world::watch::backend` watch the worktree as `core::watch_machine` decides; then a result is
 //! valid until a change is seen. Every step of a teardown first drops the watch.
+//! A list computes no status: `world::presence` looks whether each worktree is there and what its
+//! HEAD names, within a bound that a hung file system cannot exceed.
 //!
 //! # A session, and its end
 //!

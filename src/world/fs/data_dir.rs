@@ -8,10 +8,11 @@
 //! <data>/daemon.json              identity of that daemon and where it listens
 //! <data>/daemon.log               output of a daemon that the command line started
 //! <data>/daemon.sock              the socket (in the runtime directory if the path is too long)
-//! <data>/locks/<id>               held while an effect runs, inherited by its children; also
-//!                                 .<id>.<n> for what incarnation n left behind, .cleaned for
-//!                                 what cleans removed, and .host
-//! <data>/transcripts/<id>.<n>     bounded output of the setup hook of incarnation n
+//! <data>/locks/<id>               held while an effect runs, inherited by its children, and there
+//!                                 only while it is held; also .<id>.<n> for what incarnation n
+//!                                 left behind, .cleaned for what cleans removed, and .host
+//! <data>/transcripts/<id>.<n>     bounded output of the setup hook of incarnation n; once that
+//!                                 has ended, kept as long as the trash
 //! <data>/transcripts/<id>.<n>.teardown  the same for its teardown hook
 //! <data>/scratch/                 temporary files of running effects
 //! <data>/worktrees/<id>/<repo>    the managed root

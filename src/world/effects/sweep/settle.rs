@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::core::event::LeftoverArchived;
-use crate::core::{Code, Fault};
+use crate::core::{Code, EnvironmentId, Fault};
 use crate::world::effects::sweep::task::{SettleAction, Task, is_of_clean};
 use crate::world::fs::lock_file::{self, LockFile};
 use crate::world::fs::{paths, removal, remove_tree};
@@ -31,6 +31,8 @@ impl Task<'_> {
             }
             // The finding may be stale by now: a folder that is in use again is not empty.
             SettleAction::RemoveEmpty(path) => {
+                // A provision or a removal that has just made the folder is about to fill it.
+                let _held = self.owner_of(path).map(|id| self.hold(id.as_str())).transpose()?;
                 paths::remove_dir_if_empty(path).map_err(paths::failed("remove", path))
             }
             SettleAction::Unlink(path, lock) => {
@@ -71,6 +73,19 @@ impl Task<'_> {
                 Ok(registration::archive_stranded(admin)?)
             }
         }
+    }
+
+    /// Returns the environment for which a folder of the data directory is named.
+    fn owner_of(&self, path: &Path) -> Option<EnvironmentId> {
+        let layout = &self.world.layout;
+        let below = |root: &Path| {
+            let name = path.strip_prefix(root).ok()?.components().next()?;
+            Some(name.as_os_str().to_str()?.to_owned())
+        };
+        let mut kept = layout.trashes().into_iter().chain([layout.rescues()]);
+        let kept = kept.find_map(|root| below(&root));
+        let kept = kept.as_deref().and_then(|name| Some(name.rsplit_once('.')?.0.to_owned()));
+        EnvironmentId::parse(&kept.or_else(|| below(&layout.worktrees()))?).ok()
     }
 
     /// Refuses while a registration alone holds commits: git keeps them only as long as it sees the
