@@ -156,6 +156,8 @@ pub(super) fn touch(address: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+
     use super::*;
 
     /// A living listener of another process, a file and a link are left alone.
@@ -171,6 +173,13 @@ mod tests {
         drop(listener);
         let (_listener, again) = bind(&address).expect("stale");
         assert_eq!(find(&address, again).expect("inspected"), Found::Own);
+        let modified = || address.symlink_metadata().and_then(|found| found.modified());
+        let old = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let times = Timestamps { last_access: old, last_modification: old };
+        utimensat(CWD, &address, &times, AtFlags::SYMLINK_NOFOLLOW).expect("dated");
+        let before = modified().expect("inspected");
+        touch(&address).expect("renewed");
+        assert!(modified().expect("inspected") > before);
         std::fs::remove_file(&address).expect("removed");
         assert_eq!(find(&address, again).expect("inspected"), Found::Nothing);
         std::fs::write(&address, "theirs").expect("written");

@@ -143,10 +143,14 @@ fn stop_spares_process_with_reused_pid() {
     // As if the daemon were there: its lock is held.
     let lock = std::fs::File::open(harness.data().join("daemon.lock")).expect("opened");
     lock.lock().expect("locked");
-    assert_eq!(harness.ok(&["stop"])["stopped"], false);
+    let (code, error) = harness.refused(&["stop"]);
+    assert_eq!((code, error["code"].as_str()), (4, Some("daemon_unreachable")), "{error:#}");
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("`fuser ")), "{error:#}");
     assert!(other.try_wait().expect("asked").is_none(), "it was not signalled");
     other.kill().expect("killed");
     other.wait().expect("ended");
+    drop(lock);
+    assert_eq!(harness.ok(&["stop"])["stopped"], false);
 }
 
 /// A socket of a daemon that was killed is replaced, one with a listener is not.

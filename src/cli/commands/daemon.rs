@@ -15,6 +15,7 @@ use crate::daemon::info::read_info;
 use crate::daemon::run::StartOptions;
 use crate::daemon::running;
 use crate::world::fs::data_dir::Layout;
+use crate::world::fs::paths;
 
 pub(in crate::cli) const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Longest time that a daemon takes to answer that it will end; then it gets a signal.
@@ -48,6 +49,9 @@ pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
         }
         Ok(Err(_)) | Err(_) => {
             let Some(info) = running::find_patiently(&layout) else {
+                if running::is_locked(&layout) {
+                    return Err(unidentified(&layout).into());
+                }
                 return show_one(global, &json!({ "stopped": false }), "no daemon is running\n");
             };
             running::terminate(&info)?;
@@ -71,6 +75,14 @@ pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Returns the fault for a lock whose holder has not described itself.
+fn unidentified(layout: &Layout) -> Fault {
+    let lock = layout.daemon_lock();
+    let message = format!("a process holds {} and does not say which it is", lock.display());
+    let hint = format!("find it with `fuser {}`, and end it", paths::as_argument(&lock));
+    Fault::new(Code::DaemonUnreachable, message, hint)
 }
 
 /// Asks the daemon over its socket to end.

@@ -1,8 +1,8 @@
 //! Linux backend: a few inotify instances shared by all trees, and one thread that reads them.
 //!
 //! The kernel allows a user 128 instances by default, which all daemons and editors of that user
-//! share. So an instance is made for the first tree that needs one, and is given back with the last:
-//! a daemon that watches nothing holds none. Each tree lives in one instance. When the kernel drops
+//! share. So an instance is made for the first tree that needs one, and given back with the last: a
+//! daemon that watches nothing holds none. Each tree lives in one instance. When the kernel drops
 //! events of an instance, only its trees get an overflow. A directory costs one map entry and one
 //! copy of its path.
 

@@ -206,11 +206,9 @@ fn transcript(path: &HostPath, kept: &[String], out: &mut Out) {
 }
 
 fn tail(file: &std::path::Path) -> std::io::Result<String> {
+    use groundskeeper_system::own_file::{self, Links};
     use std::io::{Read as _, Seek as _, SeekFrom};
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is not a file"));
-    }
-    let mut file = std::fs::File::open(file)?;
+    let mut file = own_file::open(file, std::fs::File::options().read(true), Links::Followed)?;
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_BYTES)))?;
     let mut bytes = Vec::new();

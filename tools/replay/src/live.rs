@@ -9,6 +9,7 @@ use std::io::{self, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use groundskeeper_system::own_file::{self, Links};
 use serde::Deserialize;
 
 use crate::socket::UnixStream;
@@ -47,7 +48,8 @@ struct Info {
 impl Live {
     /// The daemon of a data directory, when one answers.
     pub(crate) fn find(dir: &Path) -> Option<Self> {
-        let info = std::fs::read(dir.join("daemon.json")).ok();
+        let info = own_file::read(&dir.join("daemon.json"), ANSWER_MAX, Links::Refused);
+        let info = info.ok().flatten();
         let info: Option<Info> = info.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let socket = info.map_or_else(|| dir.join("daemon.sock"), |info| info.socket);
         UnixStream::connect(&socket).ok()?;
@@ -132,6 +134,7 @@ pub(crate) fn is_locked(path: &Path) -> bool {
 /// Returns whether a process has locked a file, where no list of locks can be read: one is tried
 /// for a moment.
 fn cannot_be_locked(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
+    let open = own_file::open(path, File::options().read(true), Links::Refused);
+    let Ok(file) = open else { return false };
     matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
 }
