@@ -1,4 +1,5 @@
-//! `backup` and `replay restore`: a log that was copied while its daemon ran, put back after a loss.
+//! `backup` and `replay restore`: a log that was copied while its daemon ran is put back after a
+//! loss.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

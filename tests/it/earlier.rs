@@ -406,7 +406,10 @@ fn earlier_data_is_all_removable() {
     // The adopted worktree is foreign again.
     let report = harness.ok(&["sweep"]);
     let theirs = json!([[harness.path("theirs"), false]]);
-    assert_eq!(select(&report["findings"], &["path", "ours"]), theirs, "{report:#}");
+    // A child that another thread was starting may have kept a lock for a moment.
+    let mut findings = report["findings"].as_array().expect("a list").clone();
+    findings.retain(|finding| finding["kind"] != "lock");
+    assert_eq!(select(&findings.into(), &["path", "ours"]), theirs, "{report:#}");
     assert_eq!(std::fs::read(harness.path("theirs/work")).expect("kept"), b"not ours\n");
     harness.git(&scene.repo, &["worktree", "remove", "--force", "../theirs"]);
     harness.check(&[&scene.repo]);

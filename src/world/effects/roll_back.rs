@@ -118,8 +118,8 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     Ok(removal::delete_tree(&doomed)?)
 }
 
-/// Returns a line about the worktree if its marker is out of reach with its repository: then nothing
-/// proves that the directory is ours, and it stays.
+/// Returns a line about the worktree if its marker is out of reach with its repository: then
+/// nothing proves that the directory is ours, and it stays.
 fn unproven(task: &Task<'_>) -> Result<Option<String>, Fault> {
     let env = task.env();
     let common = paths::from_host(&env.plan.repository.common_dir);

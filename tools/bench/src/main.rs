@@ -49,54 +49,30 @@ fn main() -> ExitCode {
         }
     };
     let mut table = table::Table::new();
-    if wanted("provision") {
-        provision::cold(dir.path(), &mut table);
-    }
-    if wanted("parallel") {
-        provision::parallel(dir.path(), arguments.rounds, &mut table);
-    }
-    if wanted("removal") {
-        removal::remove_and_restore(dir.path(), &mut table);
-    }
-    if wanted("sweep") {
-        removal::sweep(dir.path(), &mut table);
-    }
-    if wanted("session") {
-        session::all(dir.path(), &mut table);
-    }
-    if wanted("watching") {
-        watching::watched(dir.path(), &mut table);
-    }
-    if wanted("memory") {
-        watching::memory(dir.path(), &mut table);
-    }
-    if wanted("large") {
-        watching::large(dir.path(), &mut table);
-    }
-    if wanted("unwatched") {
-        unwatched::unchanged(dir.path(), &mut table);
-    }
-    if wanted("migration") {
-        migration::all(dir.path(), &mut table);
-    }
-    if wanted("unlink") {
-        removal::unlink(dir.path(), &mut table);
-    }
-    if wanted("journal") {
-        logs::commits(dir.path(), &mut table);
-    }
-    if wanted("clients") {
-        logs::clients(dir.path(), &mut table);
-    }
-    if wanted("fold") {
-        logs::fold(dir.path(), &mut table);
-    }
-    if wanted("ls") {
-        daemon::list(dir.path(), &mut table);
-    }
-    if wanted("idle") {
-        daemon::idle(dir.path(), &mut table);
-        daemon::reopen(dir.path(), &mut table);
+    let dir = dir.path();
+    let parts: &[(&str, &dyn Fn(&mut table::Table))] = &[
+        ("provision", &|table| provision::cold(dir, table)),
+        ("parallel", &|table| provision::parallel(dir, arguments.rounds, table)),
+        ("removal", &|table| removal::remove_and_restore(dir, table)),
+        ("sweep", &|table| removal::sweep(dir, table)),
+        ("session", &|table| session::all(dir, table)),
+        ("watching", &|table| watching::watched(dir, table)),
+        ("memory", &|table| watching::memory(dir, table)),
+        ("large", &|table| watching::large(dir, table)),
+        ("unwatched", &|table| unwatched::unchanged(dir, table)),
+        ("migration", &|table| migration::all(dir, table)),
+        ("unlink", &|table| removal::unlink(dir, table)),
+        ("journal", &|table| logs::commits(dir, table)),
+        ("clients", &|table| logs::clients(dir, table)),
+        ("fold", &|table| logs::fold(dir, table)),
+        ("ls", &|table| daemon::list(dir, table)),
+        ("idle", &|table| {
+            daemon::idle(dir, table);
+            daemon::reopen(dir, table);
+        }),
+    ];
+    for (_, measure) in parts.iter().filter(|(name, _)| wanted(name)) {
+        measure(&mut table);
     }
     if table.finish() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }

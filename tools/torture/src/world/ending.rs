@@ -71,8 +71,26 @@ fn remove(scene: &mut Scene<'_>, data: usize, id: &str) -> Result<(bool, String)
     Ok((without.ok(), format!("{}; then {}", forced.printed(), without.printed())))
 }
 
+/// Sweeps where a removal has named what it left because its repository was away.
+fn sweep_what_is_named(scene: &mut Scene<'_>) -> Result<(), Trouble> {
+    for data in scene.datas() {
+        let listed = scene.place.gk(data, &["ls", "--all"])?;
+        let mut all = listed.json.as_array().into_iter().flatten();
+        let names = |env: &serde_json::Value| {
+            let mut left = env["leftovers"].as_array().into_iter().flatten();
+            left.any(|line| line.as_str().is_some_and(|line| line.contains("sweep --apply")))
+        };
+        if all.any(names) {
+            let swept = scene.place.gk(data, &["sweep", "--apply"])?;
+            verbs::bound_and_words(scene, &swept);
+        }
+    }
+    Ok(())
+}
+
 /// git knows no worktree any more that a daemon of ours could have made.
 fn registrations(scene: &mut Scene<'_>) -> Result<(), Trouble> {
+    sweep_what_is_named(scene)?;
     let common = scene.common();
     let listed = scene.place.git(&common, &["worktree", "list", "--porcelain", "-z"])?.out;
     // A log that was put back does not know what began after it, and a user's renames have made
