@@ -29,7 +29,9 @@ pub(in crate::cli) async fn backup(global: &Global, file: &Path) -> CommandResul
         return Err(taken(&path).into());
     }
     let mut client = Client::connect(global).await?;
-    let fresh = Unfinished(path.with_added_extension(format!("{}.new", std::process::id())));
+    let mut name = path.clone().into_os_string();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = Unfinished(name.into());
     let made = portable::open_private(&fresh.0, Existing::Refused);
     let mut out = made.map_err(paths::failed("create", &fresh.0))?;
     copy(&mut client, &mut out, &fresh.0).await?;
@@ -60,7 +62,7 @@ async fn copy(client: &mut Client, out: &mut File, path: &Path) -> Result<(), Cl
     let answer = client.send(Method::GET, "/v1/log", &[], None).await?;
     if !answer.status().is_success() {
         // Always an error then.
-        return Ok(client::read(answer).await.map(drop)?);
+        return client::read(answer).await.map(drop);
     }
     let mut body = answer.into_body();
     while let Some(frame) = body.frame().await {

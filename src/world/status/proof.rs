@@ -97,7 +97,7 @@ struct Seen {
 
 /// Inspects everything: what is beside the index, then the index, then what it names.
 fn attributes((target, admin): (&Path, &Path), hash: Hash, beside: &[PathBuf]) -> Option<Seen> {
-    let mut sum = Sum { sum: Sha256::new(), latest: 0, is_failed: false };
+    let mut sum = Sum { digest: Sha256::new(), latest: 0, is_failed: false };
     for path in beside {
         sum.add(&target.join(path));
     }
@@ -114,11 +114,11 @@ fn attributes((target, admin): (&Path, &Path), hash: Hash, beside: &[PathBuf]) -
     })?;
     let latest = sum.latest;
     let whole = !sum.is_failed && !has_submodule;
-    whole.then(|| Seen { digest: sum.sum.finalize().into(), latest })
+    whole.then(|| Seen { digest: sum.digest.finalize().into(), latest })
 }
 
 struct Sum {
-    sum: Sha256,
+    digest: Sha256,
     latest: i128,
     is_failed: bool,
 }
@@ -128,7 +128,7 @@ impl Sum {
     fn add(&mut self, path: &Path) {
         match path.symlink_metadata() {
             Ok(found) => self.add_found(&found),
-            Err(e) if matches!(e.kind(), NotFound | NotADirectory) => self.sum.update([0]),
+            Err(e) if matches!(e.kind(), NotFound | NotADirectory) => self.digest.update([0]),
             Err(_) => self.is_failed = true,
         }
     }
@@ -147,9 +147,9 @@ impl Sum {
             found.ctime().cast_unsigned(),
             found.ctime_nsec().cast_unsigned(),
         ];
-        self.sum.update([1]);
+        self.digest.update([1]);
         for word in words {
-            self.sum.update(word.to_le_bytes());
+            self.digest.update(word.to_le_bytes());
         }
     }
 

@@ -9,12 +9,12 @@ fn id() -> EnvironmentId {
     EnvironmentId::parse("demo").expect("a name")
 }
 
-fn computed(status: Status) -> Result<Computed, Fault> {
-    Ok(Computed { status: Arc::new(status), proof: None, is_proven: false })
+fn computed(status: Status) -> Computed {
+    Computed { status: Arc::new(status), proof: None, is_proven: false }
 }
 
 fn computed_value(cache: &StatusCache, n: i64) -> i64 {
-    let compute = |_: &Question| computed(Status { last_change: n, ..Status::default() });
+    let compute = |_: &Question| Ok(computed(Status { last_change: n, ..Status::default() }));
     cache.get_or_compute(&id(), 1, compute).expect("an answer").last_change
 }
 
@@ -28,7 +28,8 @@ fn entry_valid_until_change() {
     assert_eq!((computed_value(&cache, 3), computed_value(&cache, 4)), (3, 3));
     cache.set_watched(&id(), false);
     assert_eq!(computed_value(&cache, 5), 5, "the end of the watch invalidates the result");
-    let next = cache.get_or_compute(&id(), 2, |_| computed(Status::default())).expect("an answer");
+    let next =
+        cache.get_or_compute(&id(), 2, |_| Ok(computed(Status::default()))).expect("an answer");
     assert_eq!(next.last_change, 0, "another incarnation has another status");
     assert_eq!(cache.counts(), Counts { computed: 4, partial: 0, shared: 2 });
 }
@@ -39,7 +40,7 @@ fn change_during_computation_invalidates_result() {
     cache.set_watched(&id(), true);
     let compute = |_: &Question| {
         cache.record_change(&id(), None);
-        computed(Status::default())
+        Ok(computed(Status::default()))
     };
     cache.get_or_compute(&id(), 1, compute).expect("an answer");
     assert_eq!(computed_value(&cache, 7), 7);
@@ -63,7 +64,7 @@ fn concurrent_queries_share_later_computation() {
         while Arc::strong_count(&entry) < 10 && begun.elapsed() < WAIT_MAX {
             std::thread::yield_now();
         }
-        computed(Status::default())
+        Ok(computed(Status::default()))
     };
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -72,7 +73,7 @@ fn concurrent_queries_share_later_computation() {
                 cache
                     .get_or_compute(&id(), 1, |question| {
                         let first = locked(&entry.state).last.is_none();
-                        if first { look(question) } else { computed(Status::default()) }
+                        if first { look(question) } else { Ok(computed(Status::default())) }
                     })
                     .expect("an answer");
             });
@@ -98,7 +99,7 @@ fn changed_paths(cache: &StatusCache) -> Option<Vec<Vec<u8>>> {
     let seen = Mutex::new(None);
     let compute = |question: &Question| {
         *locked(&seen) = Some(question.since.as_ref().map(|s| s.paths.clone()));
-        computed(Status::default())
+        Ok(computed(Status::default()))
     };
     cache.get_or_compute(&id(), 1, compute).expect("an answer");
     locked(&seen).take().expect("an inspection")
@@ -149,7 +150,7 @@ fn overtaken_partial_update_is_recomputed() {
             cache.record_change(&id(), None);
         }
         let is_partial = i64::from(question.since.is_some());
-        computed(Status { last_change: is_partial, ..Status::default() })
+        Ok(computed(Status { last_change: is_partial, ..Status::default() }))
     };
     assert_eq!(cache.get_or_compute(&id(), 1, compute).expect("an answer").last_change, 0);
     assert_eq!(computed_value(&cache, 7), 0, "the recomputed result is valid");
