@@ -91,7 +91,7 @@ fn large_retirement_awaits_confirmation() {
     harness.check(&[&repo]);
 }
 
-/// No record holds so many names. The set is refused, and neither this daemon nor the next one ends.
+/// No record holds so many names. The set is refused, and no daemon ends.
 #[test]
 fn live_set_too_large_for_a_record_is_refused() {
     let harness = Harness::new();

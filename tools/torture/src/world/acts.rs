@@ -218,6 +218,8 @@ pub(super) fn rename_back(scene: &mut Scene<'_>, key: (usize, usize)) -> Result<
         if from.starts_with(scene.place.path("outside")) {
             let (from, to) =
                 (from.to_string_lossy().into_owned(), to.to_string_lossy().into_owned());
+            // It was moved while the repository was elsewhere, and still names that place.
+            drop(scene.place.git(&scene.common(), &["worktree", "repair", &from])?);
             let args = ["worktree", "move", "--force", "--force", &from, &to];
             drop(scene.place.git(&scene.common(), &args)?);
         } else {
