@@ -32,6 +32,12 @@ impl Daemon {
         Self::begin(command, &ground.path("daemon.err"))
     }
 
+    /// Starts the first one in a data directory that has content, which a daemon without a log
+    /// refuses to take for its own.
+    pub(crate) fn start_over(ground: &Ground) -> Result<Self, Trouble> {
+        Self::begin(ground.command(&["daemon", "--start-over"]), &ground.path("daemon.err"))
+    }
+
     /// Starts one by a command; what it has to say is added to a file.
     pub(crate) fn begin(mut command: Command, printed: &Path) -> Result<Self, Trouble> {
         let log = std::fs::File::options().create(true).append(true).open(printed);

@@ -182,7 +182,7 @@ fn lives(
 /// A daemon that nobody disturbs is told what may run, and adopts what is the user's.
 pub(crate) fn begin<'a>(ground: &'a Ground, model: &'a Model) -> Result<Past<'a>, Trouble> {
     let before = canary::picture(ground);
-    let daemon = Daemon::start(ground, &[])?;
+    let daemon = Daemon::start_over(ground)?;
     let repo = ground.repo();
     let text = repo.to_string_lossy();
     let teardown = repo.join(".groundskeeper/teardown");
