@@ -124,7 +124,7 @@ fn full_disk(disk: &Disk, fill: &str) {
     disk.shell("mkdir -p \"$DISK/worktrees/cleaned/project/target/debug\"");
     disk.ok(&["rm", "ended"]);
     assert_ne!(disk.shell("ls \"$DISK/spare\" \"$DISK/ballast\""), "", "nothing was set aside");
-    disk.shell(fill);
+    crate::support::wait_for("a full disk", || disk.shell(fill) == "filled");
     let text = |path: &Path| path.to_str().expect("text").to_owned();
     disk.refused_for_space(&["new", "more", "--repo", &text(&repo)]);
     disk.refused_for_space(&["restore", "ended"]);
@@ -156,14 +156,15 @@ fn full_disk(disk: &Disk, fill: &str) {
 #[test]
 fn disk_without_free_bytes_can_be_emptied() {
     let disk = Disk::new("size=30m");
-    full_disk(&disk, "cat /dev/zero > \"$DISK/filler\" 2> /dev/null");
+    full_disk(&disk, "cat /dev/zero > \"$DISK/filler\" 2> /dev/null; echo filled");
 }
 
 #[test]
 fn disk_without_free_inodes_can_be_emptied() {
     let disk = Disk::new("size=200m,nr_inodes=3000");
-    let fill = "mkdir \"$DISK/filler\"; n=0; \
-                while : 2> /dev/null > \"$DISK/filler/$n\"; do n=$((n + 1)); done";
+    // In a shell of its own, which ends with the first file that cannot be made.
+    let fill = "mkdir -p \"$DISK/filler\"; n=0; \
+                (while : 2> /dev/null > \"$DISK/filler/$n\"; do n=$((n + 1)); done); echo filled";
     full_disk(&disk, fill);
 }
 
