@@ -19,7 +19,7 @@ const KEPT_MAX: u32 = 100;
 /// With `start_over`, an empty log file is renamed, so that a new one is begun.
 ///
 /// # Errors
-/// `journal_failed` naming what is there; `invalid_request` when there is a log to start with.
+/// `journal_failed` naming what is there; `limit_reached` when too many empty logs are kept.
 pub(super) fn check(layout: &Layout, start_over: bool) -> Result<(), Fault> {
     let log = layout.log();
     let bytes = match log.symlink_metadata() {
@@ -28,11 +28,7 @@ pub(super) fn check(layout: &Layout, start_over: bool) -> Result<(), Fault> {
         Err(e) => return Err(paths::fault("inspect", &log, &e)),
     };
     match bytes {
-        Some(bytes) if bytes > 0 && start_over => {
-            let message = format!("{} has a log: there is nothing to start over", log.display());
-            let hint = format!("run `groundskeeper --data-dir {} daemon`", shown(layout));
-            Err(Fault::new(Code::InvalidRequest, message, hint))
-        }
+        // Also with consent: an earlier start may have been killed before it had adopted all.
         Some(bytes) if bytes > 0 => Ok(()),
         Some(_) if start_over => keep_aside(&log),
         None if start_over => Ok(()),

@@ -35,11 +35,13 @@ async fn adopt(app: &Arc<App>, id: &EnvironmentId, path: &Path) -> Result<(), Fa
 }
 
 /// Returns whether a marker is of the very directory that lies in the managed root: a log that is
-/// lost had made it there. In a copy of a data directory it names the original.
+/// lost had made it there. In a copy of a data directory it names the original. What this log made
+/// is never adopted.
 fn is_left(app: &App, marker: &Marker, path: &Path) -> bool {
     let id = marker::identity(path).ok().flatten();
     let is_named = id.is_some_and(|id| (id.device, id.inode) == (marker.device, marker.inode));
-    is_named && path.starts_with(app.layout.worktrees())
+    let is_of_another = marker.log != app.world.log_id();
+    is_named && is_of_another && path.starts_with(app.layout.worktrees())
 }
 
 /// Returns the worktrees below the managed root, with the names of their environments.
