@@ -11,17 +11,14 @@ use crate::core::{Code, Fault};
 use crate::engine::reserve::{self, Space};
 use crate::world::fs::data_dir::Layout;
 
-/// How long one measurement of free space is reused, so that a batch of commands costs one. A disk
-/// can fill up in a moment, so it is short.
-const REUSED_FOR: Duration = Duration::from_millis(20);
 /// Interval of attempts to set the reserve aside again.
 const RESERVED_EVERY: Duration = Duration::from_secs(60);
 
-/// Measures the free space of the data directory's file system.
+/// Measures the free space of the data directory's file system. Each question is a measurement of
+/// its own: it costs a microsecond, and a disk can fill up within milliseconds.
 #[derive(Debug)]
 pub(super) struct DiskGuard {
     layout: Layout,
-    seen: Option<(Instant, Space)>,
     reserved: Instant,
     low: u64,
 }
@@ -29,7 +26,7 @@ pub(super) struct DiskGuard {
 impl DiskGuard {
     pub(super) fn new(layout: &Layout) -> Self {
         reserve::set_aside(layout);
-        Self { layout: layout.clone(), seen: None, reserved: Instant::now(), low: 0 }
+        Self { layout: layout.clone(), reserved: Instant::now(), low: 0 }
     }
 
     /// Sets the free bytes below which trash entries are removed early.
@@ -38,14 +35,14 @@ impl DiskGuard {
     }
 
     /// Returns whether trash entries must be removed early.
-    pub(super) fn is_low(&mut self) -> bool {
+    pub(super) fn is_low(&self) -> bool {
         self.space().bytes.free < self.low
     }
 
     /// Gives the reserve back if a commit might not find the little room that it needs, and makes
     /// it whole again once there is plenty.
     pub(super) fn before_commit(&mut self) {
-        self.seen = Some((Instant::now(), reserve::release(&self.layout)));
+        reserve::make_room(&self.layout);
         if self.reserved.elapsed() >= RESERVED_EVERY {
             self.reserved = Instant::now();
             reserve::set_aside(&self.layout);
@@ -53,7 +50,7 @@ impl DiskGuard {
     }
 
     /// Refuses work that uses space when almost none is free.
-    pub(super) fn check_space(&mut self) -> Result<(), Fault> {
+    pub(super) fn check_space(&self) -> Result<(), Fault> {
         let space = self.space();
         let left = if space.bytes.is_short() {
             format!("{} MiB", space.bytes.free >> 20)
@@ -68,14 +65,7 @@ impl DiskGuard {
         Err(Fault::new(Code::DiskFull, message, hint))
     }
 
-    fn space(&mut self) -> Space {
-        if let Some((at, space)) = self.seen
-            && at.elapsed() < REUSED_FOR
-        {
-            return space;
-        }
-        let space = Space::of(self.layout.root());
-        self.seen = Some((Instant::now(), space));
-        space
+    fn space(&self) -> Space {
+        Space::of(self.layout.root())
     }
 }

@@ -86,13 +86,8 @@ impl Space {
 }
 
 /// Gives the reserve back where almost nothing is left. Called before a log is opened and before
-/// each commit. Returns the room that was measured before.
+/// each commit.
 pub fn make_room(layout: &Layout) {
-    let _before = release(layout);
-}
-
-/// As [`make_room`], and returns the room that was measured before.
-pub(super) fn release(layout: &Layout) -> Space {
     let space = Space::of(layout.root());
     if space.bytes.is_almost_gone() && std::fs::remove_file(layout.ballast()).is_ok() {
         tracing::warn!("the disk is full; the reserved space is released");
@@ -100,7 +95,6 @@ pub(super) fn release(layout: &Layout) -> Space {
     if space.inodes.is_almost_gone() && remove_spare_files(layout) > 0 {
         tracing::warn!("the disk has no inodes left; the reserved files are removed");
     }
-    space
 }
 
 fn remove_spare_files(layout: &Layout) -> u64 {
