@@ -13,9 +13,9 @@ use rusqlite::Connection;
 use crate::context::{Task, sync};
 use crate::files::with_suffix;
 use crate::interrupt::Interrupted;
-use crate::manifest::{self, ReadManifest, Stage, manifest_for};
+use crate::manifest::{self, Manifest, ReadManifest, Stage};
 use crate::recipe::KEPT_SECRETS;
-use crate::{access, content, flip, interrupt, keychain_entries, secrets, sqlite};
+use crate::{access, content, flip, interrupt, secrets, sqlite};
 use groundskeeper_core::event::Staging;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
@@ -129,11 +129,8 @@ pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     leave_one_file(task, path)?;
     let bytes = path.metadata().map_err(paths::failed("read", path))?.len();
     if !task.migration.plan.dry_run {
-        let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
         // Only now: to a program without the log, `built` promises a complete and durable file.
-        let mut manifest = manifest_for(task, had, Stage::Built);
-        // The old manifest is replaced, and the backups that it notes still have to be removed.
-        manifest.keychain_backups = keychain_entries::known_backups(task)?;
+        let manifest = Manifest { phase: Stage::Built, ..manifest::own(task)? };
         manifest::write(task.files(), &task.names.manifest, &manifest)?;
         point("migrate.verified");
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::context::{Scratch, Task};
 use crate::copy::fresh_copy;
-use crate::manifest::{self, Stage, manifest_for};
+use crate::manifest::{self, manifest_for};
 use crate::{secrets, sqlite};
 use groundskeeper_core::event::SourceCopy;
 use groundskeeper_core::{Fault, MigrationOutcome};
@@ -18,11 +18,8 @@ pub(super) fn copy(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let has_secrets = names.secrets.as_deref().is_some_and(Path::exists);
     if !task.migration.plan.dry_run {
         // The manifest comes first: the files that it names can be removed without the log.
-        manifest::write(
-            task.files(),
-            &names.manifest,
-            &manifest_for(task, has_secrets, Stage::Building),
-        )?;
+        let manifest = manifest_for(task, has_secrets);
+        manifest::write(task.files(), &names.manifest, &manifest)?;
         point("migrate.marked");
         secrets::back_up(task)?;
         point("migrate.secrets_kept");

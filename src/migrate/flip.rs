@@ -120,7 +120,7 @@ fn own_manifest(task: &Task<'_>) -> Manifest {
         ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str() => *manifest,
         _ => {
             let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
-            crate::manifest::manifest_for(task, had, manifest::Stage::Building)
+            manifest::manifest_for(task, had)
         }
     }
 }

@@ -8,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 use crate::context::Task;
 use crate::files::with_suffix;
 use crate::keychain::absent;
-use crate::manifest::{self, KeychainBackup, Manifest, ReadManifest, Stage, manifest_for};
+use crate::manifest::{self, KeychainBackup, Manifest, Stage};
 use crate::recipe::{Keychain, Secrets};
-use groundskeeper_core::{Code, Fault, MigrationId, hex};
+use groundskeeper_core::{Fault, MigrationId, hex};
 use groundskeeper_system::paths;
 
 /// Name of the empty file that exists once the keychain was written to.
@@ -33,7 +33,7 @@ pub(super) fn back_up_keychain(task: &Task<'_>, secrets: &Secrets) -> Result<(),
     if !keychain.is_reachable()? {
         return Err(absent("write a secret"));
     }
-    let mut known = known_backups(task)?;
+    let mut known = manifest::own(task)?.keychain_backups;
     let mut wanted: Vec<(&str, &str)> =
         secrets.keychain.iter().map(|(s, a, _)| (s.as_str(), a.as_str())).collect();
     wanted.sort_unstable_by(|a, b| a.1.encode_utf16().cmp(b.1.encode_utf16()));
@@ -71,9 +71,8 @@ fn keep_entry(keychain: &dyn Keychain, service: &str, entry: &KeychainBackup) ->
 }
 
 fn note_backups(task: &Task<'_>, known: &[KeychainBackup]) -> Result<(), Fault> {
-    let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
-    let mut manifest = manifest_for(task, had, Stage::Building);
-    manifest.keychain_backups = known.to_vec();
+    let keychain_backups = known.to_vec();
+    let manifest = Manifest { keychain_backups, phase: Stage::Building, ..manifest::own(task)? };
     manifest::write(task.files(), &task.names.manifest, &manifest)
 }
 
@@ -85,22 +84,6 @@ pub(super) fn is_own_backup(nonce: &str, entry: &KeychainBackup) -> bool {
 
 fn backup_account(id: &MigrationId, account: &str) -> String {
     format!("v1-v2-migration-backup:{id}:{}", hex(&Sha256::digest(account.as_bytes())))
-}
-
-/// Returns the keychain entries that this migration noted in its manifest.
-pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Fault> {
-    match manifest::read(&task.names.manifest) {
-        ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str() => {
-            Ok(manifest.keychain_backups)
-        }
-        ReadManifest::Inaccessible(fault) => Err(fault.transient()),
-        ReadManifest::Unreadable(why) => {
-            let message = format!("cannot read the manifest {}", task.names.manifest.display());
-            let hint = "check the disk for errors: the manifest was complete before";
-            Err(Fault::new(Code::MigrationFailed, message, hint).because(why))
-        }
-        _ => Ok(Vec::new()),
-    }
 }
 
 /// Puts the old entries back. The returned text names entries that may be left in a keychain that

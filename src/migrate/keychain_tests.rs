@@ -82,7 +82,9 @@ fn new_entries_of_absent_keychain_are_named() {
         Manifest { keychain_backups: entries, ..manifest }
     };
     let files = Files::default();
-    let restored = |entries| secrets::restore(&files, &NoKeychain, &manifest(entries));
+    let restored = |entries| {
+        secrets::restore(&files, &NoKeychain, &manifest(entries)).map(|left| left.keychain)
+    };
     assert_eq!(restored(Vec::new()).expect("nothing to do"), None);
     let left = restored(vec![entry(false)]).expect("no loss").expect("named");
     assert!(left.contains("made"), "{left}");

@@ -54,6 +54,14 @@ pub struct KeychainBackup {
     pub existed: bool,
 }
 
+/// What this program wrote to the file with secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthWritten {
+    /// SHA-256 of the new content in hexadecimal, noted before it is written; `None` before that.
+    pub sha256: Option<String>,
+}
+
 /// Content of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,6 +82,9 @@ pub struct Manifest {
     pub auth_backup: Option<PathBuf>,
     /// Whether the file with secrets existed before the migration.
     pub auth_existed: bool,
+    /// What was written to the file with secrets. The application's own manifests do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_written: Option<AuthWritten>,
     /// Keychain entries that the migration writes, noted before each of them is backed up.
     #[serde(default)]
     pub keychain_backups: Vec<KeychainBackup>,
@@ -168,8 +179,29 @@ pub fn remove(files: &Files, path: &Path, nonce: &str) -> Result<(), Fault> {
         .map_err(paths::failed("remove", path))
 }
 
-/// Returns the manifest of a migration in a given phase, without keychain entries.
-pub(super) fn manifest_for(task: &Task<'_>, auth_existed: bool, phase: Stage) -> Manifest {
+/// Returns the manifest of this migration on disk; where there is none, the first one, with which
+/// nothing is written yet.
+///
+/// # Errors
+/// When there is one that cannot be read: what it names would be lost.
+pub(super) fn own(task: &Task<'_>) -> Result<Manifest, Fault> {
+    match read(&task.names.manifest) {
+        ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str() => Ok(*manifest),
+        ReadManifest::Inaccessible(fault) => Err(fault.transient()),
+        ReadManifest::Unreadable(why) => {
+            let message = format!("cannot read the manifest {}", task.names.manifest.display());
+            let hint = "check the disk for errors: the manifest was complete before";
+            Err(Fault::new(Code::MigrationFailed, message, hint).because(why))
+        }
+        _ => {
+            let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
+            Ok(manifest_for(task, had))
+        }
+    }
+}
+
+/// Returns the first manifest of a migration.
+pub(super) fn manifest_for(task: &Task<'_>, auth_existed: bool) -> Manifest {
     let Names { database, copy, staging, backup, secrets, secrets_backup, .. } = &task.names;
     Manifest {
         version: 1,
@@ -180,8 +212,9 @@ pub(super) fn manifest_for(task: &Task<'_>, auth_existed: bool, phase: Stage) ->
         auth_path: secrets.clone().unwrap_or_default(),
         auth_backup: secrets_backup.clone().filter(|_| auth_existed),
         auth_existed,
+        auth_written: Some(AuthWritten::default()),
         keychain_backups: Vec::new(),
         nonce: task.id().to_string(),
-        phase,
+        phase: Stage::Building,
     }
 }

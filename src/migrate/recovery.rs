@@ -151,9 +151,10 @@ fn settle(task: &Task<'_>, manifest: &Manifest, moved: bool) -> Result<TakenOver
     match manifest.phase {
         Stage::Building => roll_back(task, manifest, &mut taken)?,
         // Once it is installed, what was written is in the new one.
-        Stage::Built if manifest.staging.exists() && was_written_since(task, manifest) => {
+        Stage::Built if manifest.staging.exists() && was_written_since(task, manifest)? => {
             taken.warnings.push(format!(
-                "{} was written to after an interrupted migration of it, which was rolled back.",
+                "{} or its secrets were written to after an interrupted migration, which was \
+                 rolled back.",
                 manifest.source.display()
             ));
             roll_back(task, manifest, &mut taken)?;
@@ -169,16 +170,17 @@ fn settle(task: &Task<'_>, manifest: &Manifest, moved: bool) -> Result<TakenOver
     Ok(taken)
 }
 
-/// Returns whether the old database, or its log, was written to after the new one was complete. To
-/// install the new one would then lose a write. A copied directory may answer yes for no reason,
-/// which costs a second migration.
-fn was_written_since(task: &Task<'_>, manifest: &Manifest) -> bool {
+/// Returns whether the old database, its log, or the secrets were written to after the new one was
+/// complete. To install the new one would then lose a write, or leave old secrets beside it. A
+/// copied directory may answer yes for no reason, which costs a second migration.
+fn was_written_since(task: &Task<'_>, manifest: &Manifest) -> Result<bool, Fault> {
     let written = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
     let log = with_suffix(&manifest.source, "-wal");
     let log = log.metadata().is_ok_and(|meta| meta.len() > 0).then(|| written(&log)).flatten();
     // The manifest is written last, while no other program can write to the database.
-    written(&task.names.manifest)
-        .is_some_and(|done| written(&manifest.source).max(log).is_some_and(|last| last > done))
+    let is_later = |done| written(&manifest.source).max(log).is_some_and(|last| last > done);
+    let database = written(&task.names.manifest).is_some_and(is_later);
+    Ok(database || secrets::is_foreign(manifest)?)
 }
 
 /// Returns to the old database. Nothing of the new one counts yet.
@@ -189,6 +191,7 @@ fn roll_back(task: &Task<'_>, manifest: &Manifest, taken: &mut TakenOver) -> Res
     flip::drop_copies(task.files(), manifest)?;
     point("takeover.dropped");
     let left = secrets::restore(task.files(), &*task.runner.keychain, manifest)?;
+    let left = left.file.into_iter().chain(left.keychain);
     taken.warnings.extend(left.map(|left| format!("An interrupted migration left {left}.")));
     secrets::clean(task.files(), &*task.runner.keychain, manifest)?;
     // Last: after a kill at any earlier point the manifest leads back here.

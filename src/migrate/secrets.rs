@@ -9,11 +9,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::content::CONTENT;
 use crate::context::Task;
+use crate::file_names::UNDONE;
 use crate::files::{Files, with_suffix};
 use crate::keychain_entries::{
     KEYCHAIN, back_up_keychain, note_keychain, restore_keychain, service,
 };
-use crate::manifest::Manifest;
+use crate::manifest::{self, AuthWritten, Manifest};
 use crate::plain_file;
 use crate::recipe::{Keychain, Secrets};
 use groundskeeper_core::{Code, Fault, MigrationOutcome, hex};
@@ -92,10 +93,14 @@ fn write_file(task: &Task<'_>, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let note = folder.join(WRITTEN);
     let digest = hex(&Sha256::digest(bytes));
     check_untouched(task, path, bytes)?;
-    // Durable before the new file: without the digest an undo cannot tell a foreign change.
+    // Durable before the new file: without the digest an undo cannot tell a foreign change, and
+    // nor can a program without the log.
     files
         .write(&note, &with_suffix(&note, ".tmp"), digest.as_bytes())
         .map_err(paths::failed("write", &note))?;
+    let auth_written = Some(AuthWritten { sha256: Some(digest) });
+    let manifest = Manifest { auth_written, ..manifest::own(task)? };
+    manifest::write(files, &task.names.manifest, &manifest)?;
     if let Some(dir) = path.parent() {
         files.make_dir(dir).map_err(paths::failed("create", dir))?;
     }
@@ -131,17 +136,54 @@ pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
     paths::remove_dir_if_empty(&folder).map_err(paths::failed("remove", &folder))
 }
 
-/// Puts the old secrets back, in the keychain and in the file. The returned text names entries that
-/// may be left in a keychain that cannot be reached now.
+/// Puts the old secrets back, in the keychain and in the file, for a program that knows of the
+/// migration by its manifest alone.
 pub(super) fn restore(
     files: &Files,
     keychain: &dyn Keychain,
     manifest: &Manifest,
-) -> Result<Option<String>, Fault> {
+) -> Result<Left, Fault> {
     let restored = restore_keychain(keychain, manifest);
     // Whatever the keychain answers: the old file is at hand.
-    restore_file(files, manifest)?;
-    restored
+    let file = if is_foreign(manifest)? {
+        Some(keep_old(files, manifest)?)
+    } else {
+        restore_file(files, manifest)?;
+        None
+    };
+    Ok(Left { file, keychain: restored? })
+}
+
+/// Returns whether another program wrote the file with secrets after the migration began, by the
+/// note of what this program wrote. The application's own manifests have no such note; it puts the
+/// old file back in any case, and so does its successor.
+pub(super) fn is_foreign(manifest: &Manifest) -> Result<bool, Fault> {
+    let Some(written) = &manifest.auth_written else { return Ok(false) };
+    if manifest.auth_path.as_os_str().is_empty() {
+        return Ok(false);
+    }
+    let read = |path: &Path| plain_file::read(path, SECRETS_BYTES_MAX, Code::Io);
+    let Some(now) = read(&manifest.auth_path)? else { return Ok(false) };
+    if written.sha256.as_ref() == Some(&hex(&Sha256::digest(&now))) {
+        return Ok(false);
+    }
+    let old = manifest.auth_backup.as_deref().map(read).transpose()?.flatten();
+    Ok(old != Some(now))
+}
+
+/// Leaves a foreign file in its place, and the old one beside it under the name of what was put
+/// aside. Returns what is left, for the user.
+fn keep_old(files: &Files, manifest: &Manifest) -> Result<String, Fault> {
+    let path = &manifest.auth_path;
+    let left = format!("{} as another program wrote it since", path.display());
+    let at = manifest.backup.to_string_lossy().rsplit('-').nth(1).unwrap_or_default().to_owned();
+    let aside = with_suffix(path, &format!(".{UNDONE}-{at}-{}", manifest.nonce));
+    if let Some(backup) = manifest.auth_backup.as_deref().filter(|backup| backup.exists()) {
+        files.rename(backup, &aside).map_err(paths::failed("put aside", backup))?;
+        files.sync_dir_of(path).map_err(paths::failed("sync", path))?;
+    }
+    // After a kill it may have been put aside before.
+    Ok(if aside.exists() { format!("{left}; old file: {}", aside.display()) } else { left })
 }
 
 /// What a roll-back could not take back, for the user.

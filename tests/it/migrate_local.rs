@@ -111,7 +111,7 @@ fn write_after_kill_is_migrated_without_log() {
         let done = local(&harness, &place, &["--json"]).output().expect("runs");
         let text = String::from_utf8_lossy(&done.stdout).into_owned();
         assert!(done.status.success(), "{text}");
-        assert!(text.contains("was written to after an interrupted migration"), "{text}");
+        assert!(text.contains("were written to after an interrupted migration"), "{text}");
         let new = rusqlite::Connection::open(place.database()).expect("opened");
         let query = "SELECT count(*) FROM integration WHERE description = 'Later'";
         let later: i64 = new.query_row(query, [], |row| row.get(0)).expect("counted");
@@ -143,6 +143,50 @@ fn write_after_flip_keeps_new_secrets_without_log() {
         assert_eq!(std::fs::read(&place.auth).expect("read"), installed, "{point}");
         place.check_clean(point);
     }
+}
+
+/// The old application renews its secrets after a kill, and only the files beside the database tell
+/// of the migration. What it wrote stays in its place, or comes from it.
+#[test]
+fn renewed_secrets_survive_takeover_without_log() {
+    for point in ["migrate.secrets_kept", "migrate.secrets_written", "migrate.verified"] {
+        for existed in [true, false] {
+            let harness = Harness::new();
+            let place = set_up_case(&harness, "04-secret-providers", "one");
+            let before = std::fs::read_to_string(&place.auth).expect("read");
+            if !existed {
+                std::fs::remove_file(&place.auth).expect("removed");
+            }
+            let context = format!("{point}, existed: {existed}");
+            let killed = local(&harness, &place, &[]).env("GROUNDSKEEPER_KILL_AT", point).status();
+            assert!(!killed.expect("runs").success(), "{context}");
+            std::fs::remove_dir_all(harness.data()).expect("removed");
+            let mut renewed: Value = serde_json::from_str(&before).expect("JSON");
+            renewed["renewed"] = Value::from("fresh-token");
+            std::fs::write(&place.auth, renewed.to_string()).expect("written");
+            let done = local(&harness, &place, &["--json"]).output().expect("runs");
+            let text = String::from_utf8_lossy(&done.stdout).into_owned();
+            assert!(done.status.success(), "{context}: {text}");
+            let now = std::fs::read_to_string(&place.auth).expect("read");
+            assert!(now.contains("fresh-token"), "{context}: {now}");
+            assert!(text.contains("as another program wrote it since"), "{context}: {text}");
+            let aside: Vec<String> = files_beside(&place.auth, ".undone-");
+            assert_eq!(aside.len(), usize::from(existed), "{context}: {aside:?}");
+            for path in aside {
+                let old = std::fs::read_to_string(&path).expect("read");
+                assert_eq!(old, before, "{context}");
+                std::fs::remove_file(path).expect("removed");
+            }
+            place.check_clean(&context);
+        }
+    }
+}
+
+/// Returns the paths of the files beside another whose names contain a text.
+fn files_beside(path: &Path, part: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(path.parent().expect("a folder")).expect("a folder").flatten();
+    let all = entries.map(|entry| entry.path().display().to_string());
+    all.filter(|path| path.contains(part)).collect()
 }
 
 /// While a daemon has the data directory, the log is beside the database.
