@@ -12,8 +12,8 @@ use crate::api::types::{
 };
 use crate::core::event::Actor;
 use crate::http::extract::{Answer, Body, Named, Params, environment_id, request_id};
-use crate::service::environments;
 use crate::service::outcome::Outcome;
+use crate::service::{environments, list};
 
 /// All environments, by id.
 #[cfg_attr(test, utoipa::path(
@@ -25,8 +25,8 @@ use crate::service::outcome::Outcome;
 pub(super) async fn list(
     State(app): Shared,
     Params(query): Params<ListQuery>,
-) -> Json<Vec<EnvironmentView>> {
-    Json(environments::list(&app, query.all).await)
+) -> Answer<Json<Vec<EnvironmentView>>> {
+    Ok(Json(list::list(&app, &query).await?))
 }
 
 /// One environment. One that is destroyed is answered 410, one that never was 404.

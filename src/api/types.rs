@@ -6,24 +6,13 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::service::types::daemon::{DaemonView, LastSweepView, SessionView, WatchingView};
 pub use crate::service::types::environment::{
-    CheckoutView, EnvironmentView, IncludedView, NewEnvironment, SummaryView,
+    CheckoutView, EnvironmentView, IncludedView, ListQuery, NewEnvironment, SummaryView,
 };
 pub use crate::service::types::lease::{LeaseView, NewLease};
 pub use crate::service::types::problem::Problem;
 pub use crate::service::types::process::ProcessView;
 pub use crate::service::types::removal::{RemoveQuery, RemovedView};
 pub use crate::service::types::trust::{TrustRequest, TrustView};
-
-/// Which environments to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(utoipa::IntoParams))]
-#[cfg_attr(test, into_params(parameter_in = Query))]
-#[serde(deny_unknown_fields)]
-pub struct ListQuery {
-    /// Also those that are tombstoned.
-    #[serde(default)]
-    pub all: bool,
-}
 
 /// How long to wait for the end of an operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

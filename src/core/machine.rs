@@ -8,38 +8,47 @@ use crate::command::Command;
 use crate::decision::Decision;
 use crate::effect::OwedEffect;
 use crate::event::{DaemonStarted, DaemonStopped, DestroyRequested, Record, RunRequested, Topic};
+use crate::former::Moment;
 use crate::id::{SubjectKind, Time};
 use crate::model::step::At;
 use crate::state::State;
 
 impl State {
-    /// Decides a command at time `now`: returns the events that it leads to, which are committed
-    /// together or not at all. It may refuse; it never acts.
+    /// Decides a command: returns the events that it leads to, which are committed together or not
+    /// at all. It may refuse; it never acts. `moment` is the time, and what the command must know
+    /// of lives that the state has forgotten ([`Command::lives_named`]).
     ///
     /// # Errors
     /// A [`Fault`](crate::Fault) when a rule forbids the command; nothing has changed then.
-    pub fn decide(&self, now: Time, command: Command) -> Decision {
+    pub fn decide(&self, moment: impl Into<Moment>, command: Command) -> Decision {
+        self.decide_at(&moment.into(), command)
+    }
+
+    fn decide_at(&self, moment: &Moment, command: Command) -> Decision {
+        let (now, former) = (moment.now, &moment.former);
         match command {
             Command::Start { pid, version, retention, ground } => {
                 Ok(self.decide_start(now, DaemonStarted { pid, version }, retention, ground))
             }
             Command::Stop { reason } => Ok(vec![DaemonStopped { reason }.into()]),
-            Command::Provision(wanted) => self.decide_provision(wanted),
-            Command::Cancel { environment, actor } => self.decide_cancel(environment, actor),
+            Command::Provision(wanted) => self.decide_provision(former, wanted),
+            Command::Cancel { environment: id, actor } => self.decide_cancel(former, id, actor),
             Command::Destroy { environment, incarnation, force, options, actor, request } => {
                 let wanted = DestroyRequested { environment, force, actor, request, options };
-                self.decide_destroy(now, incarnation, wanted)
+                self.decide_destroy(moment, incarnation, wanted)
             }
-            Command::Restore(wanted) => self.decide_restore(wanted),
-            Command::Adopt(wanted) => self.decide_adopt(wanted),
-            Command::Launch(started) => self.decide_launch(started),
+            Command::Restore(wanted) => self.decide_restore(former, wanted),
+            Command::Adopt(wanted) => self.decide_adopt(former, wanted),
+            Command::Launch(started) => self.decide_launch(former, started),
             Command::Exited { environment, pid } => Ok(self.decide_exited(environment, pid)),
             Command::WatchGaveUp(gave_up) => Ok(self.decide_watch_gave_up(gave_up)),
             Command::WatchAgain { environment } => Ok(self.decide_watch_again(environment)),
-            Command::Clean { environment, now, actor } => {
-                self.decide_clean(environment, now, actor)
+            Command::Clean { environment: id, now, actor } => {
+                self.decide_clean(former, id, now, actor)
             }
-            Command::UndoClean { environment, actor } => self.decide_undo_clean(environment, actor),
+            Command::UndoClean { environment: id, actor } => {
+                self.decide_undo_clean(former, id, actor)
+            }
             Command::EmptyTrash { environment, lose, actor } => {
                 self.decide_empty_trash(environment.as_ref(), lose, &actor)
             }
@@ -48,7 +57,7 @@ impl State {
                 self.decide_drop_rescue(&environment, incarnation, actor)
             }
             Command::Sweep(wanted) => Ok(self.decide_sweep(wanted)),
-            Command::Lease(grant) => self.decide_lease(now, grant),
+            Command::Lease(grant) => self.decide_lease(moment, grant),
             Command::Reconcile { set, options, actor } => {
                 Ok(self.decide_reconcile(now, &set, &options, &actor))
             }
@@ -57,12 +66,10 @@ impl State {
             }
             Command::BeginRun { environment, request, lease, name, actor } => {
                 let run = RunRequested { environment, request, name, actor };
-                self.decide_begin_run(now, run, lease.as_ref())
+                self.decide_begin_run(moment, run, lease.as_ref())
             }
             Command::EndRun { request, code, why } => Ok(self.decide_end_run(request, code, why)),
-            Command::Migrate { migration, plan, actor } => {
-                self.decide_migrate(migration, plan, actor)
-            }
+            Command::Migrate { migration: id, plan, actor } => self.decide_migrate(id, plan, actor),
             Command::CancelMigration { migration } => self.decide_cancel_migration(&migration),
             Command::UndoMigration { migration, actor, keep_new } => {
                 self.decide_undo_migration(&migration, actor, keep_new)
@@ -71,10 +78,8 @@ impl State {
             Command::MoveRepository { from, to } => Ok(self.decide_move_repository(from, to)),
             Command::Trust(trusted) => self.decide_trust(trusted),
             Command::Distrust(distrusted) => Ok(self.decide_distrust(distrusted)),
-            Command::Note { effect, note } => {
-                Ok(self.decide_note(&effect, note).into_iter().collect())
-            }
-            Command::Settle(settlement) => Ok(self.decide_settle(now, settlement)),
+            Command::Note { effect, note } => Ok(Vec::from_iter(self.decide_note(&effect, note))),
+            Command::Settle(settlement) => Ok(self.decide_settle(moment, settlement)),
             Command::Tick => Ok(self.decide_tick(now)),
         }
     }

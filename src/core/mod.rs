@@ -2,7 +2,7 @@
 //!
 //! Four functions are its interface:
 //!
-//! * [`State::decide`]`(now, command)` returns the events a command leads to, or refuses it;
+//! * [`State::decide`]`(moment, command)` returns the events a command leads to, or refuses it;
 //! * [`State::apply`]`(record)` folds a recorded event in;
 //! * [`State::owed`]`(now)` returns the effects that are due, as a function of the state alone;
 //! * [`State::next_deadline`]`(now)` returns when time alone will change that.
@@ -51,6 +51,7 @@ pub mod effect;
 pub mod empty_is_none;
 pub mod event;
 pub mod fault;
+pub mod former;
 mod hex;
 pub mod id;
 mod machine;
@@ -82,6 +83,7 @@ pub use effect::{
 };
 pub use event::{Event, Record};
 pub use fault::{Code, Fault, Kind};
+pub use former::{Former, Moment};
 pub use hex::hex;
 pub use id::{
     EffectId, EnvironmentId, HostPath, LeaseId, Life, MigrationId, Nonce, RequestId, Seq, Subject,

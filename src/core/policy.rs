@@ -92,6 +92,12 @@ pub const ENVIRONMENTS_MAX: usize = 10_000;
 pub const LEASES_PER_ENVIRONMENT_MAX: usize = 64;
 /// Longest time one lease may be granted for.
 pub const LEASE_SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Finished lives that the state remembers; older ones are found through the index of the log.
+pub const LIVES_REMEMBERED: usize = 1_000;
+/// Further ones that gather before they are forgotten in one record.
+pub const LIVES_FORGOTTEN_AT_ONCE: usize = 250;
+/// Most finished lives that one record forgets.
+pub const LIVES_FORGOTTEN_MAX: usize = 1_000;
 /// Idempotency keys that are remembered; older ones are forgotten.
 pub const REQUESTS_REMEMBERED: usize = 1_024;
 /// Most repositories with trusted hooks.

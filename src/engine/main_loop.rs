@@ -8,17 +8,17 @@ use tokio::sync::{broadcast, watch};
 use tracing::Span;
 
 use crate::clock;
-use crate::core::event::Record;
+use crate::core::event::{FormerLife, Record};
 use crate::core::suspend::{Clocks, SuspendDetector};
 use crate::core::{Command, Demand, Event, Fault, Seq, State, Time};
 use crate::engine::disk_guard::DiskGuard;
 use crate::engine::driver::{self, Driver};
 use crate::engine::handle::{Handle, Message, Progress, Receipt, Reply};
-use crate::engine::record_size;
 use crate::engine::spans::{self, RecordLine};
+use crate::engine::{former, record_size};
 use crate::failpoint::fault;
 use crate::failpoint::kill::point;
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, Reader};
 use crate::migrate::MigrationRunner;
 use crate::world::World;
 use crate::world::relocation::HighWater;
@@ -48,6 +48,8 @@ pub enum Ended {
 /// The single writer: owns journal, state and driver.
 pub struct Engine {
     journal: Journal,
+    /// Finds the lives that the state has forgotten.
+    reader: Reader,
     state: State,
     view: Arc<RwLock<State>>,
     head: watch::Sender<Seq>,
@@ -69,6 +71,8 @@ struct Batch {
     /// The log lines of the records, one each.
     lines: Vec<RecordLine>,
     replies: Vec<(Reply, Result<bool, Fault>)>,
+    /// The lives that the records forget: the index has them only after the commit.
+    forgotten: Vec<FormerLife>,
 }
 
 impl Engine {
@@ -86,12 +90,14 @@ impl Engine {
             progress: progress.clone(),
             reader: journal.reader(),
         };
+        world.set_former_lives(Arc::new(former::Index(journal.reader())));
         let disk_guard = DiskGuard::new(world.layout());
         let driver = Driver::new(world, sender, progress);
         let anchor = (wall_clock().max(state.at()), Instant::now());
         let (stopping, suspend_detector) = (None, SuspendDetector::new(clocks(anchor.1)));
         let high_water = None;
         let engine = Self {
+            reader: journal.reader(),
             journal,
             state,
             view,
@@ -237,12 +243,18 @@ impl Engine {
         // Without a reply it is the loop's own, such as a renewal of leases, which a refusal loses.
         let is_asked = reply.is_some();
         let admitted = if is_asked { self.admit(command.demand()) } else { Ok(()) };
-        let decided = admitted.and_then(|()| record_size::decide(&self.state, now, command));
+        let moment = admitted.and_then(|()| {
+            former::moment(&self.reader, &self.state, &batch.forgotten, (now, &command))
+        });
+        let decided = moment.and_then(|moment| record_size::decide(&self.state, moment, command));
         let changed = decided.map(|events| {
             let changed = !events.is_empty();
             for event in events {
                 let record = self.record(now, event);
                 self.state.apply(&record);
+                if let Event::LivesForgotten(e) = &record.event {
+                    batch.forgotten.extend_from_slice(&e.lives);
+                }
                 batch.lines.push(RecordLine::new(&span, &record, &self.state));
                 batch.records.push(record);
             }

@@ -18,6 +18,7 @@ pub mod handle;
 #[cfg(test)]
 mod admission_tests;
 mod disk_guard;
+mod former;
 pub mod log_stream;
 pub mod main_loop;
 mod record_size;

@@ -1,7 +1,7 @@
 //! Keeps a record that the log cannot hold from ending the daemon: its command is refused, and the
 //! outcome of an effect that has no room in a record counts as a failure of the effect.
 
-use crate::core::{Code, Command, Decision, Event, Fault, Settlement, State, Time};
+use crate::core::{Code, Command, Decision, Event, Fault, Moment, Settlement, State};
 use crate::journal::codec;
 use crate::journal::envelope::PAYLOAD_BYTES_MAX;
 
@@ -9,12 +9,13 @@ use crate::journal::envelope::PAYLOAD_BYTES_MAX;
 ///
 /// # Errors
 /// As [`State::decide`]; `limit_reached` when an event is too large.
-pub(super) fn decide(state: &State, now: Time, command: Command) -> Decision {
+pub(super) fn decide(state: &State, moment: Moment, command: Command) -> Decision {
+    let now = moment.now;
     let effect = match &command {
         Command::Settle(settlement) => Some(settlement.effect()),
         _ => None,
     };
-    let events = state.decide(now, command)?;
+    let events = state.decide(moment, command)?;
     match (events.iter().find(|event| !codec::fits(event)), effect) {
         (None, _) => Ok(events),
         (Some(event), None) => Err(too_large(event)),
@@ -36,9 +37,9 @@ fn too_large(event: &Event) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::EnvironmentId;
     use crate::core::event::{Actor, TeardownOptions};
     use crate::core::model::live_set::LiveSet;
+    use crate::core::{EnvironmentId, Time};
 
     #[test]
     fn command_with_too_large_record_is_refused() {
@@ -50,9 +51,9 @@ mod tests {
             let (options, actor) = (TeardownOptions::default(), Actor::default());
             Command::Reconcile { set, options, actor }
         };
-        let events = decide(&state, Time(1), set(1_000)).expect("it fits");
+        let events = decide(&state, Time(1).into(), set(1_000)).expect("it fits");
         assert_eq!(events.len(), 1);
-        let fault = decide(&state, Time(1), set(200_000)).expect_err("too large");
+        let fault = decide(&state, Time(1).into(), set(200_000)).expect_err("too large");
         assert_eq!(fault.code, Code::LimitReached, "{fault}");
         assert!(fault.message.contains("LiveSetTaken"), "{fault}");
     }

@@ -56,6 +56,9 @@ pub enum Damage {
         /// Message of the codec.
         why: String,
     },
+    /// An entry of the index is damaged, or does not fit the records.
+    #[error("the index of the log is damaged: {0}")]
+    Index(String),
     /// redb refuses the file, fails or panics on it, or an entry of the file is malformed.
     #[error("the database file cannot be read: {0}")]
     Unreadable(String),

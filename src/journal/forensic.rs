@@ -18,6 +18,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use crate::codec;
 use crate::envelope::{self, Envelope};
 use crate::error::{Damage, Error};
+use crate::index;
 use crate::inspect::{ReadError, builder, facts, missing, unreadable};
 use crate::overlay::Overlay;
 use crate::stream_format::{self, Next};
@@ -242,6 +243,21 @@ impl ReadOnlyLog {
         }));
         let walked = walked.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
         walked.map_err(|trouble: ReadError| trouble.at(&self.path))
+    }
+
+    /// Compares the index of a database with its records, which must be intact.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it does not fit them.
+    pub fn check_index(&self) -> Result<(), Error> {
+        let Body::Database(Some(db)) = &self.body else { return Ok(()) };
+        let checked = catch_unwind(AssertUnwindSafe(|| {
+            let txn = db.begin_read().map_err(|e| unreadable(&e))?;
+            let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
+            index::check(&txn, &records).map_err(ReadError::from)
+        }));
+        let checked = checked.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
+        checked.map_err(|trouble| trouble.at(&self.path))
     }
 
     fn io(&self) -> impl Fn(io::Error) -> Error + '_ {

@@ -12,6 +12,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableErro
 use super::codec::{self, Decoded};
 use super::envelope;
 use super::error::{Damage, Error};
+use super::index;
 use super::overlay::Overlay;
 use super::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS};
 use groundskeeper_core::event::Record;
@@ -101,6 +102,16 @@ impl ReadError {
     }
 }
 
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Damaged { damage, .. } => Self::Damage(damage),
+            Error::Newer { what, .. } => Self::Newer(what),
+            other => unreadable(&other),
+        }
+    }
+}
+
 impl From<Damage> for ReadError {
     fn from(damage: Damage) -> Self {
         Self::Damage(damage)
@@ -160,6 +171,9 @@ impl Walk<'_> {
             if self.depth == Depth::Everything {
                 compare_snapshot(&snapshots, &state, last)?;
             }
+        }
+        if self.depth == Depth::Everything {
+            index::check(&txn, &records).map_err(ReadError::from)?;
         }
         if last != head {
             return Err(Damage::Head { expected: head.seq, found: last.seq }.into());

@@ -8,6 +8,7 @@
 //!   the environment of a record without decoding it; [`stream_format`] is the flat form for
 //!   streams and export files;
 //! * [`salvage`] finds records by a byte scan; [`rebuild`] writes a new log from them;
+//! * `index` finds the records about one environment, and lives that the state has forgotten;
 //! * [`writer`] appends, as long as the log is where it was opened; [`reader`] reads and follows
 //!   committed records.
 //!
@@ -50,6 +51,7 @@ pub mod salvage;
 mod error;
 pub mod forensic;
 mod ground;
+mod index;
 mod payload;
 pub mod rebuild;
 pub mod stream_format;

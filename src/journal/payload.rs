@@ -16,6 +16,16 @@ pub(super) fn payload_options() -> impl bincode::Options {
     options(PAYLOAD_BYTES_MAX as u64)
 }
 
+/// Encodes a part of a payload.
+pub(super) fn encoded(part: &impl serde::Serialize) -> Result<Vec<u8>, bincode::Error> {
+    payload_options().serialize(part)
+}
+
+/// Decodes a part of a payload.
+pub(super) fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, bincode::Error> {
+    payload_options().deserialize(bytes)
+}
+
 /// Returns the bytes of a payload of an earlier version, for its golden file.
 #[cfg(test)]
 pub(super) fn bytes(payload: &impl serde::Serialize) -> Vec<u8> {

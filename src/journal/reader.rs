@@ -7,10 +7,11 @@ use redb::{Database, ReadableDatabase};
 
 use super::codec::{self, Decoded};
 use super::envelope;
-use super::error::Error;
+use super::error::{Damage, Error};
+use super::index;
 use super::tables::RECORDS;
-use groundskeeper_core::Seq;
-use groundskeeper_core::event::Record;
+use groundskeeper_core::event::{FormerLife, Record};
+use groundskeeper_core::{EnvironmentId, Seq};
 
 /// Bytes of records after which [`Reader::raw`] returns.
 pub const RAW_BYTES: usize = 4 << 20;
@@ -77,6 +78,52 @@ impl Reader {
             out.push(decode(key.value(), value.value())?);
         }
         Ok(out)
+    }
+
+    /// Returns up to `max` records about an environment after `after`, in order.
+    ///
+    /// # Errors
+    /// As for [`Reader::read`].
+    pub fn of_environment(
+        &self,
+        id: &EnvironmentId,
+        after: Seq,
+        max: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let failed = |e: redb::Error| Error::Storage { what: "read records", source: e };
+        let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
+        let table = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
+        let mut out = Vec::new();
+        for seq in index::records_of(&txn, id, after, max)? {
+            let value = table.get(seq).map_err(|e| failed(e.into()))?;
+            let lacks = || Damage::Index(format!("the log has no record {seq}"));
+            let value =
+                value.ok_or_else(|| Error::Damaged { path: "log".into(), damage: lacks() })?;
+            out.push(decode(seq, value.value())?);
+        }
+        Ok(out)
+    }
+
+    /// Returns the last life of an environment that the state has forgotten.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], and [`Error::Damaged`] when the index is not as it was written.
+    pub fn life(&self, id: &EnvironmentId) -> Result<Option<FormerLife>, Error> {
+        index::life(&self.begin()?, id)
+    }
+
+    /// Returns up to `max` forgotten lives of the environments after `after`, by id; from the first
+    /// one when that is empty.
+    ///
+    /// # Errors
+    /// As for [`Reader::life`].
+    pub fn lives(&self, after: &str, max: usize) -> Result<Vec<FormerLife>, Error> {
+        index::lives(&self.begin()?, after, max)
+    }
+
+    fn begin(&self) -> Result<redb::ReadTransaction, Error> {
+        let failed = |e: redb::Error| Error::Storage { what: "read the index", source: e };
+        self.db.begin_read().map_err(|e| failed(e.into()))
     }
 
     /// Like [`Reader::read`], but returns seqs and bytes; nothing is checked or decoded. Returns

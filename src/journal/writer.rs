@@ -8,6 +8,7 @@ use redb::{Database, DatabaseError, ReadableTable, StorageBackend, WriteTransact
 use crate::codec;
 use crate::error::{Damage, Error};
 use crate::ground::Ground;
+use crate::index::{self, Index};
 use crate::inspect::{Depth, Inspection, builder, inspect};
 use crate::reader::{Reader, Watch};
 use crate::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS};
@@ -98,6 +99,7 @@ impl Journal {
             let damage = Damage::Head { expected: found.head.seq, found: head.seq };
             return Err(Error::Damaged { path: PathBuf::new(), damage });
         }
+        index::complete(&db, head.seq)?;
         let last_snapshot = last_snapshot(&db)?;
         Ok(Self {
             db: Arc::new(db),
@@ -203,17 +205,20 @@ impl Journal {
         {
             let mut table =
                 txn.open_table(RECORDS).map_err(|e| storage("open its records")(e.into()))?;
+            let mut index = Index::open(&txn)?;
             for record in records {
                 assert_eq!(record.seq.0, head.seq + 1, "records are consecutive");
                 let (bytes, crc) = codec::encode(record, head.crc)?;
                 table
                     .insert(record.seq.0, bytes.as_slice())
                     .map_err(|e| storage("append a record")(e.into()))?;
+                index.add(record.seq.0, &bytes)?;
                 head = Head { seq: record.seq.0, crc };
             }
         }
-        // Records, head and snapshot share one transaction, so no crash can separate them.
+        // Records, head, index and snapshot share one transaction, so no crash can separate them.
         put_head(&txn, head)?;
+        index::note(&txn, head.seq)?;
         if head.seq >= self.snapshot_due {
             put_snapshot(&txn, state, head)?;
             self.snapshot_due = head.seq + self.options.snapshot_every;

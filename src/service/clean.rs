@@ -3,7 +3,6 @@
 use crate::core::event::{Actor, CleanUndone, Cleaned};
 use crate::core::{
     CleanedOutput, Code, Command, Environment, EnvironmentId, EnvironmentStep as Step, Fault,
-    not_found,
 };
 use crate::format::rfc3339;
 use crate::service::app::{App, wait_until};
@@ -45,7 +44,7 @@ pub(crate) async fn clean(
         let kept = state.outputs_of(name).find(|o| trash.is_some() && o.trash == trash);
         (cleaned, kept.map(|o| (o.expires(seconds), o.fault.clone())))
     });
-    match (cleaned.ok_or_else(|| not_found(name))?, kept) {
+    match (cleaned.ok_or_else(|| app.handle.absent(name))?, kept) {
         (None, _) => Err(interrupted(name, "clean")),
         (Some(Cleaned { fault: Some(fault), .. }), _) => Err(fault),
         (Some(_), Some((_, Some(fault)))) if now => Err(fault),
@@ -78,7 +77,7 @@ pub(crate) async fn undo(
         let output = clean.and_then(|clean| state.output(name, clean));
         (undone, output.and_then(|o| o.trash.as_ref()).map(ToString::to_string))
     });
-    match undone.ok_or_else(|| not_found(name))? {
+    match undone.ok_or_else(|| app.handle.absent(name))? {
         None => Err(interrupted(name, "clean --undo")),
         Some(CleanUndone { fault: Some(fault), .. }) => Err(fault),
         Some(undone) if undone.returned.is_empty() => Err(nothing(name, &undone)),

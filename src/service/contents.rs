@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::core::event::Actor;
-use crate::core::{
-    Adopt, Command, Environment, EnvironmentId, Fault, Phase, Time, destroyed, not_found,
-};
+use crate::core::{Adopt, Command, Environment, EnvironmentId, Fault, Phase, Time, destroyed};
 use crate::format::rfc3339;
 use crate::service::app::App;
 use crate::service::blocking::blocking;
@@ -23,11 +21,12 @@ use crate::world::process::cancel::Cancel;
 
 /// Returns a copy of an environment that is not tombstoned, for a query outside the state lock.
 pub(crate) fn live_environment(app: &App, id: &EnvironmentId) -> Result<Environment, Fault> {
-    app.handle.view(|state| match state.environment(id) {
-        None => Err(not_found(id)),
+    let found = app.handle.view(|state| match state.environment(id) {
+        None => Ok(None),
         Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(id)),
-        Some(e) => Ok(e.clone()),
-    })
+        Some(e) => Ok(Some(e.clone())),
+    });
+    found?.ok_or_else(|| app.handle.absent(id))
 }
 
 /// Runs a query against the world on a thread that may block.
@@ -104,7 +103,7 @@ pub(crate) async fn adopt(
         // The log was put back from a backup, and no longer knows a worktree of its own.
         let id = EnvironmentId::parse(&marker.environment).ok();
         let (life, nonce) = (marker.incarnation, marker.nonce.as_deref());
-        let knows = |id| app.handle.view(|state| state.knows(&id, life, nonce));
+        let knows = |id| app.handle.knows(&id, life, nonce);
         marker.log == app.world.log_id() && !id.is_some_and(knows)
     })
     .await

@@ -6,38 +6,16 @@ use crate::config::Config;
 use crate::core::event::{Actor, Origin, Plan, Repository, TeardownOptions, TeardownReason};
 use crate::core::policy::BranchPolicy;
 use crate::core::{
-    Code, Command, Environment, EnvironmentId, Fault, Phase, Provision, RequestId, Time, destroyed,
-    not_found,
+    Code, Command, Environment, EnvironmentId, Fault, Phase, Provision, RequestId, destroyed,
 };
-use crate::format::rfc3339;
-use crate::service::app::{App, discover, now, wait_until};
+use crate::service::app::{App, discover, wait_until};
 use crate::service::blocking::blocking;
 use crate::service::outcome::Outcome;
 use crate::service::requests::{environment_id, invalid};
-use crate::service::types::environment::{EnvironmentView, NewEnvironment, SummaryView};
+use crate::service::types::environment::{EnvironmentView, NewEnvironment};
 use crate::service::types::removal::{RemoveQuery, RemovedView};
 use crate::service::{presence, relocation};
 use crate::world::fs::paths;
-
-/// Returns the environments by id, with what their worktrees are now; `all` includes those that are
-/// tombstoned.
-pub(crate) async fn list(app: &App, all: bool) -> Vec<EnvironmentView> {
-    let known = |e: &Environment| {
-        let (status, age) = app.world.status_cache().last_seen(&e.id, e.incarnation)?;
-        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-        let at = Time(now().0.saturating_sub(age));
-        Some(SummaryView { at: Some(rfc3339(at)), ..SummaryView::of(&status) })
-    };
-    let (mut views, questions) = app.handle.view(|state| {
-        let listed = state.environments().filter(|e| all || e.phase != Phase::Tombstoned);
-        let views =
-            listed.map(|e| EnvironmentView { known: known(e), ..EnvironmentView::of(state, e) });
-        let questions = state.environments().filter_map(presence::question);
-        (views.collect::<Vec<_>>(), questions.collect::<Vec<_>>())
-    });
-    presence::add(app, &mut views, questions, true).await;
-    views
-}
 
 /// Returns one environment, with what its worktree is now.
 ///
@@ -56,11 +34,12 @@ pub(crate) async fn show(app: &App, id: &EnvironmentId) -> Result<EnvironmentVie
 /// # Errors
 /// If it does not exist or is tombstoned.
 pub(crate) fn view_of(app: &App, id: &EnvironmentId) -> Result<EnvironmentView, Fault> {
-    app.handle.view(|state| match state.environment(id) {
-        None => Err(not_found(id)),
+    let found = app.handle.view(|state| match state.environment(id) {
+        None => Ok(None),
         Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(id)),
-        Some(e) => Ok(EnvironmentView::of(state, e)),
-    })
+        Some(e) => Ok(Some(EnvironmentView::of(state, e))),
+    });
+    found?.ok_or_else(|| app.handle.absent(id))
 }
 
 /// Returns an environment with the outcome of its provision.
@@ -80,7 +59,7 @@ pub(crate) async fn after_provision(
         wait_until(app, seconds, |s| s.environment(id).is_none_or(over)).await?;
     }
     let found = app.handle.view(|s| s.environment(id).map(|e| EnvironmentView::of(s, e)));
-    found.map(provisioned).ok_or_else(|| not_found(id))
+    found.map(provisioned).ok_or_else(|| app.handle.absent(id))
 }
 
 /// Provisions an environment. Returns when the request is durable, or with `wait` when the
@@ -211,8 +190,9 @@ pub(crate) async fn remove(
         let over = |e: &Environment| e.owed.is_none() || served(e) || !meant(e);
         wait_until(app, seconds, |s| s.environment(&id).is_none_or(over)).await?;
     }
+    let former = app.handle.environment(&id)?;
     let (found, refused) = app.handle.view(|state| {
-        let env = state.environment(&id).filter(|e| meant(e));
+        let env = state.environment(&id).or(former.as_ref()).filter(|e| meant(e));
         let alive = env.filter(|e| !matches!(e.phase, Phase::Tombstoned | Phase::TearingDown));
         let back = alive.filter(|_| query.wait.is_some());
         // Without an `env` the id is unknown or a newer incarnation began. The requested one has

@@ -106,7 +106,14 @@ impl EventStream {
         let goal = *self.head.borrow_and_update();
         loop {
             let reader = self.reader.reader().clone();
-            let read = tokio::task::spawn_blocking(move || reader.read(after, BATCH)).await;
+            let only = self.wanted.only.clone();
+            // Everything up to here is either read now, or about another environment.
+            let seen = *self.head.borrow();
+            let read = tokio::task::spawn_blocking(move || match only {
+                Some(only) => reader.of_environment(&only, after, BATCH),
+                None => reader.read(after, BATCH),
+            });
+            let read = read.await;
             let records = match read {
                 Ok(Ok(records)) => records,
                 Ok(Err(e)) => {
@@ -116,6 +123,9 @@ impl EventStream {
             };
             let (full, is_empty) = (records.len() == BATCH, records.is_empty());
             after = records.last().map_or(after, |r| r.seq);
+            if self.wanted.only.is_some() && !full {
+                after = after.max(seen);
+            }
             if !self.send(records).await || (!follow && (after >= goal || is_empty)) {
                 break;
             }
@@ -133,10 +143,7 @@ impl EventStream {
         drop(self.permit);
     }
 
-    async fn send(&self, mut records: Vec<Record>) -> bool {
-        if let Some(only) = &self.wanted.only {
-            records.retain(|record| record.event.environment() == Some(only));
-        }
+    async fn send(&self, records: Vec<Record>) -> bool {
         records.is_empty() || self.enqueue(Item::Records(records)).await
     }
 

@@ -26,6 +26,8 @@ pub(crate) mod events;
 #[cfg(feature = "daemon")]
 pub(crate) mod leases;
 #[cfg(feature = "daemon")]
+pub(crate) mod list;
+#[cfg(feature = "daemon")]
 pub(crate) mod locks;
 #[cfg(feature = "daemon")]
 pub(crate) mod log;

@@ -139,15 +139,16 @@ pub(crate) async fn branch_for(
     id: &EnvironmentId,
     incarnation: Option<u32>,
 ) -> Result<(Option<String>, bool), Fault> {
-    let (found, next) = app.handle.view(|state| {
+    let last = app.handle.environment(id)?.map_or(0, |env| env.incarnation);
+    let next = last.saturating_add(1);
+    let found = app.handle.view(|state| {
         let mut left = state.archives().filter(|r| r.id == *id);
-        let found: Option<ArchivedIncarnation> = match incarnation {
+        match incarnation {
             Some(n) => left.find(|r| r.incarnation == n).cloned(),
             None => left.last().cloned(),
-        };
-        (found, state.environment(id).map_or(0, |e| e.incarnation).saturating_add(1))
+        }
     });
-    let Some(archive) = found else { return Ok((None, false)) };
+    let Some(archive): Option<ArchivedIncarnation> = found else { return Ok((None, false)) };
     let app = Arc::clone(app);
     blocking(move || {
         let plan = &archive.plan;

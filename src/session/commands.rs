@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::core::{Code, EnvironmentId, Fault, LeaseId, Phase, RequestId, destroyed, not_found};
+use crate::core::{Code, EnvironmentId, Fault, LeaseId, Phase, RequestId, State, destroyed};
 use crate::service::App;
 use crate::service::app::now;
 use crate::service::requests::{environment_id, invalid};
@@ -144,11 +144,13 @@ fn check(app: &App, command: &HostCommand) -> Result<(), Fault> {
         own_path(app, command, &id)?;
         let serves = ["workspace.status", "workspace.diff", "lease.acquire", "exec"];
         if serves.contains(&command.name.as_str()) {
-            app.handle.view(|state| match state.environment(&id) {
-                None => Err(not_found(&id)),
-                Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(&id)),
-                Some(_) => Ok(()),
-            })?;
+            let is_over =
+                |state: &State| state.environment(&id).map(|e| e.phase == Phase::Tombstoned);
+            match app.handle.view(is_over) {
+                None => return Err(app.handle.absent(&id)),
+                Some(true) => return Err(destroyed(&id)),
+                Some(false) => {}
+            }
         }
     }
     // Only the form of a lease name is checked here; whether the lease exists, at its turn.
@@ -175,7 +177,7 @@ fn named_lease(app: &App, command: &HostCommand) -> Result<(), Fault> {
 /// never used, but a server that is wrong about it must not act on the environment.
 fn own_path(app: &App, command: &HostCommand, id: &EnvironmentId) -> Result<(), Fault> {
     let Some(path) = command.body.get("path").and_then(Value::as_str) else { return Ok(()) };
-    let ours = app.handle.view(|state| state.environment(id).map(|e| e.plan.path.to_string()));
+    let ours = app.handle.environment(id)?.map(|env| env.plan.path.to_string());
     match ours {
         Some(ours) if ours != path => {
             let message = format!("environment {id} is at {ours}, not at {path}");

@@ -54,15 +54,19 @@ impl Outbox {
         let count = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
         let read = blocking(move || reader.read(Seq(first - 1), count).map_err(|e| unread(&e)));
         let records = read.await?;
-        Ok(Some(app.handle.view(|state| self.build_batch((first, last), &records, state))))
+        let forgotten = forgotten(app, &records)?;
+        Ok(Some(
+            app.handle.view(|state| self.build_batch((first, last), &records, (state, &forgotten))),
+        ))
     }
 
-    /// Builds a batch: its records, and the present state of the environments they name.
+    /// Builds a batch: its records, and the present state of the environments they name, also of
+    /// those that the state has forgotten.
     pub(crate) fn build_batch(
         &mut self,
         (first, last): (u64, u64),
         log: &[Record],
-        state: &State,
+        (state, forgotten): (&State, &[Environment]),
     ) -> Events {
         let mut records = Vec::new();
         let mut touched: BTreeSet<&EnvironmentId> = BTreeSet::new();
@@ -76,7 +80,8 @@ impl Outbox {
                 environment: environment.to_string(),
             });
         }
-        let known = touched.into_iter().filter_map(|id| state.environment(id));
+        let former = |id: &EnvironmentId| forgotten.iter().find(|env| env.id == *id);
+        let known = touched.into_iter().filter_map(|id| state.environment(id).or(former(id)));
         let facts = known.map(fact).collect();
         self.in_flight = Some((first, last));
         Events { first, last, records, facts }
@@ -111,6 +116,18 @@ impl Outbox {
 }
 
 /// Shortens a fault: one message may carry thousands of them.
+/// Returns the environments that records name and the state has forgotten.
+fn forgotten(app: &App, records: &[Record]) -> Result<Vec<Environment>, Fault> {
+    let named: BTreeSet<&EnvironmentId> =
+        records.iter().filter_map(|record| record.event.environment()).collect();
+    let unknown = app.handle.view(|state| {
+        let unknown = named.into_iter().filter(|id| state.environment(id).is_none());
+        unknown.cloned().collect::<Vec<_>>()
+    });
+    let found = unknown.iter().filter_map(|id| app.handle.environment(id).transpose());
+    found.collect()
+}
+
 fn brief(fault: &Fault) -> Problem {
     let short = |text: &str, most: usize| text.chars().take(most).collect::<String>();
     let full = Problem::of(fault);

@@ -17,6 +17,7 @@ mod differential;
 mod earlier;
 mod fault_proxy;
 mod faults;
+mod former_lives;
 mod full_disk;
 mod growth;
 mod history;

@@ -10,10 +10,15 @@ use crate::cli::client::Client;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
 
+/// Environments in one page of a list that may be long.
+const PAGE: usize = 1_000;
+
 pub(in crate::cli) async fn ls(global: &Global, all: bool) -> CommandResult {
     let mut client = Client::connect(global).await?;
-    let path = if all { "/v1/environments?all=true" } else { "/v1/environments" };
-    let list: Vec<EnvironmentView> = client.call(Method::GET, path, NOTHING).await?;
+    if all {
+        return every_life(global, &mut client).await;
+    }
+    let list: Vec<EnvironmentView> = client.call(Method::GET, "/v1/environments", NOTHING).await?;
     if global.json {
         return show_one(global, &list, "");
     }
@@ -24,6 +29,38 @@ pub(in crate::cli) async fn ls(global: &Global, all: bool) -> CommandResult {
     }
     if !global.quiet {
         note_held_sweep(&mut client).await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lists every environment that ever was, page by page: there may be more than memory holds.
+async fn every_life(global: &Global, client: &mut Client) -> CommandResult {
+    let mut after = String::new();
+    let mut listed = 0;
+    loop {
+        let path = format!("/v1/environments?all=true&limit={PAGE}&after={}", encode(&after));
+        let page: Vec<EnvironmentView> = client.call(Method::GET, &path, NOTHING).await?;
+        if global.json {
+            for (n, view) in (listed..).zip(&page) {
+                let view = serde_json::to_string(view).unwrap_or_default();
+                render::out(&format!("{}{view}", if n == 0 { "[" } else { "," }));
+            }
+        } else if !page.is_empty() {
+            render::out(&render::environments(&page));
+        }
+        listed += page.len();
+        match page.last() {
+            Some(last) if page.len() == PAGE => after.clone_from(&last.id),
+            _ => break,
+        }
+    }
+    if global.json {
+        render::out(if listed == 0 { "[]\n" } else { "]\n" });
+    } else if !global.quiet {
+        if listed == 0 {
+            render::note("no environments; create one with `groundskeeper new`");
+        }
+        note_held_sweep(client).await;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::empty_is_none;
 use crate::event::common::Actor;
-use crate::id::{EnvironmentId, HostPath, LeaseId, RequestId, Seq, Time};
+use crate::id::{EnvironmentId, HostPath, LeaseId, Nonce, RequestId, Seq, Time};
 
 /// Kind 1: a daemon opened the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,33 @@ pub struct DataDirectoryCopied {
 pub struct LogFoundOlder {
     /// The last record that the directory is known to have had.
     pub had: Seq,
+}
+
+/// Kind 7: the state forgets finished lives, the oldest first. What it must know of them later
+/// comes from an index that is made of these records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivesForgotten {
+    /// The forgotten lives.
+    pub lives: Vec<FormerLife>,
+}
+
+/// A life that is over and that the state has forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerLife {
+    /// The environment's id.
+    pub environment: EnvironmentId,
+    /// Number of the incarnation; every earlier one is over, too.
+    pub incarnation: u32,
+    /// Nonce of the incarnation; none where an earlier version began it.
+    pub nonce: Option<Nonce>,
+    /// The record that began it.
+    pub begun: Seq,
+    /// The last record about it.
+    pub last: Seq,
+    /// When it ended.
+    pub ended_at: Time,
+    /// Whether it was never ready: its provision failed.
+    pub failed: bool,
 }
 
 /// Kind 52: a repository was moved; marker and log prove that it is the same.

@@ -20,6 +20,8 @@ pub struct Audit {
     pub(super) rescued: BTreeSet<EnvironmentId>,
     /// Migrations whose new database is verified.
     pub(super) verified: BTreeSet<MigrationId>,
+    /// Number of the last incarnation of each environment that the state has forgotten.
+    pub(super) former: BTreeMap<EnvironmentId, u32>,
     /// Subject and position of the last record.
     open: Option<(About, Seq)>,
 }
@@ -75,6 +77,10 @@ impl Audit {
             Event::TeardownInspected(e) => drop(self.rescued.remove(&e.environment)),
             Event::StagingVerified(e) => drop(self.verified.insert(e.migration.clone())),
             Event::MigrationRequested(e) => drop(self.verified.remove(&e.migration)),
+            Event::LivesForgotten(e) => {
+                let lives = e.lives.iter().map(|life| (life.environment.clone(), life.incarnation));
+                self.former.extend(lives);
+            }
             Event::DataDirectoryMoved(_) | Event::DataDirectoryCopied(_) => {
                 self.places.clear();
                 for env in state.environments().filter(|env| env.is_live()) {

@@ -4,13 +4,13 @@
 use crate::event::{
     Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CleanRequested, DaemonStarted,
     DestroyRequested, DirectoryTrashed, EnvironmentAdopted, EnvironmentReady, Event, Finding,
-    FlipBegun, Flipped, LeaseGranted, LeaseReleased, LiveSetTaken, MigrationFailed,
-    MigrationFinished, MigrationPlan, MigrationRequested, Origin, Plan, ProvisionRequested,
-    PurgeDecided, Record, RegistrationRemoved, Rescue, RestoreFrom, RestoreRequested, Retention,
-    RetentionChanged, SecretsWritten, Size, SourceCopied, SourceCopy, SourceInspected,
-    SourceNormalised, SourceState, Staging, StagingBuilt, StagingVerified, SweepFinished,
-    SweepRequested, TeardownInspected, TeardownOptions, TeardownReason, Tombstoned, TrashMeasured,
-    WorkRescued, Worktree, WorktreeAdded,
+    FlipBegun, Flipped, FormerLife, LeaseGranted, LeaseReleased, LiveSetTaken, LivesForgotten,
+    MigrationFailed, MigrationFinished, MigrationPlan, MigrationRequested, Origin, Plan,
+    ProvisionRequested, PurgeDecided, Record, RegistrationRemoved, Rescue, RestoreFrom,
+    RestoreRequested, Retention, RetentionChanged, SecretsWritten, Size, SourceCopied, SourceCopy,
+    SourceInspected, SourceNormalised, SourceState, Staging, StagingBuilt, StagingVerified,
+    SweepFinished, SweepRequested, TeardownInspected, TeardownOptions, TeardownReason, Tombstoned,
+    TrashMeasured, WorkRescued, Worktree, WorktreeAdded,
 };
 use crate::invariants::{Audit, INVARIANTS, invariant};
 use crate::policy::BranchPolicy;
@@ -104,6 +104,19 @@ fn torn_with(options: TeardownOptions) -> Vec<Event> {
 
 fn torn() -> Vec<Event> {
     torn_with(TeardownOptions::default())
+}
+
+fn forgotten() -> LivesForgotten {
+    let life = FormerLife {
+        environment: demo(),
+        incarnation: 1,
+        nonce: None,
+        begun: Seq(3),
+        last: Seq(6),
+        ended_at: Time(6 * SECOND),
+        failed: false,
+    };
+    LivesForgotten { lives: vec![life] }
 }
 
 fn migration_id(n: u32) -> MigrationId {
@@ -209,6 +222,7 @@ fn order_and_lives() -> Vec<(&'static str, Vec<Record>)> {
         ("tombstone-final", with(torn(), vec![EnvironmentReady { environment: demo() }.into()])),
         ("incarnation-follows", with(ready(), vec![provision("demo", 2, "/w/demo")])),
         ("revival-asked", with(torn(), vec![restore.into()])),
+        ("forgotten-when-over", with(ready(), vec![forgotten().into()])),
         ("served-only", with(begun.clone(), vec![lease(9 * SECOND)])),
         ("epochs-forward", records(vec![started(), set(5), set(4)])),
         ("places-disjoint", with(ready(), vec![provision("other", 1, "/w/demo")])),
@@ -306,7 +320,10 @@ fn every_invariant_has_violating_log() {
 #[test]
 fn valid_logs_violate_no_invariant() {
     let finished = MigrationFinished { migration: migration_id(1), leftovers: Vec::new() };
-    for records in [records(ready()), records(torn()), with(migrated(), vec![finished.into()])] {
+    let again = with(torn(), vec![forgotten().into(), provision("demo", 2, "/w/demo")]);
+    let honest =
+        [records(ready()), records(torn()), again, with(migrated(), vec![finished.into()])];
+    for records in honest {
         assert_eq!(breaches(&records), []);
     }
 }

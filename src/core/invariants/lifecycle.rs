@@ -1,11 +1,11 @@
 //! Incarnations: how one begins, that an ended one stays ended, that only one in service is used.
 
-use crate::event::{Actor, Event, Origin, Plan, Record};
+use crate::event::{Actor, Event, FormerLife, LivesForgotten, Origin, Plan, Record};
 use crate::id::EnvironmentId;
 use crate::invariants::checker::Audit;
 use crate::invariants::list::{
-    ADOPTED, ALONE, ASKED, EPOCHS, FINAL, FLIPPED, FOLLOWS, KNOWN, MIGRATES, PLACES, REHEARSED,
-    SERVED, Violations,
+    ADOPTED, ALONE, ASKED, EPOCHS, FINAL, FLIPPED, FOLLOWS, FORGOTTEN, KNOWN, MIGRATES, PLACES,
+    REHEARSED, SERVED, Violations,
 };
 use crate::model::environment::{Environment, Phase};
 use crate::model::migration::{Migration, MigrationPhase};
@@ -16,15 +16,15 @@ impl Audit {
     pub(super) fn check_life(&self, state: &State, record: &Record, found: &mut Violations) {
         match &record.event {
             Event::ProvisionRequested(e) => {
-                begins(state, (&e.environment, e.incarnation), &e.actor, found);
+                self.begins(state, (&e.environment, e.incarnation), &e.actor, found);
                 self.has_a_place_of_its_own(&e.environment, &e.plan, found);
             }
             Event::RestoreRequested(e) => {
-                begins(state, (&e.environment, e.incarnation), &e.actor, found);
+                self.begins(state, (&e.environment, e.incarnation), &e.actor, found);
                 self.has_a_place_of_its_own(&e.environment, &e.plan, found);
             }
             Event::EnvironmentAdopted(e) => {
-                begins(state, (&e.environment, e.incarnation), &e.actor, found);
+                self.begins(state, (&e.environment, e.incarnation), &e.actor, found);
                 self.has_a_place_of_its_own(&e.environment, &e.plan, found);
             }
             Event::LiveSetTaken(e) => {
@@ -33,11 +33,36 @@ impl Audit {
                     found.push((EPOCHS, format!("epoch {} after {}", e.epoch, last.epoch)));
                 }
             }
+            Event::LivesForgotten(e) => forgotten(state, e, found),
             event if event.archive().is_some() || event.output().is_some() => {}
             event => {
                 self.goes_on(state, event, found);
                 self.migrates(state, event, found);
             }
+        }
+    }
+
+    fn begins(
+        &self,
+        state: &State,
+        life: (&EnvironmentId, u32),
+        actor: &Actor,
+        found: &mut Violations,
+    ) {
+        let (id, incarnation) = life;
+        let before = state.environment(id);
+        let last = before.map(|env| env.incarnation).or_else(|| self.former.get(id).copied());
+        let expected = last.unwrap_or(0).saturating_add(1);
+        if incarnation != expected {
+            found.push((FOLLOWS, format!("incarnation {incarnation}, expected {expected}")));
+        }
+        if let Some(env) = before.filter(|env| env.is_live()) {
+            let (life, phase) = (env.incarnation, env.phase.as_str());
+            found.push((FOLLOWS, format!("incarnation {life} is {phase} and has not ended")));
+        }
+        if last.is_some() && actor.origin == Origin::Daemon {
+            let what = format!("incarnation {incarnation} of {id} was begun by the daemon");
+            found.push((ASKED, what));
         }
     }
 
@@ -114,19 +139,13 @@ impl Audit {
     }
 }
 
-fn begins(state: &State, life: (&EnvironmentId, u32), actor: &Actor, found: &mut Violations) {
-    let (id, incarnation) = life;
-    let before = state.environment(id);
-    let expected = before.map_or(0, |env| env.incarnation).saturating_add(1);
-    if incarnation != expected {
-        found.push((FOLLOWS, format!("incarnation {incarnation}, expected {expected}")));
-    }
-    if let Some(env) = before.filter(|env| env.is_live()) {
-        let (life, phase) = (env.incarnation, env.phase.as_str());
-        found.push((FOLLOWS, format!("incarnation {life} is {phase} and has not ended")));
-    }
-    if before.is_some() && actor.origin == Origin::Daemon {
-        found.push((ASKED, format!("incarnation {incarnation} of {id} was begun by the daemon")));
+/// Checks that forgotten lives are over.
+fn forgotten(state: &State, e: &LivesForgotten, found: &mut Violations) {
+    for FormerLife { environment: id, incarnation, .. } in &e.lives {
+        let env = state.environment(id).filter(|env| env.incarnation == *incarnation);
+        if env.is_none_or(|env| env.is_live() || env.owed.is_some()) {
+            found.push((FORGOTTEN, format!("incarnation {incarnation} of {id} is not over")));
+        }
     }
 }
 

@@ -46,6 +46,7 @@ invariants! {
         "a new incarnation has the next number, and the one before it has ended";
     ASKED = 2, "revival-asked",
         "a later incarnation is begun by a request, never by the daemon itself";
+    FORGOTTEN = 2, "forgotten-when-over", "the state forgets only lives that are over";
     SERVED = 2, "served-only",
         "leases, commands, cleaning and watching concern environments that are ready or retiring";
     EPOCHS = 2, "epochs-forward", "a live set is never older than the last one of the same server";

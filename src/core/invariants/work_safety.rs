@@ -42,8 +42,21 @@ impl Audit {
             Event::CleanPurgeDecided(e) => purge_of_clean(state, record.at, e, found),
             Event::DestroyRequested(e) => leased(state, record.at, e, found),
             Event::SweepFinished(e) => sweep(state, e, found),
-            Event::LeftoverArchived(e) => leftover(state, e, found),
+            Event::LeftoverArchived(e) => self.leftover(state, e, found),
             _ => {}
+        }
+    }
+
+    fn leftover(&self, state: &State, e: &LeftoverArchived, found: &mut Violations) {
+        let env = state.environment(&e.environment);
+        let live = env.filter(|env| env.incarnation == e.incarnation && env.is_live());
+        let is_known = env.is_some() || self.former.contains_key(&e.environment);
+        if live.is_some() || !is_known {
+            let (id, life) = (&e.environment, e.incarnation);
+            found.push((OURS, format!("incarnation {life} of {id} has not ended")));
+        }
+        if !state.sweep().is_some_and(|sweep| sweep.apply) {
+            found.push((OURS, format!("{} was moved without --apply", e.trash)));
         }
     }
 
@@ -163,17 +176,5 @@ fn sweep(state: &State, e: &SweepFinished, found: &mut Violations) {
     let limited = e.findings.iter().filter(|f| f.settled && f.is_limited()).count() as u64;
     if limited > sweep.limit {
         found.push((OURS, format!("{limited} were settled; at most {} are allowed", sweep.limit)));
-    }
-}
-
-fn leftover(state: &State, e: &LeftoverArchived, found: &mut Violations) {
-    let env = state.environment(&e.environment);
-    let live = env.filter(|env| env.incarnation == e.incarnation && env.is_live());
-    if live.is_some() || env.is_none() {
-        let (id, life) = (&e.environment, e.incarnation);
-        found.push((OURS, format!("incarnation {life} of {id} has not ended")));
-    }
-    if !state.sweep().is_some_and(|sweep| sweep.apply) {
-        found.push((OURS, format!("{} was moved without --apply", e.trash)));
     }
 }

@@ -107,6 +107,10 @@ pub(crate) enum Act {
     EndRun {
         key: u8,
     },
+    /// The state forgets finished lives.
+    Forget {
+        most: usize,
+    },
     /// Everything succeeds for a while, so that histories reach the late phases of an incarnation.
     Flow {
         rounds: u8,
@@ -167,6 +171,7 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
                 .prop_map(|(who, key, lease)| Act::Run { who, key, lease }),
             (0..3_u8).prop_map(|key| Act::EndRun { key }),
         ],
+        2 => (1..4_usize).prop_map(|most| Act::Forget { most }),
         2 => prop_oneof![
             who.clone().prop_map(|who| Act::Build { who }),
             who.clone().prop_map(|who| Act::Clean { who, now: false }),

@@ -10,7 +10,9 @@ impl Harness {
     /// # Panics
     /// When it does not.
     pub fn disk_agrees(&self) {
-        for env in self.state.environments().filter(|e| !e.adopted) {
+        // Also of what the state has forgotten.
+        let known = self.memory.whole();
+        for env in known.environments().filter(|e| !e.adopted) {
             let traces = self.disk.get(&env.id).cloned().unwrap_or_default();
             let kept = env.phase == Phase::Failed && env.worktree.is_some();
             let expected = env.phase == Phase::Ready || kept;
@@ -29,7 +31,7 @@ impl Harness {
             for clean in &traces.cleaned {
                 assert!(self.state.output(id, *clean).is_some(), "{id}: {clean} is stranded");
             }
-            let explained = self.state.environment(id).is_some();
+            let explained = known.environment(id).is_some();
             assert!(
                 explained || *traces == Traces::default(),
                 "{id}: unexplained traces {traces:?}"

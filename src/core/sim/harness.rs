@@ -10,6 +10,7 @@ use crate::event::{PurgeReason, Retention};
 use crate::invariants::Audit;
 use crate::sim::actions::EffectEnd;
 use crate::sim::disk::{Traces, is_lacking, settlement, small_step};
+use crate::sim::memory::Memory;
 use crate::{
     Code, Command, EffectId, Ended, EnvironmentId, EnvironmentOutcome, Event, Fault, Ground, Note,
     Phase, Record, RolledBackTo, Settlement, State, Step, Subject, Time,
@@ -39,6 +40,7 @@ pub struct Harness {
     pub(crate) broken: DisabledGuard,
     pub(crate) ghosts: Vec<(Subject, InFlight)>,
     pub(crate) audit: Audit,
+    pub(crate) memory: Memory,
 }
 
 /// The guard that is taken out.
@@ -73,6 +75,7 @@ impl Harness {
             broken: DisabledGuard::Nothing,
             ghosts: Vec::new(),
             audit: Audit::default(),
+            memory: Memory::default(),
         };
         bench.start();
         bench
@@ -89,7 +92,13 @@ impl Harness {
     /// # Panics
     /// When an invariant of the log is broken.
     pub fn command(&mut self, command: Command) -> bool {
-        let Ok(events) = self.state.decide(self.now, command) else { return false };
+        let decided = self.memory.decided(&self.state, self.now, command);
+        let Ok(events) = decided else { return false };
+        self.append(events)
+    }
+
+    /// Appends the events of one decision; returns whether there are any.
+    pub(crate) fn append(&mut self, events: Vec<Event>) -> bool {
         let accepted = !events.is_empty();
         for event in events {
             let start = matches!(event, Event::DaemonStarted(_));
@@ -98,10 +107,12 @@ impl Harness {
             let breaches = self.audit.fold(&mut self.state, &record);
             assert_eq!(breaches, [], "{record:?}");
             self.check_no_resurrection(&record);
+            self.memory.note(&record);
             self.log.push(record);
         }
         assert_eq!(self.audit.finish(&self.state), None);
         self.state.check().expect("the state is consistent after every decision");
+        self.memory.check(&self.state);
         accepted
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod disk;
 pub mod harness;
 #[cfg(test)]
 pub(crate) mod laws;
+mod memory;
 #[cfg(test)]
 pub(crate) mod migration_laws;
 #[cfg(test)]

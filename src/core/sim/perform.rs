@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::event::{LeaseGranted, Plan, SweepRequested, TeardownOptions, WatcherGaveUp, Worktree};
+use crate::event::{
+    LeaseGranted, LivesForgotten, Plan, SweepRequested, TeardownOptions, WatcherGaveUp, Worktree,
+};
 use crate::model::live_set::LiveSet;
 use crate::sim::actions::{Act, NAMES, destroy, name, request};
 use crate::sim::harness::Harness;
@@ -56,8 +58,18 @@ impl Harness {
             }
             Act::Reconcile { mask, epoch, confirmed } => self.reconcile(mask, epoch, confirmed),
             Act::Crash { how_far } => self.crash(how_far),
+            Act::Forget { most } => self.forget(most),
             Act::Flow { rounds } => (0..rounds).for_each(|_| self.flow()),
             _ => self.act_on_world(act),
+        }
+    }
+
+    /// Forgets up to `most` finished lives, as a tick does when there are many.
+    fn forget(&mut self, most: usize) {
+        let mut lives = self.state.forgettable();
+        lives.truncate(most);
+        if !lives.is_empty() {
+            self.append(vec![LivesForgotten { lives }.into()]);
         }
     }
 

@@ -4,6 +4,7 @@ use crate::command::Adopt;
 use crate::decision::{Decision, limit};
 use crate::event::{Base, EnvironmentAdopted};
 use crate::fault::{Code, Fault};
+use crate::former::Former;
 use crate::model::environment::{Environment, Phase};
 use crate::model::step::At;
 use crate::policy;
@@ -11,9 +12,9 @@ use crate::state::State;
 
 impl State {
     /// Decides to adopt a foreign worktree; the same one again changes nothing.
-    pub(crate) fn decide_adopt(&self, wanted: Adopt) -> Decision {
+    pub(crate) fn decide_adopt(&self, former: &Former, wanted: Adopt) -> Decision {
         let Adopt { environment, plan, head, worktree, actor, nonce } = wanted;
-        let (incarnation, nonce) = (self.next_incarnation(&environment), Some(nonce));
+        let (incarnation, nonce) = (self.next_incarnation(former, &environment), Some(nonce));
         let adopted =
             EnvironmentAdopted { environment, incarnation, plan, head, worktree, actor, nonce };
         let (environment, plan) = (&adopted.environment, &adopted.plan);

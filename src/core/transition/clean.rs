@@ -13,6 +13,7 @@ use crate::event::{
     CleanUndoRequested, CleanUndone, Cleaned, Event, OutputEvent, PurgeReason,
 };
 use crate::fault::{Code, Fault};
+use crate::former::Former;
 use crate::id::{EnvironmentId, Seq, Time};
 use crate::model::cleaned_output::{CleanedOutput, OutputPhase};
 use crate::model::environment::{Environment, Phase};
@@ -227,8 +228,14 @@ impl State {
     }
 
     /// Decides to move the rebuildable output of an environment to the trash.
-    pub(crate) fn decide_clean(&self, id: EnvironmentId, now: bool, actor: Actor) -> Decision {
-        let env = self.served(&id)?;
+    pub(crate) fn decide_clean(
+        &self,
+        former: &Former,
+        id: EnvironmentId,
+        now: bool,
+        actor: Actor,
+    ) -> Decision {
+        let env = self.served(former, &id)?;
         if env.adopted {
             let message =
                 format!("environment {id} is adopted; nothing in its worktree is deleted");
@@ -245,12 +252,17 @@ impl State {
     }
 
     /// Decides to put back the output of the last clean that is still in the trash.
-    pub(crate) fn decide_undo_clean(&self, id: EnvironmentId, actor: Actor) -> Decision {
+    pub(crate) fn decide_undo_clean(
+        &self,
+        former: &Former,
+        id: EnvironmentId,
+        actor: Actor,
+    ) -> Decision {
         let over = self.environment(&id).filter(|env| env.phase == Phase::Tombstoned);
         if let Some(env) = over {
             return Err(self.not_after_its_end(env));
         }
-        let env = self.served(&id)?;
+        let env = self.served(former, &id)?;
         match env.owed.as_ref().map(|o| o.step) {
             Some(Step::UndoClean) => return Ok(Vec::new()),
             Some(Step::Inspect | Step::Clean) => return Err(not_ready(env)),

@@ -90,8 +90,8 @@ impl State {
         last.map(|(ended, _)| ended.after(policy::SWEEP_EVERY))
     }
 
-    /// Decides what the passing of time leads to: the end of leases and of retentions, and the
-    /// daily sweep.
+    /// Decides what the passing of time leads to: the end of leases and of retentions, the daily
+    /// sweep, and that finished lives are forgotten.
     pub(crate) fn decide_tick(&self, now: Time) -> Vec<Event> {
         let mut events = self.leases_over(now);
         events.extend(self.purges_due(now));
@@ -99,6 +99,7 @@ impl State {
             let (apply, limit) = (true, policy::SWEEP_LIMIT);
             events.push(SweepRequested { apply, limit, actor: Actor::daemon() }.into());
         }
+        events.extend(self.lives_to_forget().map(Event::from));
         events
     }
 
@@ -111,6 +112,7 @@ impl State {
             HostEvent::DataDirectoryMoved(e) => self.data_moved(&e.from, &e.to),
             HostEvent::DataDirectoryCopied(_) => self.is_a_copy(at),
             HostEvent::LogFoundOlder(e) => self.found_older = Some(e.had),
+            HostEvent::LivesForgotten(e) => self.forget(e),
         }
     }
 

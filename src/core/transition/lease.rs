@@ -3,6 +3,7 @@
 use crate::decision::{Decision, limit};
 use crate::event::{Event, LeaseEvent, LeaseExpired, LeaseGranted, LeaseReleased};
 use crate::fault::{Code, Fault};
+use crate::former::Moment;
 use crate::id::{EnvironmentId, LeaseId, Time};
 use crate::model::lease::Lease;
 use crate::model::step::At;
@@ -49,12 +50,12 @@ impl State {
         leases.map(|(id, lease)| format!("lease {id}: {}", lease.purpose)).collect()
     }
 
-    pub(crate) fn decide_lease(&self, now: Time, grant: LeaseGranted) -> Decision {
+    pub(crate) fn decide_lease(&self, moment: &Moment, grant: LeaseGranted) -> Decision {
         if self.remembers(grant.request.as_ref(), "lease", Some(&grant.environment))? {
             return Ok(Vec::new());
         }
-        let id = &grant.environment;
-        self.served(id)?;
+        let (id, now) = (&grant.environment, moment.now);
+        self.served(&moment.former, id)?;
         if grant.until.since(now) > policy::LEASE_SPAN_MAX || grant.until <= now {
             let days = policy::LEASE_SPAN_MAX.as_secs() / 86_400;
             let message = format!("a lease must end in the future and last at most {days} days");

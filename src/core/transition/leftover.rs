@@ -2,7 +2,9 @@
 //! trash gets an archive, from which it can be restored like any other. Nothing here moves it.
 
 use crate::event::{ArchiveEvent, Event, LeftoverArchived, SweepFinished};
+use crate::former::Former;
 use crate::model::archive::ArchivedIncarnation;
+use crate::model::environment::Environment;
 use crate::model::step::{ArchiveStep as Step, At, Owed};
 use crate::state::State;
 
@@ -56,18 +58,21 @@ impl State {
     /// Returns the events that the end of a sweep leads to.
     pub(crate) fn swept(
         &self,
+        former: &Former,
         finished: SweepFinished,
         leftovers: Vec<LeftoverArchived>,
     ) -> Vec<Event> {
-        let accepted = leftovers.into_iter().filter(|e| self.accepts(e)).map(Event::from);
+        let accepted = leftovers.into_iter().filter(|e| self.accepts(former, e)).map(Event::from);
         accepted.chain([finished.into()]).collect()
     }
 
     /// Returns whether a leftover may become an archive. Where another operation was faster, the
     /// directory stays in the trash, and the next sweep finds it there.
-    fn accepts(&self, e: &LeftoverArchived) -> bool {
-        let env = self.environment(&e.environment);
-        let is_over = env.is_some_and(|env| env.incarnation > e.incarnation || !env.is_live());
+    fn accepts(&self, former: &Former, e: &LeftoverArchived) -> bool {
+        let forgotten =
+            || former.life(&e.environment).is_some_and(|life| life.incarnation >= e.incarnation);
+        let is_past = |env: &Environment| env.incarnation > e.incarnation || !env.is_live();
+        let is_over = self.environment(&e.environment).map_or_else(forgotten, is_past);
         let archive = self.archive_of(&e.environment, e.incarnation);
         is_over
             && archive.is_none_or(|a| {
@@ -147,7 +152,8 @@ mod tests {
         let mut env = Environment::begin(at, &e.environment, 1, &Plan::default());
         state.environments.insert(e.environment.clone(), env.clone());
         let kinds = |state: &State| -> Vec<&'static str> {
-            let events = state.swept(SweepFinished::default(), vec![leftover()]);
+            let events =
+                state.swept(&Former::default(), SweepFinished::default(), vec![leftover()]);
             events.iter().map(Event::kind).collect()
         };
         assert_eq!(kinds(&state), ["SweepFinished"], "a live incarnation has no leftovers");
@@ -155,7 +161,7 @@ mod tests {
         env.phase = Phase::Tombstoned;
         state.environments.insert(e.environment.clone(), env);
         assert_eq!(kinds(&state), ["LeftoverArchived", "SweepFinished"]);
-        let events = state.swept(SweepFinished::default(), vec![leftover()]);
+        let events = state.swept(&Former::default(), SweepFinished::default(), vec![leftover()]);
         folded(&mut state, Time(1), events);
         let archive = state.archive_of(&e.environment, 1).expect("an archive");
         assert_eq!(archive.owed.as_ref().map(|o| o.step), Some(Step::Measure));

@@ -4,6 +4,7 @@ mod adoption;
 mod archive;
 mod archive_requests;
 mod clean;
+mod finished;
 mod host;
 mod lease;
 mod leftover;

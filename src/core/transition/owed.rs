@@ -76,9 +76,11 @@ impl State {
         self.migrations().filter_map(|m| later(m.owed.as_ref()?, now)).min()
     }
 
-    /// Returns when a sweep that waits may start, or when the next one is due.
+    /// Returns when a sweep that waits may start, when the next one is due, or when finished lives
+    /// are to be forgotten.
     pub(crate) fn deadline_of_host(&self, now: Time) -> Option<Time> {
-        self.sweep().map_or_else(|| self.next_sweep(), |sweep| later(&sweep.owed, now))
+        let sweep = self.sweep().map_or_else(|| self.next_sweep(), |sweep| later(&sweep.owed, now));
+        sweep.into_iter().chain(self.forgetting_due()).min()
     }
 
     /// Returns the identity of the effect that a subject is owed now, whether it is due or not.

@@ -11,6 +11,7 @@ use crate::event::{
     ProvisionFailed, ProvisionRequested, RolledBack, SetupStarted, TeardownHookStarted, Worktree,
 };
 use crate::fault::{Code, Fault};
+use crate::former::Former;
 use crate::id::{EffectId, EnvironmentId, Subject};
 use crate::model::archive::ArchivedIncarnation;
 use crate::model::environment::{Environment, Phase};
@@ -21,9 +22,9 @@ use crate::state::State;
 
 impl State {
     /// Decides a provision: the same plan for a live environment joins it.
-    pub(crate) fn decide_provision(&self, wanted: Provision) -> Decision {
+    pub(crate) fn decide_provision(&self, former: &Former, wanted: Provision) -> Decision {
         let Provision { environment, plan, actor, request, nonce, attributes } = wanted;
-        let incarnation = self.next_incarnation(&environment);
+        let incarnation = self.next_incarnation(former, &environment);
         let nonce = Some(nonce);
         let begun = ProvisionRequested {
             environment,
@@ -47,8 +48,9 @@ impl State {
         Ok(vec![begun.into()])
     }
 
-    pub(crate) fn next_incarnation(&self, id: &EnvironmentId) -> u32 {
-        self.environment(id).map_or(0, |e| e.incarnation).saturating_add(1)
+    pub(crate) fn next_incarnation(&self, former: &Former, id: &EnvironmentId) -> u32 {
+        let forgotten = former.life(id).map_or(0, |life| life.incarnation);
+        self.environment(id).map_or(forgotten, |e| e.incarnation).saturating_add(1)
     }
 
     pub(crate) fn branch_is_free(&self, plan: &Plan) -> Result<(), Fault> {
@@ -67,8 +69,16 @@ impl State {
         ))
     }
 
-    pub(crate) fn decide_cancel(&self, environment: EnvironmentId, actor: Actor) -> Decision {
-        let env = self.environment(&environment).ok_or_else(|| not_found(&environment))?;
+    pub(crate) fn decide_cancel(
+        &self,
+        former: &Former,
+        environment: EnvironmentId,
+        actor: Actor,
+    ) -> Decision {
+        let Some(env) = self.environment(&environment) else {
+            let is_over = former.life(&environment).is_some();
+            return if is_over { Ok(Vec::new()) } else { Err(not_found(&environment)) };
+        };
         let step = env.owed.as_ref().map(|o| o.step);
         let making = env.phase == Phase::Provisioning && step != Some(Step::RollBack);
         if making || env.phase == Phase::Retiring {

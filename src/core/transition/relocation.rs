@@ -88,6 +88,26 @@ fn repository_moved(repository: &mut crate::event::Repository, e: &RepositoryMov
     }
 }
 
+impl Environment {
+    /// Returns whether this is an incarnation, or comes after it. `is_archived` tells whether an
+    /// archive of the id has a nonce.
+    #[must_use]
+    pub fn knows(
+        &self,
+        incarnation: u32,
+        nonce: Option<&str>,
+        is_archived: &dyn Fn(&str) -> bool,
+    ) -> bool {
+        let Some(nonce) = nonce else {
+            let present = self.incarnation == incarnation && self.nonce.is_none();
+            return present || self.incarnation > incarnation;
+        };
+        let mut own = self.lineage.iter().chain(&self.nonce);
+        self.incarnation >= incarnation
+            && (own.any(|known| known.as_str() == nonce) || is_archived(nonce))
+    }
+}
+
 impl State {
     /// Returns the last record that the data directory is known to have had, when the log was
     /// restored from a backup that ends before it.
@@ -101,15 +121,11 @@ impl State {
     /// without a nonce.
     #[must_use]
     pub fn knows(&self, id: &EnvironmentId, incarnation: u32, nonce: Option<&str>) -> bool {
-        let Some(env) = self.environment(id) else { return false };
-        let Some(nonce) = nonce else {
-            let present = env.incarnation == incarnation && env.nonce.is_none();
-            return present || env.incarnation > incarnation;
+        let is_archived = |nonce: &str| {
+            let left = self.archives().filter(|r| r.id == *id);
+            left.flat_map(|r| r.lineage.iter().chain(&r.nonce)).any(|known| known.as_str() == nonce)
         };
-        let left = self.archives().filter(|r| r.id == *id);
-        let left = left.flat_map(|r| r.lineage.iter().chain(&r.nonce));
-        let mut known = env.lineage.iter().chain(&env.nonce).chain(left);
-        env.incarnation >= incarnation && known.any(|known| known.as_str() == nonce)
+        self.environment(id).is_some_and(|env| env.knows(incarnation, nonce, &is_archived))
     }
 
     /// Returns the facts that a daemon found about its data directory.

@@ -3,7 +3,8 @@
 use crate::decision::Decision;
 use crate::event::{Event, RunEvent, RunFinished, RunRequested};
 use crate::fault::{Code, Fault};
-use crate::id::{EnvironmentId, LeaseId, RequestId, Seq, Time};
+use crate::former::Moment;
+use crate::id::{EnvironmentId, LeaseId, RequestId, Seq};
 use crate::model::lease::IdempotencyRecord;
 use crate::model::run::{Run, RunEnd};
 use crate::model::step::At;
@@ -56,7 +57,7 @@ impl State {
     /// Decides a run. A request runs once; one that names a lease must hold it.
     pub(crate) fn decide_begin_run(
         &self,
-        now: Time,
+        moment: &Moment,
         run: RunRequested,
         lease: Option<&LeaseId>,
     ) -> Decision {
@@ -69,9 +70,9 @@ impl State {
             let hint = "use a new key for a new request";
             return Err(Fault::new(Code::IdempotencyConflict, message, hint));
         }
-        self.served(&run.environment)?;
+        self.served(&moment.former, &run.environment)?;
         if let Some(id) = lease {
-            self.holds_lease(now, id, &run.environment)?;
+            self.holds_lease(moment.now, id, &run.environment)?;
         }
         Ok(vec![run.into()])
     }

@@ -4,6 +4,7 @@ use crate::command::Restore;
 use crate::decision::Decision;
 use crate::event::{RestoreRequested, Restored};
 use crate::fault::{Code, Fault};
+use crate::former::Former;
 use crate::id::EnvironmentId;
 use crate::model::archive::ArchivedIncarnation;
 use crate::model::environment::{Environment, Phase};
@@ -11,7 +12,7 @@ use crate::model::step::{At, EnvironmentStep as Step};
 use crate::state::State;
 
 impl State {
-    pub(crate) fn decide_restore(&self, wanted: Restore) -> Decision {
+    pub(crate) fn decide_restore(&self, former: &Former, wanted: Restore) -> Decision {
         let Restore { environment, incarnation, branch, reuse_branch, .. } = wanted;
         let Restore { actor, request, nonce, .. } = wanted;
         if self.remembers(request.as_ref(), "restore", Some(&environment))? {
@@ -23,7 +24,7 @@ impl State {
             return Err(Fault::new(Code::EnvironmentExists, message, hint));
         }
         let archive = self.restorable(&environment, incarnation)?;
-        let incarnation = self.next_incarnation(&environment);
+        let incarnation = self.next_incarnation(former, &environment);
         let mut plan = archive.plan.clone();
         // The commit to restore is in the repository, so there is nothing to fetch.
         plan.fetch = false;

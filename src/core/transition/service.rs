@@ -6,6 +6,7 @@ use crate::event::{
     WatcherResumed,
 };
 use crate::fault::Fault;
+use crate::former::Former;
 use crate::id::EnvironmentId;
 use crate::model::environment::{Environment, Phase, Process};
 use crate::model::step::At;
@@ -14,8 +15,14 @@ use crate::state::State;
 
 impl State {
     /// Returns the environment if it is ready or retiring.
-    pub(crate) fn served(&self, id: &EnvironmentId) -> Result<&Environment, Fault> {
-        let env = self.environment(id).ok_or_else(|| not_found(id))?;
+    pub(crate) fn served(
+        &self,
+        former: &Former,
+        id: &EnvironmentId,
+    ) -> Result<&Environment, Fault> {
+        let is_over = || former.life(id).is_some();
+        let env = self.environment(id);
+        let env = env.ok_or_else(|| if is_over() { destroyed(id) } else { not_found(id) })?;
         match env.phase {
             Phase::Tombstoned => Err(destroyed(id)),
             Phase::Ready | Phase::Retiring => Ok(env),
@@ -23,8 +30,8 @@ impl State {
         }
     }
 
-    pub(crate) fn decide_launch(&self, launch: ProcessStarted) -> Decision {
-        let env = self.served(&launch.environment)?;
+    pub(crate) fn decide_launch(&self, former: &Former, launch: ProcessStarted) -> Decision {
+        let env = self.served(former, &launch.environment)?;
         if env.processes.len() >= policy::PROCESSES_MAX {
             return Err(limit("commands in one environment", policy::PROCESSES_MAX));
         }

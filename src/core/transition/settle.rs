@@ -13,6 +13,7 @@ use crate::event::{
     TeardownHookFinished, Tombstoned, WorkRescued, WorktreeAdded,
 };
 use crate::fault::{Code, Fault};
+use crate::former::Moment;
 use crate::id::{EnvironmentId, Time};
 use crate::model::environment::Environment;
 use crate::model::step::EnvironmentStep as Step;
@@ -21,7 +22,8 @@ use crate::state::State;
 
 impl State {
     /// Decides a settlement. One of a step that is no longer owed is absorbed.
-    pub(crate) fn decide_settle(&self, now: Time, settlement: Settlement) -> Vec<Event> {
+    pub(crate) fn decide_settle(&self, moment: &Moment, settlement: Settlement) -> Vec<Event> {
+        let now = moment.now;
         let events = match settlement {
             Settlement::Environment(id, ended) => self.environment(&id).and_then(|env| {
                 let owed = env.owed.as_ref()?;
@@ -44,7 +46,9 @@ impl State {
             }),
             Settlement::Host(ended) => self.sweep().and_then(|sweep| {
                 Some(match ended.result_for(&sweep.owed)? {
-                    Ok(HostOutcome::Swept(finished, leftovers)) => self.swept(finished, leftovers),
+                    Ok(HostOutcome::Swept(finished, leftovers)) => {
+                        self.swept(&moment.former, finished, leftovers)
+                    }
                     Err(fault) => vec![held(fault.to_string())],
                 })
             }),

@@ -14,6 +14,7 @@ use crate::event::{
     Tombstoned,
 };
 use crate::fault::{Code, Fault};
+use crate::former::Moment;
 use crate::id::{HostPath, LeaseId, Time};
 use crate::model::archive::ArchivedIncarnation;
 use crate::model::environment::{Environment, Phase, Teardown};
@@ -26,14 +27,16 @@ use crate::state::State;
 impl State {
     pub(crate) fn decide_destroy(
         &self,
-        now: Time,
+        moment: &Moment,
         life: Option<u32>,
         wanted: DestroyRequested,
     ) -> Decision {
-        let environment = &wanted.environment;
+        let (environment, now) = (&wanted.environment, moment.now);
         // A request that names an earlier incarnation must never reach its successor.
         let other = |env: &Environment| life.is_some_and(|life| life != env.incarnation);
-        if self.environment(environment).is_some_and(other) {
+        let forgotten = moment.former.life(environment);
+        let was_other = || forgotten.is_some_and(|f| life.is_some_and(|n| n != f.incarnation));
+        if self.environment(environment).map_or_else(was_other, other) {
             return Err(destroyed(environment));
         }
         if self.remembers(wanted.request.as_ref(), "destroy", Some(environment))? {

@@ -6,13 +6,13 @@ use groundskeeper_core::event::{
     AttemptFailed, Base, BaseResolved, CancelRequested, CleanAttemptFailed, CleanPurgeDecided,
     CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned, DaemonStarted,
     DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, EnvironmentAdopted, EnvironmentReady,
-    FilesIncluded, Finding, Included, IndexRefreshed, Kept, LateWorkRescued, LeftoverArchived,
-    LiveSetHeld, LiveSetTaken, LogFoundOlder, NotMoved, ProcessExited, ProcessStarted,
-    ProvisionFailed, ProvisionRequested, PurgeDecided, RemainsAttemptFailed, RepositoryMoved,
-    RescueApplied, RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored,
-    Retention, RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
-    SetupStarted, Size, SweepFinished, SweepRequested, TrashLookFailed, TrashMeasured, TrashPurged,
-    WatcherGaveUp, WatcherResumed, WorktreeAdded,
+    FilesIncluded, Finding, FormerLife, Included, IndexRefreshed, Kept, LateWorkRescued,
+    LeftoverArchived, LiveSetHeld, LiveSetTaken, LivesForgotten, LogFoundOlder, NotMoved,
+    ProcessExited, ProcessStarted, ProvisionFailed, ProvisionRequested, PurgeDecided,
+    RemainsAttemptFailed, RepositoryMoved, RescueApplied, RescueDropRequested, RescueDropped,
+    RestoreFrom, RestoreRequested, Restored, Retention, RetentionChanged, RolledBack, RunFinished,
+    RunRequested, SetupFinished, SetupReport, SetupStarted, Size, SweepFinished, SweepRequested,
+    TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorktreeAdded,
 };
 use groundskeeper_core::{EnvironmentId, Event, RequestId, Seq, Time};
 
@@ -30,6 +30,19 @@ pub(crate) fn samples() -> Vec<Event> {
     all.extend(live_sets_and_runs());
     all.extend(crate::testing::sample_migrations::migrations());
     all
+}
+
+fn lives_forgotten(environment: &EnvironmentId) -> Event {
+    let life = FormerLife {
+        environment: environment.clone(),
+        incarnation: 3,
+        nonce: Some(nonce()),
+        begun: Seq(17),
+        last: Seq(42),
+        ended_at: Time(1_795_952_747_034_000_000),
+        failed: true,
+    };
+    LivesForgotten { lives: vec![life] }.into()
 }
 
 fn daemon_and_provision() -> Vec<Event> {
@@ -51,6 +64,7 @@ fn daemon_and_provision() -> Vec<Event> {
         DataDirectoryMoved { from: "/data/a".into(), to: "/data/b".into() }.into(),
         DataDirectoryCopied { original: "/data/a".into() }.into(),
         LogFoundOlder { had: Seq(4_711) }.into(),
+        lives_forgotten(&environment),
         RepositoryMoved { from: "/p/a/.git".into(), to: "/p/b/.git".into() }.into(),
         BaseResolved {
             environment: environment.clone(),

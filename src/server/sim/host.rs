@@ -141,7 +141,7 @@ impl Host {
         }
         let Seq(head) = self.harness.state.seq();
         if let Some(range) = outbox.next(head) {
-            let events = outbox.build_batch(range, &self.harness.log, &self.harness.state);
+            let events = outbox.build_batch(range, &self.harness.log, (&self.harness.state, &[]));
             self.out.push(FromHost::Events(events));
         }
         std::mem::take(&mut self.out)

@@ -8,6 +8,23 @@ use crate::service::types::lease::LeaseView;
 use crate::service::types::problem::Problem;
 use crate::world::status::types::Status;
 
+/// Which environments to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// Also those that are tombstoned.
+    #[serde(default)]
+    pub all: bool,
+    /// Only those after this id, for the next page.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// At most this many; without it all of them.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
 /// One environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use groundskeeper_system::own_file;
 
 use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Subject};
+use crate::world::effects::former_lives::FormerLives;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::lock_file::LockFile;
 use crate::world::git::registration::Owner;
@@ -43,6 +44,8 @@ pub struct World {
     pub(in crate::world) status_cache: crate::world::status::cache::StatusCache,
     /// The watch tracker; unset until watching is possible.
     pub(in crate::world) watch_tracker: OnceLock<Arc<WatchTracker>>,
+    /// Lives that the state has forgotten; unset where none can be looked up.
+    pub(in crate::world) former_lives: OnceLock<Arc<dyn FormerLives>>,
 }
 
 /// One effect on an environment, while it is performed.
@@ -75,6 +78,7 @@ impl World {
             rebuildable,
             status_cache,
             watch_tracker: OnceLock::new(),
+            former_lives: OnceLock::new(),
         }
     }
 
@@ -94,6 +98,11 @@ impl World {
     /// Sets the tracker that watches worktrees. Only the first call has an effect.
     pub fn set_watch_tracker(&self, watch_tracker: Arc<WatchTracker>) {
         drop(self.watch_tracker.set(watch_tracker));
+    }
+
+    /// Sets where lives are found that the state has forgotten. Only the first call has an effect.
+    pub fn set_former_lives(&self, former_lives: Arc<dyn FormerLives>) {
+        drop(self.former_lives.set(former_lives));
     }
 
     /// Returns the watch tracker; none before watching is possible.

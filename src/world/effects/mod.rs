@@ -11,6 +11,7 @@ pub(crate) mod conflicts;
 pub mod context;
 pub mod copy_included;
 pub(crate) mod foreign_worktrees;
+pub mod former_lives;
 pub(crate) mod hidden_edits;
 pub mod hook;
 pub(crate) mod hook_content;

@@ -57,6 +57,13 @@ impl Daemon {
         &self.socket
     }
 
+    /// Ends it in order.
+    pub(crate) fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        assert!(self.child.wait().expect("it ends").success(), "an orderly end");
+    }
+
     pub(crate) fn kill(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -173,10 +180,7 @@ pub(crate) fn reopen(dir: &Path, table: &mut Table) {
     std::thread::sleep(Duration::from_secs(1));
     daemon.kill();
     let mut killed = opened(&data);
-    let mut daemon = Daemon::start(&data);
-    let pid = rustix::process::Pid::from_child(&daemon.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-    assert!(daemon.child.wait().expect("it ends").success(), "an orderly end");
+    Daemon::start(&data).stop();
     let mut stopped = opened(&data);
     let (killed, stopped) = (median(&mut killed), median(&mut stopped));
     let share = ratio(killed, stopped);

@@ -62,7 +62,7 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
         EnvironmentReady { environment: id() }.into(),
     ];
     if whole {
-        events.extend(ends(&environment, path));
+        events.extend(ends(&environment, Some(path)));
     }
     let record = |event| {
         let record = Record { seq: state.seq().next(), at: Time(1), boot: 1, event };
@@ -72,8 +72,8 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
     events.into_iter().map(record).collect()
 }
 
-/// The records of a removal.
-fn ends(environment: &EnvironmentId, path: HostPath) -> [Event; 6] {
+/// The records of a removal, which leaves a directory in the trash, or nothing.
+pub(crate) fn ends(environment: &EnvironmentId, trash: Option<HostPath>) -> [Event; 6] {
     let id = || environment.clone();
     [
         DestroyRequested {
@@ -97,7 +97,7 @@ fn ends(environment: &EnvironmentId, path: HostPath) -> [Event; 6] {
             branch: None,
         }
         .into(),
-        DirectoryTrashed { environment: id(), trash: Some(path) }.into(),
+        DirectoryTrashed { environment: id(), trash }.into(),
         RegistrationRemoved { environment: id() }.into(),
         BranchSettled {
             environment: id(),

@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "a measurement that cannot be made has no other end")]
 
 mod daemon;
+mod lives;
 mod logs;
 mod migration;
 mod provision;
@@ -25,8 +26,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Which parts: provision, parallel, removal, sweep, unlink, journal, clients, fold, ls, idle,
-    /// session, watching, memory, large, unwatched, migration;
+    /// Which parts: provision, parallel, removal, sweep, unlink, journal, clients, fold, lives, ls,
+    /// idle, session, watching, memory, large, unwatched, migration;
     /// all when left out
     parts: Vec<String>,
     /// Rounds of 32 provisions at once
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         ("journal", &|table| logs::commits(dir, table)),
         ("clients", &|table| logs::clients(dir, table)),
         ("fold", &|table| logs::fold(dir, table)),
+        ("lives", &|table| lives::finished(dir, table)),
         ("ls", &|table| daemon::list(dir, table)),
         ("idle", &|table| {
             daemon::idle(dir, table);

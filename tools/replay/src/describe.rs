@@ -56,6 +56,10 @@ fn daemon(event: &Event) -> Option<String> {
         Event::LogFoundOlder(e) => {
             format!("the log was restored: the data directory has had record {}", e.had)
         }
+        Event::LivesForgotten(e) => match &e.lives[..] {
+            [only] => format!("the life of {} is over and is found by the index", only.environment),
+            lives => format!("{} lives are over and are found by the index", lives.len()),
+        },
         Event::RepositoryMoved(e) => format!("{} moved to {}", e.from, e.to),
         Event::SweepRequested(e) => format!("requested by {}, apply {}", actor(&e.actor), e.apply),
         Event::SweepFinished(e) => {

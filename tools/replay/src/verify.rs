@@ -180,6 +180,16 @@ impl Verifier {
         if let Some(head) = source.log.head().filter(|head| *head != last) {
             self.bad(&Damage::Head { expected: head.seq, found: last.seq });
         }
+        // Only intact records can tell whether the index fits them.
+        if self.report.damaged == 0
+            && let Err(error) = source.log.check_index()
+        {
+            let why = match error {
+                Error::Damaged { damage, .. } => damage.to_string(),
+                other => other.to_string(),
+            };
+            self.bad_text(format!("{why}; `replay salvage` writes a log without an index"));
+        }
         self.report.last = last;
         let open = self.audit.finish(&self.state);
         self.broke(open);

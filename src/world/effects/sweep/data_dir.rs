@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use groundskeeper_system::own_file::{self, Links};
 
+use crate::core::EnvironmentId;
 use crate::core::event::Finding;
-use crate::core::{Environment, EnvironmentId};
 use crate::world::effects::sweep::task::{
     CLEANED_BEFORE, SettleAction, Task, entries, finding, is_of_clean,
 };
@@ -27,8 +27,8 @@ impl Task<'_> {
             if name == ".trash" || adopted(&path) {
                 continue;
             }
-            let env = EnvironmentId::parse(&name).ok().and_then(|id| self.state.environment(&id));
-            if env.is_some_and(Environment::is_live) {
+            let env = EnvironmentId::parse(&name).ok().and_then(|id| self.life(&id));
+            if env.as_ref().is_some_and(|env| env.is_live()) {
                 continue;
             }
             let known = env.is_some();
@@ -157,7 +157,7 @@ impl Task<'_> {
         if let Some(named) = name.strip_prefix(CLEANED_PREFIX) {
             let (id, clean) = named.rsplit_once('.')?;
             let id = EnvironmentId::parse(id).ok();
-            let known = id.is_some_and(|id| self.state.environment(&id).is_some());
+            let known = id.is_some_and(|id| self.life(&id).is_some());
             // A log that was restored from a backup knows nothing of what
             // happened after the backup.
             let past = clean.parse().is_ok_and(|clean: u64| clean <= self.state.seq().0);
@@ -190,7 +190,7 @@ impl Task<'_> {
             let life = name.strip_suffix(".teardown").unwrap_or(&name);
             let (id, number) = life.rsplit_once('.').unwrap_or((life, ""));
             let id = EnvironmentId::parse(id).ok();
-            let Some(env) = id.and_then(|id| self.state.environment(&id)) else {
+            let Some(env) = id.and_then(|id| self.life(&id)) else {
                 let detail = "of an unknown environment".to_owned();
                 found.push((finding("transcript", &path, false, detail), SettleAction::No));
                 continue;

@@ -29,7 +29,7 @@ impl Task<'_> {
     /// no operation is in progress.
     fn ended_lives(&self, id: &EnvironmentId, path: &Path) -> Vec<Leftover> {
         let archived = |n| self.state.archive_of(id, n);
-        let env = self.state.environment(id).filter(|e| !e.is_live() && !e.adopted);
+        let env = self.life(id).filter(|e| !e.is_live() && !e.adopted);
         let present = env.filter(|e| archived(e.incarnation).is_none()).map(|e| Leftover {
             id: id.clone(),
             incarnation: e.incarnation,

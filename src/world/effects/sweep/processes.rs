@@ -1,7 +1,8 @@
 //! Finds the processes that outlived their environment, and ends those that are proven to be
 //! ours.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use crate::core::event::Finding;
 use crate::core::{Code, Environment, EnvironmentId, Fault};
@@ -24,12 +25,12 @@ impl Task<'_> {
         for process in table::all()?.into_values() {
             let Some(variable) = table::variable(process.pid, &prefix) else { continue };
             let path = variable.splitn(2, |b| *b == b'=').nth(1).unwrap_or_default();
-            let of = self.state.environments().find(|e| e.plan.path.as_bytes() == path);
-            if of.is_some_and(Environment::is_live) || process.pid == std::process::id() {
+            let of = self.at(&root, path);
+            if of.as_ref().is_some_and(|env| env.is_live()) || process.pid == std::process::id() {
                 continue;
             }
             let place = PathBuf::from(format!("/proc/{}", process.pid));
-            let (settle, what) = match of {
+            let (settle, what) = match &of {
                 Some(env) => {
                     let id = (process.pid, process.started);
                     (SettleAction::End(env.id.clone(), id), "its environment is tombstoned")
@@ -40,6 +41,18 @@ impl Task<'_> {
             found.push((finding("process", &place, of.is_some(), detail), settle));
         }
         Ok(())
+    }
+
+    /// Returns the environment whose worktree is, or was, at a path below the managed root.
+    fn at(&self, root: &Path, path: &[u8]) -> Option<Cow<'_, Environment>> {
+        let is_there = |env: &Environment| env.plan.path.as_bytes() == path;
+        let known = self.state.environments().find(|env| is_there(env)).map(Cow::Borrowed);
+        known.or_else(|| {
+            let inside = paths::from_bytes(path);
+            let name = inside.strip_prefix(root).ok()?.components().next()?;
+            let id = EnvironmentId::parse(name.as_os_str().to_str()?).ok()?;
+            self.life(&id).filter(|env| is_there(env))
+        })
     }
 
     /// Ends one process, identified by pid and start time, and the processes that it started.

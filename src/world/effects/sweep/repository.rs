@@ -1,6 +1,7 @@
 //! Finds what we left in a repository: registrations, half-made administrative directories,
 //! temporary refs, and locks of git. Removes nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -136,7 +137,7 @@ impl Task<'_> {
         let busy = |e: &Environment| e.incarnation == incarnation && e.owed.is_some();
         !log.is_empty()
             && self.world.log_id.starts_with(log)
-            && self.state.knows(&id, incarnation, Some(nonce))
+            && self.knows(&id, incarnation, Some(nonce))
             && self.state.archive_of(&id, incarnation).is_none()
             && !self.state.environment(&id).is_some_and(busy)
     }
@@ -158,14 +159,13 @@ impl Task<'_> {
     }
 
     /// Returns the environment that a marker names, and whether the marker's incarnation ended.
-    fn incarnation(&self, marker: &Marker) -> (Option<&Environment>, bool) {
+    fn incarnation(&self, marker: &Marker) -> (Option<Cow<'_, Environment>>, bool) {
         let id = EnvironmentId::parse(&marker.environment).ok();
         let knows = |id: &EnvironmentId| {
-            self.state.knows(id, marker.incarnation, marker.nonce.as_deref())
-                || !guard::stands("life")
+            self.knows(id, marker.incarnation, marker.nonce.as_deref()) || !guard::stands("life")
         };
-        let env = id.filter(knows).and_then(|id| self.state.environment(&id));
-        let over = env.is_some_and(|e| {
+        let env = id.filter(knows).and_then(|id| self.life(&id));
+        let over = env.as_ref().is_some_and(|e| {
             e.incarnation > marker.incarnation
                 || (e.incarnation == marker.incarnation && !e.is_live())
         });

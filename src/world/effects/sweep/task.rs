@@ -1,9 +1,10 @@
 //! One sweep: what it reads, the actions that can settle a finding, and what all finders share.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::core::event::{Finding, Plan};
-use crate::core::{EnvironmentId, Fault, Life, Nonce, State};
+use crate::core::{Environment, EnvironmentId, Fault, Life, Nonce, State};
 use crate::world::effects::clean_output;
 use crate::world::effects::context::World;
 use crate::world::fs::data_dir::CLEANED_PREFIX;
@@ -65,6 +66,22 @@ pub(super) enum SettleAction {
 }
 
 impl Task<'_> {
+    /// Returns the present or last life of an environment, also one that the state has forgotten.
+    pub(super) fn life(&self, id: &EnvironmentId) -> Option<Cow<'_, Environment>> {
+        let known = self.state.environment(id).map(Cow::Borrowed);
+        known.or_else(|| self.world.former_lives.get()?.life(id).map(Cow::Owned))
+    }
+
+    /// Returns whether the log knows an incarnation, as [`State::knows`] does.
+    pub(super) fn knows(&self, id: &EnvironmentId, incarnation: u32, nonce: Option<&str>) -> bool {
+        let archives = || self.state.archives().filter(|archive| archive.id == *id);
+        let is_archived = |nonce: &str| {
+            let known = archives().flat_map(|archive| archive.lineage.iter().chain(&archive.nonce));
+            known.into_iter().any(|known| known.as_str() == nonce)
+        };
+        self.life(id).is_some_and(|env| env.knows(incarnation, nonce, &is_archived))
+    }
+
     pub(super) fn repository_in(&self, path: &Path) -> Option<String> {
         let found = nested::find(path, Limits::ANY, &mut |_| self.cancel.check());
         found.map_or_else(

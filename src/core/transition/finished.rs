@@ -1,0 +1,133 @@
+//! Finished lives: the state remembers the latest, and forgets the others. An index beside the log
+//! leads to those; their archives stay in the state for as long as they exist.
+
+use crate::event::{FormerLife, LivesForgotten};
+use crate::id::Time;
+use crate::model::environment::{Environment, Phase};
+use crate::policy;
+use crate::state::State;
+
+impl State {
+    /// Returns the lives that nothing waits for any more.
+    fn finished(&self) -> impl Iterator<Item = &Environment> {
+        self.environments().filter(|env| !env.is_live() && env.owed.is_none())
+    }
+
+    /// Returns whether more finished lives than necessary are remembered.
+    fn remembers_too_much(&self) -> bool {
+        let most = policy::LIVES_REMEMBERED + policy::LIVES_FORGOTTEN_AT_ONCE;
+        self.environments.len() >= most && self.finished().count() >= most
+    }
+
+    /// Returns the finished lives that may be forgotten, the one that has been still for longest
+    /// first.
+    pub(crate) fn forgettable(&self) -> Vec<FormerLife> {
+        // The end of a run is recorded for its environment, even after the tombstone.
+        let open: Vec<_> = self.runs.values().filter(|run| run.ended.is_none()).collect();
+        let is_over = |env: &&Environment| !open.iter().any(|run| run.environment == env.id);
+        let mut over: Vec<&Environment> = self.finished().filter(is_over).collect();
+        over.sort_by_key(|env| env.seq);
+        over.into_iter().map(Environment::former).collect()
+    }
+
+    /// Returns the event that forgets the oldest finished lives, if there are too many.
+    pub(crate) fn lives_to_forget(&self) -> Option<LivesForgotten> {
+        if !self.remembers_too_much() {
+            return None;
+        }
+        let mut lives = self.forgettable();
+        let most = lives.len().saturating_sub(policy::LIVES_REMEMBERED);
+        lives.truncate(most.min(policy::LIVES_FORGOTTEN_MAX));
+        (!lives.is_empty()).then_some(LivesForgotten { lives })
+    }
+
+    /// Returns a time that is past already while too many finished lives are remembered: the next
+    /// tick comes at once.
+    pub(crate) fn forgetting_due(&self) -> Option<Time> {
+        self.lives_to_forget().map(|_| self.at())
+    }
+
+    pub(crate) fn forget(&mut self, e: &LivesForgotten) {
+        for life in &e.lives {
+            let env = self.environments.get(&life.environment);
+            if env.is_some_and(|env| env.incarnation == life.incarnation && !env.is_live()) {
+                self.environments.remove(&life.environment);
+            }
+        }
+    }
+}
+
+impl Environment {
+    fn former(&self) -> FormerLife {
+        FormerLife {
+            environment: self.id.clone(),
+            incarnation: self.incarnation,
+            nonce: self.nonce.clone(),
+            begun: self.begun,
+            last: self.seq,
+            ended_at: self.changed_at,
+            failed: self.phase == Phase::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Plan, Record};
+    use crate::id::{EnvironmentId, Seq};
+    use crate::model::step::At;
+    use crate::{Command, Former, Moment, Nonce, Provision};
+
+    fn id(n: usize) -> EnvironmentId {
+        EnvironmentId::parse(&format!("e{n}")).expect("an id")
+    }
+
+    fn ended(state: &mut State, n: usize) {
+        let at = At { seq: Seq(n as u64 + 1), time: Time(n as u64) };
+        let mut env = Environment::begin(at, &id(n), 3, &Plan::default());
+        (env.owed, env.phase) = (None, Phase::Tombstoned);
+        state.environments.insert(id(n), env);
+        (state.seq, state.at) = (at.seq, at.time);
+    }
+
+    fn provision(n: usize) -> Command {
+        Command::Provision(Provision {
+            environment: id(n),
+            plan: Plan::default(),
+            actor: crate::event::Actor::default(),
+            request: None,
+            nonce: Nonce::parse(&"a".repeat(32)).expect("a nonce"),
+            attributes: None,
+        })
+    }
+
+    /// The memory of a daemon is bounded however many lives are over, and a forgotten one is still
+    /// over.
+    #[test]
+    fn oldest_finished_lives_are_forgotten() {
+        let mut state = State::default();
+        let mut former = Vec::new();
+        let most = policy::LIVES_REMEMBERED + policy::LIVES_FORGOTTEN_AT_ONCE;
+        for n in 0..3 * most {
+            ended(&mut state, n);
+            if state.next_deadline(state.at()) != Some(state.at()) {
+                continue;
+            }
+            for event in state.decide(state.at(), Command::Tick).expect("a tick") {
+                if let crate::Event::LivesForgotten(e) = &event {
+                    former.extend(e.lives.clone());
+                }
+                let seq = state.seq().next();
+                state.apply(&Record { seq, at: state.at(), boot: 1, event });
+            }
+        }
+        assert!(state.environments.len() < most, "{} are remembered", state.environments.len());
+        assert_eq!(former.len() + state.environments.len(), 3 * most, "each of them once");
+        assert!(former.is_sorted_by_key(|life| life.last), "the oldest first");
+        let moment = Moment { now: state.at(), former: former.into_iter().collect::<Former>() };
+        let events = state.decide(moment, provision(0)).expect("a new life");
+        let crate::Event::ProvisionRequested(begun) = &events[0] else { panic!("{events:?}") };
+        assert_eq!(begun.incarnation, 4, "no number is given twice");
+    }
+}

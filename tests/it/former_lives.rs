@@ -1,0 +1,230 @@
+//! Lives that are over and that the daemon has forgotten: its memory is that of what lives, and
+//! every answer is the same as if it remembered them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use groundskeeper::core::event::{
+    Actor, Base, BaseResolved, BranchSettled, DestroyRequested, DirectoryTrashed, EnvironmentReady,
+    Event, Plan, ProvisionRequested, Record, RegistrationRemoved, TeardownInspected,
+    TeardownOptions, Tombstoned, Worktree, WorktreeAdded,
+};
+use groundskeeper::core::{EnvironmentId, HostPath, Time};
+use groundskeeper::journal::{Journal, Options, ReadOnlyLog};
+use serde_json::Value;
+
+use crate::support::{Daemon, Harness, wait_for};
+
+/// Lives in the log before the daemon starts.
+const LIVES: usize = 3_000;
+/// Fewer than this many finished lives are remembered.
+const REMEMBERED: usize = 1_250;
+
+/// Returns the events of one life of which nothing is left.
+fn life(id: &EnvironmentId) -> Vec<Event> {
+    let environment = || id.clone();
+    let plan = Plan { path: HostPath::from(format!("/gone/{id}").as_str()), ..Plan::default() };
+    let (actor, request) = (Actor::default(), None);
+    let options = TeardownOptions::default();
+    let inspected = TeardownInspected {
+        environment: environment(),
+        unsaved: Vec::new(),
+        fingerprint: Some("f".into()),
+        head: Some("c".repeat(40)),
+        rescue: false,
+        has_hook: false,
+        quiet: true,
+        noted: Vec::new(),
+        unseen: false,
+        branch: None,
+    };
+    let settled = BranchSettled {
+        environment: environment(),
+        deleted: true,
+        reason: "merged".into(),
+        rescue: Vec::new(),
+    };
+    let (nonce, attributes, incarnation) = (None, None, 1);
+    vec![
+        ProvisionRequested {
+            environment: environment(),
+            incarnation,
+            plan,
+            actor: actor.clone(),
+            request: request.clone(),
+            nonce,
+            attributes,
+        }
+        .into(),
+        BaseResolved { environment: environment(), base: Base::default() }.into(),
+        WorktreeAdded { environment: environment(), worktree: Worktree::default() }.into(),
+        EnvironmentReady { environment: environment() }.into(),
+        DestroyRequested { environment: environment(), force: true, actor, request, options }
+            .into(),
+        inspected.into(),
+        DirectoryTrashed { environment: environment(), trash: None }.into(),
+        RegistrationRemoved { environment: environment() }.into(),
+        settled.into(),
+        Tombstoned { environment: environment(), leftovers: Vec::new() }.into(),
+    ]
+}
+
+fn name(n: usize) -> String {
+    format!("life-{n:05}")
+}
+
+/// Appends finished lives to a log that no daemon has open.
+fn append(log: &Path, lives: impl Iterator<Item = usize>) {
+    let (mut journal, found) = Journal::open(log, Options::default()).expect("opened");
+    let mut state = found.state;
+    let at = state.at().max(Time(1_700_000_000_000_000_000));
+    for n in lives {
+        let id = EnvironmentId::parse(&name(n)).expect("an id");
+        let mut records = Vec::new();
+        for event in life(&id) {
+            let record = Record { seq: state.seq().next(), at, boot: state.boot(), event };
+            state.apply(&record);
+            records.push(record);
+        }
+        journal.append(&records, &state).expect("appended");
+    }
+    journal.checkpoint().expect("closed");
+}
+
+/// Returns a harness whose log holds finished lives, and how many of them its daemon remembers.
+fn with_lives(count: usize) -> (Harness, Daemon) {
+    let harness = Harness::new();
+    drop(Daemon::start(&harness));
+    harness.ok(&["ls"]);
+    harness.ok(&["stop"]);
+    append(&harness.data().join("log.redb"), 0..count);
+    let daemon = Daemon::start(&harness);
+    wait_for("forgotten lives", || count - forgotten(&harness).len() < REMEMBERED);
+    (harness, daemon)
+}
+
+/// Returns the records of the log, as `events` prints them.
+fn events(harness: &Harness, more: &[&str]) -> Vec<Value> {
+    let args: Vec<&str> = ["events", "--json"].iter().chain(more).copied().collect();
+    let output = harness.command(&args).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Returns the ids of the lives that the daemon has forgotten.
+fn forgotten(harness: &Harness) -> BTreeSet<String> {
+    let all = events(harness, &[]).into_iter().filter(|event| event["kind"] == "LivesForgotten");
+    let lives = all.flat_map(|event| event["lives"].as_array().cloned().unwrap_or_default());
+    lives.filter_map(|life| life["environment"].as_str().map(str::to_owned)).collect()
+}
+
+const INDEXED: redb::TableDefinition<'_, u8, u64> = redb::TableDefinition::new("indexed");
+const RECORDS_OF: redb::TableDefinition<'_, (&str, u64), ()> =
+    redb::TableDefinition::new("records_of");
+const LIVES_OF: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("lives");
+
+/// Removes the index from the log, as an earlier version would have written it.
+fn drop_index(log: &Path) {
+    let db = redb::Database::open(log).expect("opened");
+    let txn = db.begin_write().expect("begun");
+    assert!(
+        txn.delete_table(RECORDS_OF).expect("deleted")
+            && txn.delete_table(LIVES_OF).expect("deleted")
+    );
+    assert!(txn.delete_table(INDEXED).expect("deleted"));
+    txn.commit().expect("committed");
+}
+
+#[test]
+fn forgotten_lives_answer_as_remembered_ones() {
+    let (harness, daemon) = with_lives(LIVES);
+    let (first, last) = (name(0), name(LIVES - 1));
+    let forgotten = forgotten(&harness);
+    assert!(forgotten.contains(&first) && !forgotten.contains(&last), "the oldest are forgotten");
+    for id in [&first, &last] {
+        let (code, shown) = harness.refused(&["show", id]);
+        assert_eq!((code, &shown["code"]), (3, &Value::from("environment_destroyed")));
+        let (code, refused) = harness.refused(&["lease", id, "--for", "1h"]);
+        assert_eq!((code, &refused["code"]), (3, &Value::from("environment_destroyed")));
+        let removed = harness.ok(&["rm", id]);
+        assert_eq!((&removed["phase"], &removed["incarnation"]), (&"tombstoned".into(), &1.into()));
+        assert_eq!(removed["branch_reason"], "merged", "{removed:#}");
+    }
+    let (code, unknown) = harness.refused(&["show", "life-of-another"]);
+    assert_eq!((code, &unknown["code"]), (3, &Value::from("environment_not_found")));
+    let events = events(&harness, &["--env", &first]);
+    assert_eq!(events.len(), life(&EnvironmentId::parse(&first).expect("an id")).len());
+    // A new life of an old name has the next number, and is what the name means from then on.
+    let repo = harness.repo("project", 2);
+    let at = harness.new_env(&first, &repo, &[]);
+    assert!(at.join("README").exists());
+    assert_eq!(harness.ok(&["show", &first])["incarnation"], 2);
+    assert_eq!(harness.ok(&["rm", &first])["incarnation"], 2);
+    daemon.terminate();
+}
+
+#[test]
+fn every_life_is_listed_once() {
+    let (harness, daemon) = with_lives(LIVES);
+    let repo = harness.repo("project", 2);
+    harness.new_env(&name(7), &repo, &[]);
+    let listed = harness.ok(&["ls", "--all"]);
+    let listed = listed.as_array().expect("a list");
+    let ids: Vec<&str> = listed.iter().filter_map(|env| env["id"].as_str()).collect();
+    assert!(ids.is_sorted() && ids.len() == LIVES, "{} are listed", ids.len());
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), LIVES);
+    let of = |id: &str| listed.iter().find(|env| env["id"] == id).expect("listed");
+    assert_eq!(of(&name(7))["phase"], "ready");
+    assert_eq!(of(&name(8))["phase"], "tombstoned");
+    assert_eq!(of(&name(8))["path"], format!("/gone/{}", name(8)));
+    assert_eq!(harness.ok(&["ls"]).as_array().map(Vec::len), Some(1));
+    daemon.terminate();
+    // The index is made of the records: without it, the next daemon makes it again.
+    drop_index(&harness.data().join("log.redb"));
+    let _daemon = Daemon::start(&harness);
+    assert_eq!(harness.ok(&["ls", "--all"]).as_array().map(Vec::len), Some(LIVES));
+}
+
+/// redb verifies no checksum when it reads. A damaged entry must not be taken for no life at all,
+/// which would give the number of its incarnation a second time.
+#[test]
+fn damaged_index_is_noticed() {
+    let (harness, daemon) = with_lives(LIVES);
+    let seq = events(&harness, &["--env", &name(0)])[0]["seq"].as_u64().expect("a seq");
+    assert!(daemon.terminate().success());
+    let (log, first) = (harness.data().join("log.redb"), name(0));
+    let check = || ReadOnlyLog::open(&log).expect("opened").check_index();
+    check().expect("it fits");
+    let change = |change: &dyn Fn(&redb::WriteTransaction)| {
+        let db = redb::Database::open(&log).expect("opened");
+        let txn = db.begin_write().expect("begun");
+        change(&txn);
+        txn.commit().expect("committed");
+    };
+    change(&|txn| {
+        use redb::ReadableTable as _;
+        let mut lives = txn.open_table(LIVES_OF).expect("there");
+        let mut entry = lives.get(first.as_str()).expect("read").expect("known").value().to_vec();
+        *entry.last_mut().expect("bytes") ^= 1;
+        drop(lives.insert(first.as_str(), entry.as_slice()).expect("written"));
+    });
+    assert!(check().is_err_and(|error| format!("{error:?}").contains(&first)));
+    let repo = harness.repo("project", 2);
+    let daemon = Daemon::start(&harness);
+    let (code, refused) = harness.refused(&["new", &first, "--repo", repo.to_str().expect("text")]);
+    assert_eq!((code, &refused["code"]), (2, &Value::from("journal_failed")), "{refused:#}");
+    harness.new_env(&name(1), &repo, &[]);
+    assert!(daemon.terminate().success());
+    drop_index(&log);
+    let daemon = Daemon::start(&harness);
+    let at = harness.new_env(&first, &repo, &[]);
+    assert!(at.exists() && harness.ok(&["show", &first])["incarnation"] == 2);
+    assert!(daemon.terminate().success());
+    change(&|txn| {
+        let mut records_of = txn.open_table(RECORDS_OF).expect("there");
+        drop(records_of.remove((first.as_str(), seq)).expect("removed"));
+    });
+    assert!(
+        check().is_err_and(|error| format!("{error:?}").contains(&format!("lacks record {seq}")))
+    );
+}
