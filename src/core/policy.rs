@@ -68,6 +68,10 @@ pub const A_FEW: usize = 4;
 /// Most environments that one live set retires; the rest follows with the next.
 pub const RETIRED_AT_ONCE: usize = 500;
 
+/// Most entries of a live set in one record, each of at most some 100 bytes; the rest follows in
+/// further records.
+pub const LIVE_SET_ENTRIES_MAX: usize = 8_000;
+
 /// Wait before a live set retires an environment again in which processes were found.
 pub const RETIRE_AGAIN: Duration = Duration::from_secs(300);
 

@@ -37,9 +37,9 @@ fn too_large(event: &Event) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::{Actor, TeardownOptions};
+    use crate::core::event::{Actor, RepositoryTrusted, TeardownOptions};
     use crate::core::model::live_set::LiveSet;
-    use crate::core::{EnvironmentId, Time};
+    use crate::core::{EnvironmentId, HostPath, Time};
 
     #[test]
     fn command_with_too_large_record_is_refused() {
@@ -53,8 +53,16 @@ mod tests {
         };
         let events = decide(&state, Time(1).into(), set(1_000)).expect("it fits");
         assert_eq!(events.len(), 1);
-        let fault = decide(&state, Time(1).into(), set(200_000)).expect_err("too large");
+        let events = decide(&state, Time(1).into(), set(200_000)).expect("in several records");
+        assert_eq!(events.len(), 25);
+        let trust = |bytes: usize| {
+            let repository = HostPath::from("x".repeat(bytes).as_str());
+            let (hash, actor) = ("h".to_owned(), Actor::default());
+            Command::Trust(RepositoryTrusted { repository, hash, actor })
+        };
+        decide(&state, Time(1).into(), trust(1_000)).expect("it fits");
+        let fault = decide(&state, Time(1).into(), trust(2 << 20)).expect_err("too large");
         assert_eq!(fault.code, Code::LimitReached, "{fault}");
-        assert!(fault.message.contains("LiveSetTaken"), "{fault}");
+        assert!(fault.message.contains("RepositoryTrusted"), "{fault}");
     }
 }

@@ -77,7 +77,9 @@ macro_rules! for_each_topic {
             }
             Sweep(SweepEvent) of host { SweepRequested = 90, 1; SweepFinished = 91, 1; }
             Watch(WatchEvent) of environment { WatcherGaveUp = 100, 1; WatcherResumed = 101, 1; }
-            LiveSet(LiveSetEvent) of host { LiveSetTaken = 110, 1; LiveSetHeld = 111, 1; }
+            LiveSet(LiveSetEvent) of host {
+                LiveSetTaken = 110, 1; LiveSetHeld = 111, 1; LiveSetContinued = 114, 1;
+            }
             Run(RunEvent) of environment { RunRequested = 112, 1; RunFinished = 113, 1; }
             Migration(MigrationEvent) of migration {
                 MigrationRequested = 120, 1; SourceInspected = 121, 1; SourceCopied = 122, 1;

@@ -26,6 +26,22 @@ pub struct LiveSetTaken {
     pub actor: Actor,
 }
 
+/// Kind 114: the rest of a long live set, which one record cannot hold. It follows the record of
+/// the set, in the same commit.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LiveSetContinued {
+    /// Name of the server.
+    pub server: String,
+    /// The server's count of its live sets.
+    pub epoch: u64,
+    /// More that are not listed, but left alone.
+    pub kept: Vec<Kept>,
+    /// More that are listed, but with no live incarnation here.
+    pub missing: Vec<EnvironmentId>,
+    /// More that are listed, and back in service.
+    pub healed: Vec<EnvironmentId>,
+}
+
 /// An environment that a live set does not list and that is left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {

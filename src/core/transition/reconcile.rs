@@ -8,8 +8,8 @@
 
 use crate::decision::Decision;
 use crate::event::{
-    Actor, CancelRequested, DestroyRequested, Event, KeepReason, Kept, LiveSetEvent, LiveSetHeld,
-    LiveSetTaken, TeardownOptions, TeardownReason,
+    Actor, CancelRequested, DestroyRequested, Event, KeepReason, Kept, LiveSetContinued,
+    LiveSetEvent, LiveSetHeld, LiveSetTaken, TeardownOptions, TeardownReason,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, Seq, Time};
@@ -116,8 +116,9 @@ impl State {
         if events.is_empty() && self.live.taken.as_ref().is_some_and(same) {
             return Vec::new();
         }
-        events.insert(0, taken.into());
-        events
+        let mut all = in_records(taken);
+        all.extend(events);
+        all
     }
 
     fn hold(&self, set: &LiveSet, report: Report, actor: &Actor) -> Vec<Event> {
@@ -177,6 +178,14 @@ impl State {
                 self.live.held = self.live.held.take().filter(|held| held.server != e.server);
                 self.live.taken = Some(e.clone());
             }
+            LiveSetEvent::LiveSetContinued(e) => {
+                let taken = self.live.taken.as_mut();
+                if let Some(taken) = taken.filter(|t| t.server == e.server && t.epoch == e.epoch) {
+                    taken.kept.extend_from_slice(&e.kept);
+                    taken.missing.extend_from_slice(&e.missing);
+                    taken.healed.extend_from_slice(&e.healed);
+                }
+            }
             LiveSetEvent::LiveSetHeld(e) => {
                 self.live.held = Some(e.clone());
                 self.live.held_at = at.seq;
@@ -198,6 +207,49 @@ impl State {
         let mut events = vec![wanted.into()];
         events.extend(env.ends_at_once());
         events
+    }
+}
+
+/// Returns the records of a live set: one, unless it is too long for that. Each names as much as
+/// one may.
+fn in_records(mut taken: LiveSetTaken) -> Vec<Event> {
+    let mut rest = LiveSetContinued {
+        server: taken.server.clone(),
+        epoch: taken.epoch,
+        kept: std::mem::take(&mut taken.kept),
+        missing: std::mem::take(&mut taken.missing),
+        healed: std::mem::take(&mut taken.healed),
+    };
+    // What a set retires is bounded, and far below what one record holds.
+    let first = rest.split(policy::LIVE_SET_ENTRIES_MAX.saturating_sub(taken.retired.len()));
+    (taken.kept, taken.missing, taken.healed) = (first.kept, first.missing, first.healed);
+    let mut events = vec![taken.into()];
+    while !rest.is_empty() {
+        events.push(rest.split(policy::LIVE_SET_ENTRIES_MAX).into());
+    }
+    events
+}
+
+impl LiveSetContinued {
+    fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.missing.is_empty() && self.healed.is_empty()
+    }
+
+    /// Takes up to `most` entries out, in their order.
+    fn split(&mut self, most: usize) -> Self {
+        fn take<T>(list: &mut Vec<T>, room: &mut usize) -> Vec<T> {
+            let count = list.len().min(*room);
+            *room -= count;
+            list.drain(..count).collect()
+        }
+        let mut room = most;
+        Self {
+            server: self.server.clone(),
+            epoch: self.epoch,
+            kept: take(&mut self.kept, &mut room),
+            missing: take(&mut self.missing, &mut room),
+            healed: take(&mut self.healed, &mut room),
+        }
     }
 }
 

@@ -212,3 +212,25 @@ fn reconcile_with_processes_keeps_environment() {
         }
     }
 }
+
+/// A live set may list more than one record holds; what it led to is the same.
+#[test]
+fn long_live_set_is_split() {
+    let mut state = State::default();
+    let most = crate::policy::LIVE_SET_ENTRIES_MAX;
+    let names: Vec<String> = (0..2 * most + 5).map(|n| format!("gone-{n:06}")).collect();
+    let long: Vec<&str> = names.iter().map(String::as_str).collect();
+    ready(&mut state, "here");
+    let listed: Vec<&str> = long.iter().copied().chain(["here"]).collect();
+    let wanted = set(&state, &listed, 1);
+    let events = carry_out(&mut state, wanted.clone());
+    let kinds: Vec<&str> = events.iter().map(Event::kind).collect();
+    assert_eq!(kinds, ["LiveSetTaken", "LiveSetContinued", "LiveSetContinued"]);
+    let taken = state.live().taken.clone().expect("taken in");
+    assert_eq!(taken.missing.len(), names.len());
+    assert!(taken.missing.iter().map(ToString::to_string).eq(names), "in their order");
+    assert_eq!(carry_out(&mut state, wanted), [], "the same set again changes nothing");
+    let shorter = set(&state, &["here"], 2);
+    carry_out(&mut state, shorter);
+    assert_eq!(state.live().taken.as_ref().map(|t| t.missing.len()), Some(0));
+}

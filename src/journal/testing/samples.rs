@@ -7,8 +7,8 @@ use groundskeeper_core::event::{
     CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned, DaemonStarted,
     DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, EnvironmentAdopted, EnvironmentReady,
     FilesIncluded, Finding, FormerLife, Included, IndexRefreshed, Kept, LateWorkRescued,
-    LeftoverArchived, LiveSetHeld, LiveSetTaken, LivesForgotten, LogFoundOlder, NotMoved,
-    ProcessExited, ProcessStarted, ProvisionFailed, ProvisionRequested, PurgeDecided,
+    LeftoverArchived, LiveSetContinued, LiveSetHeld, LiveSetTaken, LivesForgotten, LogFoundOlder,
+    NotMoved, ProcessExited, ProcessStarted, ProvisionFailed, ProvisionRequested, PurgeDecided,
     RemainsAttemptFailed, RepositoryMoved, RescueApplied, RescueDropRequested, RescueDropped,
     RestoreFrom, RestoreRequested, Restored, Retention, RetentionChanged, RolledBack, RunFinished,
     RunRequested, SetupFinished, SetupReport, SetupStarted, Size, SweepFinished, SweepRequested,
@@ -278,6 +278,14 @@ fn live_sets_and_runs() -> Vec<Event> {
             missing: vec![other.clone()],
             healed: vec![other.clone()],
             actor: actor.clone(),
+        }
+        .into(),
+        LiveSetContinued {
+            server: "srv-1".into(),
+            epoch: 17,
+            kept: vec![Kept { environment: environment.clone(), why: "newer".into() }],
+            missing: vec![other.clone()],
+            healed: vec![environment.clone()],
         }
         .into(),
         LiveSetHeld {

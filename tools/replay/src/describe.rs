@@ -317,6 +317,14 @@ fn others(event: &Event) -> Option<String> {
             e.missing.len(),
             e.healed.len()
         ),
+        Event::LiveSetContinued(e) => format!(
+            "epoch {} of {}, further: {} kept, {} missing, {} healed",
+            e.epoch,
+            e.server,
+            e.kept.len(),
+            e.missing.len(),
+            e.healed.len()
+        ),
         Event::LiveSetHeld(e) => {
             let (n, of) = (e.would_retire.len(), e.of);
             format!("epoch {} of {} would retire {n} of {of}", e.epoch, e.server)

@@ -69,7 +69,7 @@ const OPERATIONS: [(&str, &[(u32, u32)]); 14] = [
     ("clean", &[(82, 88)]),
     ("sweep", &[(90, 91)]),
     ("watch", &[(100, 101)]),
-    ("reconcile", &[(110, 111)]),
+    ("reconcile", &[(110, 111), (114, 114)]),
     ("migration", &[(120, 135)]),
 ];
 
@@ -146,7 +146,8 @@ impl Wanted {
 
     /// Whether a record may be wanted, as far as its envelope tells.
     pub(crate) fn takes(&self, e: &Envelope<'_>) -> bool {
-        let about = |id: &String| peek::environment(e) == Some(id.as_str()) || e.kind == 110;
+        let about =
+            |id: &String| peek::environment(e) == Some(id.as_str()) || matches!(e.kind, 110 | 114);
         !self.is_past(e)
             && !self.is_before(e)
             && (self.kinds.is_empty() || self.kinds.contains(&e.kind))
@@ -157,7 +158,8 @@ impl Wanted {
     /// Whether a record is wanted, as far as its payload tells.
     pub(crate) fn wants(&self, record: &Record, json: &Value) -> bool {
         let about = |id: &String| match &record.event {
-            groundskeeper_core::Event::LiveSetTaken(_) => mentions(json, id),
+            groundskeeper_core::Event::LiveSetTaken(_)
+            | groundskeeper_core::Event::LiveSetContinued(_) => mentions(json, id),
             event => event.environment().is_some_and(|e| e.as_str() == id),
         };
         let grep = |text: &String| json.to_string().contains(text.as_str());

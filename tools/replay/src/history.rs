@@ -73,6 +73,10 @@ impl History {
                         || e.healed.contains(&self.id)
                         || e.kept.iter().any(|kept| kept.environment == self.id)
                 }
+                Event::LiveSetContinued(e) => {
+                    e.healed.contains(&self.id)
+                        || e.kept.iter().any(|kept| kept.environment == self.id)
+                }
                 Event::LiveSetHeld(e) => e.would_retire.contains(&self.id),
                 // A daemon that comes while something is under way is part of the story.
                 Event::DaemonStarted(_) => {

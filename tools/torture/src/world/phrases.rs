@@ -48,14 +48,15 @@ impl Spot {
 pub(super) fn draw(world: &World, data: usize, random: &mut Random) -> Vec<Step> {
     let spot = Spot { data, name: NAME };
     let mut steps = vec![spot.remove(true, "keep")];
-    steps.extend(match random.below(6) {
+    steps.extend(match random.below(7) {
         0 => unseen(spot, random),
         1 => damaged(spot, random),
         2 => forgotten(spot, random),
         3 => untouched(spot, random),
         4 if world.include => led_out(spot),
         4 => copied(spot, random),
-        _ => swept_up(spot, random),
+        5 => swept_up(spot, random),
+        _ => written_late(spot, random),
     });
     steps
 }
@@ -84,6 +85,22 @@ fn damaged(spot: Spot, random: &mut Random) -> Vec<Step> {
     let mut steps = vec![spot.make(), spot.work(form), spot.act(act), spot.remove(true, "keep")];
     steps.push(if random.one_in(3) { spot.verb(Verb::Restore) } else { spot.empty() });
     steps
+}
+
+/// Work that a program writes by path while a removal runs, mostly after its last inspection: what
+/// that one saw is being rescued.
+fn written_late(spot: Spot, random: &mut Random) -> Vec<Step> {
+    let forms = [Form::Untracked, Form::Edited];
+    let form = |random: &mut Random| random.pick(&forms).copied().unwrap_or(Form::Untracked);
+    let call = Call {
+        data: spot.data,
+        name: spot.name,
+        verb: Verb::Remove { force: true, rescue: true, branch: "keep" },
+    };
+    let act = Act::Work(form(random));
+    let action = UserAction { data: spot.data, name: spot.name, act };
+    let during = Step::During { call, action, at: 1 + random.below(12), after: true };
+    vec![spot.make(), spot.work(form(random)), during, spot.empty()]
 }
 
 /// A log from before a life is put back, and a life of the same name begins and ends. What only the
