@@ -375,7 +375,7 @@ def private(program):
 def logs(replay_exe, replay):
     """Logs that Linux made are read to the same bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(FIXTURES / "data-dir-1.tar.xz") as archive:
+        with tarfile.open(FIXTURES / "data" / "generation-1.tar.xz") as archive:
             archive.extractall(folder, filter="data")
         found = sorted(Path(folder).rglob("log.redb"))
         if not found:
