@@ -8,7 +8,7 @@ use clap::Parser as _;
 use crate::api::types::{NewLease, RemoveQuery};
 use crate::cli::args::{Arguments, Global, Verb};
 use crate::cli::commands::{
-    adopt, backup, clean, daemon, df, doctor, events, exec, gc, lease, ls, migrate, new, ps,
+    adopt, backup, clean, daemon, df, doctor, events, exec, gc, lease, logs, ls, migrate, new, ps,
     reconcile, rescue, restore, rm, server, status, sweep, trash, trust,
 };
 use crate::cli::error::usage_code;
@@ -106,6 +106,7 @@ pub(super) async fn ask(global: &Global, verb: Verb) -> CommandResult {
         }
         Verb::Release { lease } => lease::release(global, &lease).await,
         Verb::Backup { file } => backup::backup(global, &file).await,
+        Verb::Logs { id, incarnation } => logs::logs(global, &id, incarnation).await,
         Verb::Events { since, follow, env } => events::events(global, since, follow, env).await,
         Verb::Trust { repo, hash, show, revoke } => {
             trust::trust(global, &repo, hash, show, revoke).await

@@ -211,6 +211,7 @@ fn json_matches_snapshot() {
         &["status", "one"],
         &["diff", "one"],
         &["ps", "one"],
+        &["logs", "one"],
         &["rm", "one"],
         &["rm", "one", "--dry-run"],
         &["clean", "one"],

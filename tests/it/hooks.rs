@@ -212,3 +212,39 @@ fn background_process_does_not_block_hook() {
     harness.new_env("demo", &repo, &[]);
     assert!(before.elapsed().as_secs() < 20);
 }
+
+/// From the transcripts, and once they are gone as far as the log has it; also of a life that is
+/// over, and of one that never became ready.
+#[test]
+fn logs_show_output_of_hooks() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.hook(&repo, "#!/bin/sh\nfor n in $(seq 30); do echo line $n; done\n[ ! -e fail ]\n");
+    harness.teardown_hook(&repo, "#!/bin/sh\necho taken down\n");
+    harness.ok(&["trust", "--repo", text(&repo)]);
+    harness.ok(&["trust", "--repo", text(&repo), "--hash", &harness.teardown_hash(&repo)]);
+    harness.new_env("demo", &repo, &[]);
+    let logs = harness.ok(&["logs", "demo"]);
+    assert_eq!((&logs["incarnation"], &logs["teardown"]), (&1.into(), &serde_json::Value::Null));
+    assert_eq!(logs["setup"]["from"], "transcript");
+    assert!(logs["setup"]["text"].as_str().is_some_and(|t| t.starts_with("line 1\n")), "{logs:#}");
+    harness.ok(&["rm", "demo"]);
+    std::fs::remove_dir_all(harness.data().join("transcripts")).expect("removed");
+    let logs = harness.ok(&["logs", "demo"]);
+    let wanted: String = (11..=30).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(logs["setup"], serde_json::json!({ "text": wanted, "from": "log" }));
+    assert_eq!(logs["teardown"]["text"], "taken down\n");
+    // A second life, whose hook fails.
+    harness.write(&repo.join("fail"), "");
+    harness.commit(&repo, "the hook fails");
+    harness.refused(&["new", "demo", "--repo", text(&repo)]);
+    std::fs::remove_dir_all(harness.data().join("transcripts")).expect("removed");
+    let logs = harness.ok(&["logs", "demo"]);
+    assert_eq!((&logs["incarnation"], &logs["setup"]["from"]), (&2.into(), &"log".into()));
+    assert!(logs["setup"]["text"].as_str().is_some_and(|t| t.ends_with("line 30\n")), "{logs:#}");
+    assert_eq!(harness.ok(&["logs", "demo", "--incarnation", "1"])["setup"]["text"], wanted);
+    let (code, error) = harness.refused(&["logs", "demo", "--incarnation", "3"]);
+    assert_eq!((code, &error["code"]), (3, &"not_found".into()));
+    let (code, error) = harness.refused(&["logs", "demonstration"]);
+    assert_eq!((code, &error["code"]), (3, &"environment_not_found".into()));
+}

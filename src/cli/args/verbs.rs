@@ -182,6 +182,14 @@ pub enum Verb {
         /// The new file
         file: PathBuf,
     },
+    /// Print what the setup and teardown hooks of an environment printed
+    Logs {
+        /// Environment id
+        id: String,
+        /// Which life of it [default: the last]
+        #[arg(long, value_name = "N")]
+        incarnation: Option<u32>,
+    },
     /// Print the event log, one record a line
     Events {
         /// Print only records after this seq

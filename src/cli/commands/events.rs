@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use http_body_util::BodyExt as _;
 use hyper::Method;
+use hyper::body::Incoming;
+use serde_json::Value;
 
 use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
+use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, encode};
 use crate::cli::render;
 use crate::core::{Code, Fault};
@@ -25,7 +28,40 @@ pub(in crate::cli) async fn events(
         client::read(answer).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut body = answer.into_body();
+    each_lines(answer.into_body(), &mut |lines| {
+        if global.json {
+            return render::out(lines);
+        }
+        let shown: String = lines
+            .lines()
+            .map(|l| render::record(&serde_json::from_str(l).unwrap_or_default()))
+            .collect();
+        render::out(&shown);
+    })
+    .await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the records that a path of the daemon streams, to its end.
+pub(in crate::cli) async fn records(
+    client: &mut Client,
+    path: &str,
+) -> Result<Vec<Value>, CliError> {
+    let answer = client.send(Method::GET, path, &[], None).await?;
+    if !answer.status().is_success() {
+        client::read(answer).await?;
+        return Ok(Vec::new());
+    }
+    let mut records = Vec::new();
+    each_lines(answer.into_body(), &mut |lines| {
+        records.extend(lines.lines().filter_map(|line| serde_json::from_str(line).ok()));
+    })
+    .await?;
+    Ok(records)
+}
+
+/// Calls `each` with the whole lines of a stream as they come.
+async fn each_lines(mut body: Incoming, each: &mut dyn FnMut(&str)) -> Result<(), Fault> {
     let mut rest = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| {
@@ -35,16 +71,7 @@ pub(in crate::cli) async fn events(
         rest.extend_from_slice(frame.data_ref().map_or(&[][..], |d| d));
         let end = rest.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
         let lines: Vec<u8> = rest.drain(..end).collect();
-        let lines = String::from_utf8_lossy(&lines);
-        if global.json {
-            render::out(&lines);
-        } else {
-            let shown: String = lines
-                .lines()
-                .map(|l| render::record(&serde_json::from_str(l).unwrap_or_default()))
-                .collect();
-            render::out(&shown);
-        }
+        each(&String::from_utf8_lossy(&lines));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -11,6 +11,7 @@ pub(super) mod events;
 pub(super) mod exec;
 pub(super) mod gc;
 pub(super) mod lease;
+pub(super) mod logs;
 pub(super) mod ls;
 pub(super) mod migrate;
 pub(super) mod new;
