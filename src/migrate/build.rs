@@ -15,7 +15,7 @@ use crate::files::with_suffix;
 use crate::interrupt::Interrupted;
 use crate::manifest::{self, Manifest, ReadManifest, Stage};
 use crate::recipe::KEPT_SECRETS;
-use crate::{access, content, flip, interrupt, secrets, sqlite};
+use crate::{access, content, flip, interrupt, secrets, sqlite, warnings};
 use groundskeeper_core::event::Staging;
 use groundskeeper_core::{Code, Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
@@ -49,6 +49,7 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
     // Only the engine knows where the old secrets are kept; a recipe writes a placeholder.
     let kept = task.runner.folder_of(task.id()).join(secrets::KEPT).display().to_string();
     let warnings = built.warnings.iter().map(|text| text.replace(KEPT_SECRETS, &kept)).collect();
+    let warnings = warnings::bounded(task, warnings::OF_BUILD, warnings)?;
     task.runner.with_held(task.id(), |held| held.secrets = built.secrets);
     let report = built.report;
     Ok(Staging { rows, warnings, report })

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use super::source::{self, CopyProgress, Source};
 use crate::context::{Scratch, Task};
+use crate::warnings;
 use groundskeeper_core::{Fault, MigrationOutcome};
 use groundskeeper_failpoint::kill::point;
 use groundskeeper_system::paths;
@@ -37,7 +38,7 @@ fn copy_of_source(task: &Task<'_>, to: &Path, progress: &dyn Fn(u64, u64)) -> Re
 /// Performs the step that brings the copy to the shape that the recipe reads.
 pub(super) fn normalise(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     task.hold_and_check()?;
-    let warnings = reshape(task)?;
+    let warnings = warnings::bounded(task, warnings::OF_SOURCE, reshape(task)?)?;
     Ok(MigrationOutcome::SourceNormalised(warnings))
 }
 

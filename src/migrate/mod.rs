@@ -92,6 +92,7 @@ mod private;
 mod replace;
 mod source;
 mod undo;
+mod warnings;
 
 pub mod app_lock;
 mod build;

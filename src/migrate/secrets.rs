@@ -17,6 +17,7 @@ use crate::keychain_entries::{
 use crate::manifest::{self, AuthWritten, Manifest};
 use crate::plain_file;
 use crate::recipe::{Keychain, Secrets};
+use crate::warnings::{OF_BUILD, OF_SOURCE};
 use groundskeeper_core::{Code, Fault, MigrationOutcome, hex};
 use groundskeeper_failpoint::kill::point;
 use groundskeeper_system::paths;
@@ -128,7 +129,7 @@ fn check_untouched(task: &Task<'_>, path: &Path, new: &[u8]) -> Result<(), Fault
 /// Removes what was kept for an undo that cannot happen any more.
 pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
     let folder = task.runner.folder_of(task.id());
-    for name in [KEPT, WRITTEN, KEYCHAIN, READY, CONTENT] {
+    for name in [KEPT, WRITTEN, KEYCHAIN, READY, CONTENT, OF_SOURCE, OF_BUILD] {
         for path in [folder.join(name), folder.join(format!("{name}.tmp"))] {
             task.files().remove(&path).map_err(paths::failed("remove", &path))?;
         }

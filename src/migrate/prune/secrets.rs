@@ -11,6 +11,7 @@ use crate::content::CONTENT;
 use crate::files::{Files, with_suffix};
 use crate::keychain_entries::KEYCHAIN;
 use crate::secrets::{KEPT, READY, RESTORED, WRITTEN};
+use crate::warnings::{OF_BUILD, OF_SOURCE};
 use groundskeeper_core::{Fault, MigrationId, Time};
 use groundskeeper_system::{clock, paths, real_dir::RealDir};
 
@@ -61,7 +62,7 @@ fn one(
         Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
         Err(e) => return Err(paths::fault("open", &folder, &e)),
     };
-    let names = [KEPT, WRITTEN, KEYCHAIN, READY, CONTENT, RESTORED];
+    let names = [KEPT, WRITTEN, KEYCHAIN, READY, CONTENT, RESTORED, OF_SOURCE, OF_BUILD];
     let names = names.iter().flat_map(|name| [(*name).into(), format!("{name}.tmp").into()]);
     let own = known.and_then(|known| database.backup_of(known.migration));
     let is_backup = |found: &&Found| {

@@ -36,6 +36,12 @@ const SEEDS: u64 = 300;
 /// One seed in so many goes through the engine and its files as well, which takes longer.
 const ENGINE: u64 = 5;
 
+/// More warnings than one record of the log holds.
+#[test]
+fn database_with_many_warnings_is_migrated() {
+    assert_eq!(check(9_985), Ok(true));
+}
+
 #[test]
 fn any_v1_database_is_migrated_or_left_alone() {
     let seeds = numbers(SEEDS);
