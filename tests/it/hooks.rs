@@ -231,7 +231,8 @@ fn logs_show_output_of_hooks() {
     harness.ok(&["rm", "demo"]);
     std::fs::remove_dir_all(harness.data().join("transcripts")).expect("removed");
     let logs = harness.ok(&["logs", "demo"]);
-    let wanted: String = (11..=30).map(|n| format!("line {n}\n")).collect();
+    let wanted: Vec<String> = (11..=30).map(|n| format!("line {n}\n")).collect();
+    let wanted = wanted.concat();
     assert_eq!(logs["setup"], serde_json::json!({ "text": wanted, "from": "log" }));
     assert_eq!(logs["teardown"]["text"], "taken down\n");
     // A second life, whose hook fails.
