@@ -17,7 +17,7 @@ use crate::world::fs::file_id::FileId;
 
 /// Interval of the look at the name: a removed socket is to be there again within 2 s. An event of
 /// the kernel would take an inotify instance, of which a user has few; a look costs two wake-ups.
-pub(super) const EVERY: Duration = Duration::from_millis(1_750);
+pub(super) const EVERY: Duration = Duration::from_millis(1_250);
 /// Interval at which the times of the socket are renewed. Programs that clean up go by days.
 const RENEWED_EVERY: Duration = Duration::from_secs(3_600);
 

@@ -167,7 +167,7 @@ pub(crate) fn idle(dir: &Path, table: &mut Table) {
     table.row("idle, 300 environments: RSS, MB", &format!("{rss:.1} MB"), "", rss, 40.0, false);
     let what = format!("idle: wake-ups in {seconds} s");
     // The looks at the socket, two each.
-    table.row(&what, &woken.to_string(), "", woken as f64, 15.0, false);
+    table.row(&what, &woken.to_string(), "", woken as f64, 20.0, false);
 }
 
 /// Opening the log of a daemon that was killed after a second without work, against the same log
