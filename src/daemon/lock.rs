@@ -8,6 +8,7 @@ use groundskeeper_system::own_file::{self, Links};
 
 use crate::core::{Code, Fault};
 use crate::daemon::info::read_info;
+use crate::journal::{self, Inspection, Journal};
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 
@@ -56,6 +57,23 @@ fn lock_left_by_killed_daemon(file: &File, layout: &Layout) -> Result<(), TryLoc
         let lives = || read_info(layout).is_some_and(|info| info.may_be_alive());
         if !matches!(taken, Err(TryLockError::WouldBlock)) || Instant::now() >= until || lives() {
             return taken;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Opens the log of a data directory whose lock is held. No other daemon has it then: where it is
+/// locked, a child that the killed daemon was starting holds it, which closes its files one by one.
+///
+/// # Errors
+/// As [`Journal::open`].
+#[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
+pub(super) fn open_log(path: &Path) -> Result<(Journal, Inspection), journal::Error> {
+    let until = Instant::now() + HALF_STARTED;
+    loop {
+        let opened = Journal::open(path, journal::Options::default());
+        if !matches!(opened, Err(journal::Error::Busy { .. })) || Instant::now() >= until {
+            return opened;
         }
         std::thread::sleep(Duration::from_millis(5));
     }

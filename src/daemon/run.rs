@@ -16,13 +16,13 @@ use crate::clock::now;
 use crate::config::{self, Config};
 use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Ground};
-use crate::daemon::lock::{create_directory, take_lock};
+use crate::daemon::lock::{self, create_directory, take_lock};
 use crate::daemon::ready::ReadyFormat;
 use crate::daemon::serve::{ServeContext, serve};
 use crate::daemon::{ground, missing_log, own_files};
 use crate::engine::watcher::Options;
 use crate::engine::{Ended, Engine, Handle, WatchService, make_room, scheduling};
-use crate::journal::{self, Inspection, Journal};
+use crate::journal::{Inspection, Journal};
 use crate::migrate::request::MigrationRequest;
 use crate::recipes;
 use crate::service::app::About;
@@ -117,7 +117,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
 fn open_log(layout: &Layout, start_over: bool) -> Result<(Journal, Inspection), Fault> {
     make_room(layout);
     missing_log::check(layout, start_over)?;
-    let opened = Journal::open(&layout.log(), journal::Options::default());
+    let opened = lock::open_log(&layout.log());
     let (journal, found) = opened.map_err(|e| e.to_fault())?;
     tracing::info!(head = %found.head.seq, folded = found.folded, "log opened");
     Ok((journal, found))

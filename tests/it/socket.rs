@@ -63,18 +63,24 @@ fn foreign_file_in_place_of_socket_stays_and_is_reported() {
     let _daemon = Daemon::start(&harness);
     let address = socket(&harness);
     for what in ["a plain file", "a directory", "a FIFO", "a symbolic link", "a socket"] {
-        std::fs::remove_file(&address).expect("removed");
         let mut listener = None;
-        match what {
-            "a plain file" => std::fs::write(&address, "theirs").expect("written"),
-            "a directory" => std::fs::create_dir(&address).expect("made"),
-            "a FIFO" => {
-                let made = std::process::Command::new("mkfifo").arg(&address).status();
-                assert!(made.expect("mkfifo runs").success());
+        // The daemon may be faster and make its socket in between.
+        wait_for("a free name", || {
+            std::fs::remove_file(&address).expect("removed");
+            match what {
+                "a plain file" => std::fs::write(&address, "theirs").is_ok(),
+                "a directory" => std::fs::create_dir(&address).is_ok(),
+                "a FIFO" => {
+                    let made = std::process::Command::new("mkfifo").arg(&address).status();
+                    made.expect("mkfifo runs").success()
+                }
+                "a symbolic link" => std::os::unix::fs::symlink("none", &address).is_ok(),
+                _ => {
+                    listener = UnixListener::bind(&address).ok();
+                    listener.is_some()
+                }
             }
-            "a symbolic link" => std::os::unix::fs::symlink("none", &address).expect("linked"),
-            _ => listener = Some(UnixListener::bind(&address).expect("bound")),
-        }
+        });
         let before = address.symlink_metadata().expect("there");
         wait_for("a note in the info file", || {
             info(&harness)["unreachable"].as_str().is_some_and(|why| why.starts_with(what))
