@@ -82,12 +82,17 @@ pub(super) fn complete(db: &Database, head: u64) -> Result<(), Error> {
         let records = read.open_table(RECORDS).map_err(failed)?;
         let txn = db.begin_write().map_err(failed)?;
         let mut index = Index::open(&txn)?;
+        let before = from;
         for entry in records.range(from + 1..).map_err(failed)?.take(BATCH) {
             let (seq, bytes) = entry.map_err(failed)?;
             index.add(seq.value(), bytes.value())?;
             from = seq.value();
         }
         drop(index);
+        // Otherwise this would never end.
+        if from == before {
+            return Err(damaged(format!("the log has no record after {from}, and ends at {head}")));
+        }
         note(&txn, from)?;
         txn.commit().map_err(failed)?;
     }

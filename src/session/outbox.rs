@@ -115,7 +115,6 @@ impl Outbox {
     }
 }
 
-/// Shortens a fault: one message may carry thousands of them.
 /// Returns the environments that records name and the state has forgotten.
 fn forgotten(app: &App, records: &[Record]) -> Result<Vec<Environment>, Fault> {
     let named: BTreeSet<&EnvironmentId> =
@@ -128,6 +127,7 @@ fn forgotten(app: &App, records: &[Record]) -> Result<Vec<Environment>, Fault> {
     found.collect()
 }
 
+/// Shortens a fault: one message may carry thousands of them.
 fn brief(fault: &Fault) -> Problem {
     let short = |text: &str, most: usize| text.chars().take(most).collect::<String>();
     let full = Problem::of(fault);
