@@ -36,7 +36,8 @@
 //! ```
 //!
 //! [`model`] is the data, [`state`] the maps over it, `transition` the code that changes them: each
-//! subject is decided, applied and settled in one file. `machine` dispatches to them. [`command`]
+//! subject is decided, applied and settled in one file. `machine` dispatches to them. What a
+//! decision must know of lives that the state has forgotten comes with it ([`former`]). [`command`]
 //! holds the inputs, [`effect`] the outputs.
 //!
 //! [`invariants`] checks what must never happen, beside the state's own fold.

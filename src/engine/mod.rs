@@ -6,6 +6,8 @@
 //! outcome as commands. A batch of commands costs one commit. There is no linger timer: commands
 //! that arrive during a commit form the next batch.
 //!
+//! Lives that the state has forgotten are found through the index of the log (`former`).
+//!
 //! Beside the loop, [`watcher`] follows the state and watches the environments that have a
 //! subscriber or a lease.
 //!

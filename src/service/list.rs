@@ -57,14 +57,8 @@ fn known(
     };
     let wanted = state.environments().filter(|e| e.id.as_str() > after);
     let wanted = wanted.filter(|e| all || e.phase != Phase::Tombstoned).take(limit);
-    wanted.map(|e| (view(e), presence::question(e))).fold(
-        (Vec::new(), Vec::new()),
-        |(mut views, mut questions), (view, question)| {
-            views.push(view);
-            questions.extend(question);
-            (views, questions)
-        },
-    )
+    let (views, questions): (_, Vec<_>) = wanted.map(|e| (view(e), presence::question(e))).unzip();
+    (views, questions.into_iter().flatten().collect())
 }
 
 /// Returns up to `limit` environments that only the index has.
