@@ -61,6 +61,8 @@ pub struct Engine {
     stopping: Option<(String, Instant)>,
     /// A time not behind the log, and the monotonic instant at which it was taken.
     anchor: (Time, Instant),
+    /// When owed effects were looked for last. What became due after it has not been started.
+    looked_at: Time,
     suspend_detector: SuspendDetector,
 }
 
@@ -108,6 +110,7 @@ impl Engine {
             high_water,
             stopping,
             anchor,
+            looked_at: anchor.0,
             suspend_detector,
         };
         (engine, handle)
@@ -173,6 +176,7 @@ impl Engine {
             }
             self.finish(batch)?;
             if last_work.elapsed() >= IDLE {
+                fault::call("checkpoint").map_err(unwritten)?;
                 self.journal.checkpoint()?;
             }
         }
@@ -191,8 +195,9 @@ impl Engine {
     /// Returns how long the loop may wait for the mailbox without missing a deadline.
     fn next_wakeup(&self, last_work: Instant) -> Duration {
         const FOREVER: Duration = Duration::from_secs(3_600);
-        let now = self.now();
-        let deadline = self.state.next_deadline(now).map_or(FOREVER, |t| t.since(now));
+        // As of the last look: a deadline that passed since then, in a checkpoint, is not missed.
+        let deadline = self.state.next_deadline(self.looked_at);
+        let deadline = deadline.map_or(FOREVER, |t| t.since(self.now()));
         let idle = if self.journal.is_checkpointed() {
             FOREVER
         } else {
@@ -308,9 +313,10 @@ impl Engine {
             reply(result.map(|changed| Receipt { seq, changed }));
         }
         point("engine.replied");
+        self.looked_at = self.now();
         if self.stopping.is_none() {
             // Last: an effect must not act on a decision that is not durable.
-            self.driver.start_owed(&self.state, self.now());
+            self.driver.start_owed(&self.state, self.looked_at);
         }
         // After all of it: no client waits for a log that is slow to be written.
         for (record, line) in batch.records.iter().zip(&batch.lines) {

@@ -14,6 +14,7 @@ pub const CALLS: &[(&str, &str)] = &[
     ("remove", "a managed file or directory is removed"),
     ("unlink", "one entry of a trash entry's tree is unlinked"),
     ("append", "the log is written"),
+    ("checkpoint", "an idle log is made ready for a fast open"),
     ("sync", "a file or a directory of a migration is made durable"),
     ("link", "a hard link to a database is made"),
     ("write", "a small file of a migration is written"),

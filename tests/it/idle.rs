@@ -50,3 +50,17 @@ fn refused_inotify_instance_leads_to_polling() {
     let printed = std::fs::read_to_string(harness.path("daemon.err")).expect("a log");
     assert!(printed.contains("fs.inotify.max_user_instances"), "{printed}");
 }
+
+/// A step becomes due while the idle daemon makes its log ready for a fast open: nothing else would
+/// remind it of the step.
+#[test]
+fn step_that_is_due_during_checkpoint_is_started() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let slow = [("GROUNDSKEEPER_FAULT", "checkpoint:3000ms:1")];
+    let _daemon = Daemon::start_with(&harness, &slow);
+    // The refresh of a new index is due after a second.
+    harness.new_env("demo", &repo, &[]);
+    let is_done = || harness.ok(&["show", "demo"])["step"].is_null();
+    wait_for("the refresh of the index", is_done);
+}
