@@ -5,7 +5,7 @@
 
 use crate::core::{Code, Fault, Seq};
 use crate::engine::Handle;
-use crate::journal::{Error, Head, codec, stream_format};
+use crate::journal::{Base, Error, Head, codec, stream_format};
 
 /// Consecutive records of the log, as bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,11 +19,20 @@ pub struct Part {
 }
 
 impl Handle {
-    /// Returns the head of a flat log whose records come after `after`.
-    #[must_use]
-    pub fn flat_head(&self, after: Head) -> Vec<u8> {
-        stream_format::head(&stream_format::Start { log_id: self.reader().log_id(), after })
-            .to_vec()
+    /// Returns the beginning of a flat log whose records come after `since`, and the record before
+    /// the first one. Where those after `since` were trimmed, it begins with the base of the log.
+    ///
+    /// # Errors
+    /// Errors of the journal.
+    pub fn flat_start(&self, since: Seq) -> Result<(Vec<u8>, Head), Error> {
+        let log_id = self.reader().log_id();
+        let trimmed = |base: &Base| base.head().seq > since.0;
+        let base = self.reader().base()?.filter(trimmed);
+        let after = base.as_ref().map_or(Head { seq: since.0, crc: 0 }, Base::head);
+        let start = stream_format::Start { log_id, after, has_base: base.is_some() };
+        let mut bytes = stream_format::head(&start).to_vec();
+        bytes.extend(base.map(|base| base.frame()).unwrap_or_default());
+        Ok((bytes, after))
     }
 
     /// Returns the end of a flat log whose last record is `last`.
@@ -35,12 +44,15 @@ impl Handle {
     /// Returns up to `max` records after `after`, none later than `until`.
     ///
     /// # Errors
-    /// Errors of the journal; also when a record does not begin like one.
+    /// Errors of the journal; also when a record does not begin like one, and [`Error::Trimmed`].
     pub fn flat_part(&self, after: Head, until: Seq, max: usize) -> Result<Part, Error> {
         let mut part = Part { last: after, ..Part::default() };
         for (seq, bytes) in self.reader().raw(Seq(after.seq), max)? {
             if Seq(seq) > until {
                 break;
+            }
+            if seq != part.last.seq + 1 {
+                return Err(Error::Trimmed { last: seq - 1 });
             }
             part.last = Head { seq, crc: codec::checksum(seq, &bytes)? };
             part.bytes.extend_from_slice(&bytes);

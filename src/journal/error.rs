@@ -59,6 +59,10 @@ pub enum Damage {
     /// An entry of the index is damaged, or does not fit the records.
     #[error("the index of the log is damaged: {0}")]
     Index(String),
+    /// The log was trimmed, and the state that it begins with is damaged or of a version that this
+    /// program does not read; no later snapshot is there.
+    #[error("the log was trimmed, and the state that it begins with cannot be read")]
+    Base,
     /// redb refuses the file, fails or panics on it, or an entry of the file is malformed.
     #[error("the database file cannot be read: {0}")]
     Unreadable(String),
@@ -133,6 +137,12 @@ pub enum Error {
         /// What was found, as a clause for the message.
         what: String,
     },
+    /// Records that were asked for were trimmed from the log while it was read.
+    #[error("the records up to {last} were trimmed from the log meanwhile")]
+    Trimmed {
+        /// The last trimmed record.
+        last: u64,
+    },
     /// An earlier storage failure has closed this handle for good.
     #[error("the log was closed by an earlier storage failure")]
     Poisoned,
@@ -168,6 +178,12 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Damaged { damage: Damage::Base, .. } => {
+                "keep the file; start the groundskeeper that wrote it, or put a backup back with \
+                 `replay restore BACKUP DIR`. `replay verify DIR` reads the log together with the \
+                 files in `log-archive`, and `replay fork DIR NEW --same-id` makes a whole log of \
+                 them. The daemon does not start on a damaged log and never replaces it"
+            }
             Self::Damaged { .. } => {
                 "keep the file; run `replay verify FILE` to list the damage, or \
                  `replay salvage FILE NEW` to copy what is readable to a new log. The daemon does \
@@ -188,6 +204,7 @@ impl Error {
                 "put the log back where it was, with its directory if that was moved, and start \
                  the daemon again; requests that were not answered may be in no log"
             }
+            Self::Trimmed { .. } => "read the log again: what is left of it can be read",
             Self::Encode { .. } => "please report this",
         }
     }

@@ -5,29 +5,31 @@
 //! damaged pages, also a panic, is returned as an error. Memory does not grow with the number of
 //! records, except for the offsets in a flat file that is read backwards.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::Read as _;
-use std::io::Seek as _;
-use std::io::{self, BufReader, SeekFrom};
+use std::io::{self, Read as _, Seek as _};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
+use crate::base::{self, Base};
 use crate::codec;
-use crate::envelope::{self, Envelope};
 use crate::error::{Damage, Error};
+use crate::flat_file::FlatFile;
 use crate::index;
 use crate::inspect::{ReadError, builder, facts, missing, unreadable};
 use crate::overlay::Overlay;
-use crate::stream_format::{self, Next};
+use crate::segments::{self, Earlier};
+use crate::stream_format;
 use crate::tables::{Head, RECORDS, SNAPSHOTS};
 use groundskeeper_core::State;
 use groundskeeper_system::own_file::{self, Links};
 
+pub use crate::chain::Chain;
+
 const REDB_MAGIC: [u8; 4] = *b"redb";
-const BUFFER_BYTES: usize = 1 << 18;
 
 /// Callback that takes the key and the bytes of each record of a walk. It can end the walk.
 pub type Visitor<'a> = &'a mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>;
@@ -62,13 +64,16 @@ pub struct ReadOnlyLog {
     log_id: [u8; 16],
     head: Option<Head>,
     before: Head,
+    base: Option<Base>,
+    /// Trimmed records before it, the oldest first.
+    earlier: Vec<Earlier>,
 }
 
 #[derive(Debug)]
 enum Body {
     /// The database; none only while it is being dropped.
     Database(Option<Database>),
-    Flat(File),
+    Flat(FlatFile),
 }
 
 impl Drop for ReadOnlyLog {
@@ -116,31 +121,16 @@ impl ReadOnlyLog {
     ///
     /// # Errors
     /// As for [`ReadOnlyLog::open`].
-    pub fn flat(path: &Path, mut file: File) -> Result<Self, Error> {
-        let io = |source| Error::Io { what: "read the log", path: path.to_owned(), source };
-        file.rewind().map_err(io)?;
-        let mut bytes = Vec::new();
-        (&mut file).take(stream_format::HEAD_BYTES as u64).read_to_end(&mut bytes).map_err(io)?;
-        let start = stream_format::parse_head(&bytes).map_err(|what| {
-            if what.contains("newer") {
-                return ReadError::Newer(what.to_owned()).at(path);
-            }
-            ReadError::Damage(Damage::Unreadable(what.to_owned())).at(path)
-        })?;
-        let length = file.seek(SeekFrom::End(0)).map_err(io)?;
-        let mut head = None;
-        if length >= (stream_format::HEAD_BYTES + stream_format::END_BYTES) as u64 {
-            let mut end = [0; stream_format::END_BYTES];
-            file.seek(SeekFrom::Start(length - stream_format::END_BYTES as u64)).map_err(io)?;
-            file.read_exact(&mut end).map_err(io)?;
-            head = stream_format::parse_end(&end);
-        }
+    pub fn flat(path: &Path, file: File) -> Result<Self, Error> {
+        let (flat, start) = FlatFile::open(path, file)?;
         Ok(Self {
             path: path.to_owned(),
-            body: Body::Flat(file),
             log_id: start.log_id,
-            head,
+            head: flat.end(),
             before: start.after,
+            base: flat.base().cloned(),
+            body: Body::Flat(flat),
+            earlier: Vec::new(),
         })
     }
 
@@ -154,19 +144,36 @@ impl ReadOnlyLog {
             let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
             let first = records.first().map_err(|e| unreadable(&e))?;
             let first = first.map_or(1, |(key, _)| key.value());
+            // A damaged one is reported by `check_base`; the records can be read without it.
+            let base = base::get(&txn).ok().flatten();
             drop(records);
             drop(txn);
-            Ok((db, facts, first))
+            Ok((db, facts, first, base))
         }));
         let opened = opened.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
-        let (db, facts, first) = opened.map_err(|trouble| trouble.at(path))?;
+        let (db, facts, first, base) = opened.map_err(|trouble| trouble.at(path))?;
+        // Trimmed records may still be there: they are removed a part at a time.
+        let unknown = Head { seq: first.saturating_sub(1), crc: 0 };
         Ok(Self {
             path: path.to_owned(),
             body: Body::Database(Some(db)),
             log_id: facts.log_id,
             head: Some(facts.head),
-            before: Head { seq: first.saturating_sub(1), crc: 0 },
+            before: base.as_ref().map_or(unknown, Base::head),
+            base,
+            earlier: Vec::new(),
         })
+    }
+
+    /// Adds the trimmed records that are in segments in `folder`, so that the log is read as if it
+    /// had never been trimmed. A segment is unpacked when it is read.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the folder cannot be listed, and errors of the first segment.
+    pub fn with_segments(mut self, folder: &Path) -> Result<Self, Error> {
+        let found = segments::before(folder, self.first())?;
+        self.earlier = found.into_iter().map(Earlier::new).collect();
+        Ok(self)
     }
 
     /// Returns the path that the log was opened with.
@@ -190,13 +197,30 @@ impl ReadOnlyLog {
     /// Returns the seq of the first record; 1 unless the log was trimmed or is a later part of one.
     #[must_use]
     pub fn first(&self) -> u64 {
-        self.before.seq + 1
+        self.earlier.first().map_or(self.before.seq + 1, Earlier::first)
     }
 
     /// Returns the record that the first one continues; its crc is 0 when it is not known.
     #[must_use]
     pub fn before(&self) -> Head {
-        self.before
+        match self.earlier.first() {
+            None => self.before,
+            Some(earlier) if earlier.first() == 1 => Head::default(),
+            Some(earlier) => {
+                let unknown = Head { seq: earlier.first() - 1, crc: 0 };
+                earlier.log().map_or(unknown, |log| log.before)
+            }
+        }
+    }
+
+    /// Returns the state that the records are folded onto; none when the first one is record 1, and
+    /// when it is not known.
+    #[must_use]
+    pub fn base(&self) -> Option<&Base> {
+        match self.earlier.first() {
+            None => self.base.as_ref(),
+            Some(earlier) => earlier.log().ok()?.base.as_ref(),
+        }
     }
 
     /// Returns whether this is a database, which can have snapshots.
@@ -210,6 +234,31 @@ impl ReadOnlyLog {
     /// # Errors
     /// [`Error::Damaged`] where the file cannot be read on; records handed out before remain valid.
     pub fn walk(&self, range: Range, each: Visitor<'_>) -> Result<(), Error> {
+        let is_over = Cell::new(false);
+        let mut each = |key: u64, bytes: &[u8]| {
+            let next = each(key, bytes);
+            is_over.set(next.is_break());
+            next
+        };
+        let earlier = self.earlier.iter().filter(|part| part.meets(range)).map(Some);
+        let mut parts: Vec<Option<&Earlier>> = earlier.chain([None]).collect();
+        if range.backwards {
+            parts.reverse();
+        }
+        for part in parts {
+            match part {
+                Some(earlier) => earlier.log()?.walk_own(range, &mut each)?,
+                None => self.walk_own(range, &mut each)?,
+            }
+            if is_over.get() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn walk_own(&self, range: Range, each: Visitor<'_>) -> Result<(), Error> {
+        let range = Range { from: range.from.max(self.before.seq + 1), ..range };
         match &self.body {
             Body::Database(Some(db)) => {
                 let walked = catch_unwind(AssertUnwindSafe(|| walk_database(db, range, each)));
@@ -217,17 +266,22 @@ impl ReadOnlyLog {
                 walked.map_err(|trouble| trouble.at(&self.path))
             }
             Body::Database(None) => Ok(()),
-            Body::Flat(file) if range.backwards => self.walk_flat_back(file, range, each),
-            Body::Flat(file) => self.walk_flat(file, range, each),
+            Body::Flat(flat) => flat.walk(range, each),
         }
     }
 
     /// Hands out the snapshots that decode, oldest first: the state and the checksum of the record
-    /// that it follows. A flat file has none.
+    /// that it follows. The base counts as one. A flat file has no others.
     ///
     /// # Errors
     /// [`Error::Damaged`] when redb cannot read the table.
     pub fn snapshots(&self, each: &mut dyn FnMut(State, u32)) -> Result<(), Error> {
+        let own = self.base.as_ref().filter(|_| !self.earlier.is_empty());
+        for base in self.base().into_iter().chain(own) {
+            if let Some(state) = base.state() {
+                each(state, base.head().crc);
+            }
+        }
         let Body::Database(Some(db)) = &self.body else { return Ok(()) };
         let walked = catch_unwind(AssertUnwindSafe(|| {
             let txn = db.begin_read().map_err(|e| unreadable(&e))?;
@@ -245,72 +299,24 @@ impl ReadOnlyLog {
         walked.map_err(|trouble: ReadError| trouble.at(&self.path))
     }
 
-    /// Compares the index of a database with its records, which must be intact.
+    /// Compares the index of a database with its records, which must be intact, and checks that its
+    /// base can be read.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when it does not fit them.
+    /// [`Error::Damaged`] when the index does not fit them, and [`Damage::Base`].
     pub fn check_index(&self) -> Result<(), Error> {
         let Body::Database(Some(db)) = &self.body else { return Ok(()) };
         let checked = catch_unwind(AssertUnwindSafe(|| {
             let txn = db.begin_read().map_err(|e| unreadable(&e))?;
+            let base = base::get(&txn)?;
+            if base.is_some_and(|base| base.state().is_none()) {
+                return Err(Damage::Base.into());
+            }
             let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
             index::check(&txn, &records).map_err(ReadError::from)
         }));
         let checked = checked.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
         checked.map_err(|trouble| trouble.at(&self.path))
-    }
-
-    fn io(&self) -> impl Fn(io::Error) -> Error + '_ {
-        |source| Error::Io { what: "read the log", path: self.path.clone(), source }
-    }
-
-    fn walk_flat(&self, file: &File, range: Range, each: Visitor<'_>) -> Result<(), Error> {
-        let damaged = |damage| Error::Damaged { path: self.path.clone(), damage };
-        let mut file = file;
-        file.seek(SeekFrom::Start(stream_format::HEAD_BYTES as u64)).map_err(self.io())?;
-        let mut input = BufReader::with_capacity(BUFFER_BYTES, file);
-        let (mut seq, mut buffer) = (self.first(), Vec::new());
-        while seq <= range.to {
-            match stream_format::next(&mut input, seq, &mut buffer)
-                .map_err(self.io())?
-                .map_err(damaged)?
-            {
-                Next::Cut => return Err(damaged(Damage::Cut(seq - 1))),
-                Next::End(_) => break,
-                Next::Record if seq < range.from => {}
-                Next::Record => {
-                    if each(seq, &buffer).is_break() {
-                        break;
-                    }
-                }
-            }
-            seq += 1;
-        }
-        Ok(())
-    }
-
-    /// Notes where each record begins, then reads the records from the last to the first.
-    fn walk_flat_back(&self, file: &File, range: Range, each: Visitor<'_>) -> Result<(), Error> {
-        // A record has no length at its end, so a flat file cannot be parsed backwards.
-        let (mut places, mut at) = (Vec::new(), stream_format::HEAD_BYTES as u64);
-        let whole = self.walk_flat(file, Range::up_to(range.to), &mut |seq, bytes| {
-            if seq >= range.from {
-                places.push((seq, at, bytes.len()));
-            }
-            at += bytes.len() as u64;
-            ControlFlow::Continue(())
-        });
-        let (mut file, mut buffer) = (file, Vec::new());
-        for (seq, at, length) in places.into_iter().rev() {
-            buffer.resize(length, 0);
-            file.seek(SeekFrom::Start(at)).map_err(self.io())?;
-            file.read_exact(&mut buffer).map_err(self.io())?;
-            if each(seq, &buffer).is_break() {
-                return Ok(());
-            }
-        }
-        // Damage further on is reported only after every record before it is handed out.
-        whole
     }
 }
 
@@ -335,60 +341,5 @@ fn walk_database(db: &Database, range: Range, each: Visitor<'_>) -> Result<(), R
         if each(found, value.value()).is_break() {
             return Ok(());
         }
-    }
-}
-
-/// Checks that records follow each other: envelope, order and chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chain {
-    last: Head,
-    /// Whether the checksum of the record before is unknown; then the chain is not checked.
-    open: bool,
-}
-
-impl Chain {
-    /// Returns a check for a walk that begins with the first record of a log.
-    #[must_use]
-    pub fn of(log: &ReadOnlyLog) -> Self {
-        let last = log.before();
-        Self { last, open: last.seq > 0 && last.crc == 0 }
-    }
-
-    /// Returns a check for a walk that begins after the record `last`.
-    #[must_use]
-    pub fn after(last: Head) -> Self {
-        Self { last, open: false }
-    }
-
-    /// Returns the record that was checked last; its crc is 0 if its envelope was damaged.
-    #[must_use]
-    pub fn last(&self) -> Head {
-        self.last
-    }
-
-    /// Checks the next record. After an error the check continues from what was found.
-    ///
-    /// # Errors
-    /// The first [`Damage`] of this record.
-    pub fn next<'a>(&mut self, key: u64, bytes: &'a [u8]) -> Result<Envelope<'a>, Damage> {
-        let sealed = match envelope::open(key, bytes) {
-            Ok(sealed) => sealed,
-            Err(damage) => {
-                self.last = Head { seq: key, crc: 0 };
-                self.open = true;
-                return Err(damage);
-            }
-        };
-        let (before, open) = (self.last, std::mem::take(&mut self.open));
-        self.last = Head { seq: sealed.seq.max(key), crc: sealed.crc };
-        let expected = before.seq + 1;
-        if sealed.seq != expected || key != expected {
-            let found = if key == sealed.seq { key } else { sealed.seq };
-            return Err(Damage::OutOfOrder { expected, found });
-        }
-        if !open && sealed.previous != before.crc {
-            return Err(Damage::Chain(key));
-        }
-        Ok(sealed)
     }
 }

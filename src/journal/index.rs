@@ -22,10 +22,11 @@ use groundskeeper_core::{EnvironmentId, Event, Seq};
 const RECORDS_OF: TableDefinition<'static, (&str, u64), ()> = TableDefinition::new("records_of");
 /// Maps the id of an environment to its last forgotten life: a checksum, then the encoded life.
 const LIVES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("lives");
-/// Has one entry: the seq of the last record that the index has. It is no entry of `meta`, since a
-/// salvage finds the identity of a log by the order of the entries there.
+/// Has the seq of the last record that the index has, and the bytes of all records. They are no
+/// entries of `meta`, since a salvage finds the identity of a log by the order of the entries there.
 const INDEXED: TableDefinition<'static, u8, u64> = TableDefinition::new("indexed");
 const INDEXED_KEY: u8 = 0;
+const BYTES_KEY: u8 = 1;
 /// Most records that one transaction adds while the index is made again.
 const BATCH: usize = 20_000;
 
@@ -63,19 +64,35 @@ impl<'txn> Index<'txn> {
         }
         Ok(())
     }
+
+    /// Takes a trimmed record out, by its stored bytes. What it says of former lives stays.
+    pub(super) fn remove(&mut self, seq: u64, bytes: &[u8]) -> Result<(), Error> {
+        let sealed = open(seq, bytes)?;
+        if let Some(id) = peek::environment(&sealed) {
+            self.records_of.remove((id, seq)).map_err(failed)?;
+        }
+        Ok(())
+    }
 }
 
-/// Notes how far the index goes. The tables must be closed.
-pub(super) fn note(txn: &WriteTransaction, last: u64) -> Result<(), Error> {
+/// Notes how far the index goes, and the bytes of all records. The tables must be closed.
+pub(super) fn note(txn: &WriteTransaction, last: u64, bytes: u64) -> Result<(), Error> {
     let mut indexed = txn.open_table(INDEXED).map_err(failed)?;
     indexed.insert(INDEXED_KEY, last).map_err(failed)?;
+    indexed.insert(BYTES_KEY, bytes).map_err(failed)?;
     Ok(())
 }
 
-/// Makes the index complete up to the last record, in bounded transactions.
-pub(super) fn complete(db: &Database, head: u64) -> Result<(), Error> {
+/// Makes the index complete up to the last record, in bounded transactions. `base` is the last
+/// trimmed record. Returns the bytes of all records.
+pub(super) fn complete(db: &Database, head: u64, base: u64) -> Result<u64, Error> {
     let read = db.begin_read().map_err(failed)?;
-    let mut from = indexed(&read)?;
+    let mut from = noted(&read, INDEXED_KEY)?.unwrap_or(0).max(base);
+    let mut bytes = match noted(&read, BYTES_KEY)? {
+        Some(bytes) => bytes,
+        // An earlier version did not count them.
+        None => bytes_up_to(&read, from)?,
+    };
     drop(read);
     while from < head {
         let read = db.begin_read().map_err(failed)?;
@@ -84,8 +101,9 @@ pub(super) fn complete(db: &Database, head: u64) -> Result<(), Error> {
         let mut index = Index::open(&txn)?;
         let before = from;
         for entry in records.range(from + 1..).map_err(failed)?.take(BATCH) {
-            let (seq, bytes) = entry.map_err(failed)?;
-            index.add(seq.value(), bytes.value())?;
+            let (seq, record) = entry.map_err(failed)?;
+            index.add(seq.value(), record.value())?;
+            bytes += record.value().len() as u64;
             from = seq.value();
         }
         drop(index);
@@ -93,17 +111,23 @@ pub(super) fn complete(db: &Database, head: u64) -> Result<(), Error> {
         if from == before {
             return Err(damaged(format!("the log has no record after {from}, and ends at {head}")));
         }
-        note(&txn, from)?;
+        note(&txn, from, bytes)?;
         txn.commit().map_err(failed)?;
     }
-    Ok(())
+    Ok(bytes)
 }
 
-/// Returns the seq of the last record that the index has.
-fn indexed(txn: &ReadTransaction) -> Result<u64, Error> {
-    let Some(indexed) = opened(txn.open_table(INDEXED))? else { return Ok(0) };
-    let value = indexed.get(INDEXED_KEY).map_err(failed)?;
-    Ok(value.map_or(0, |value| value.value()))
+/// Returns one of the two numbers that [`note`] keeps.
+fn noted(txn: &ReadTransaction, key: u8) -> Result<Option<u64>, Error> {
+    let Some(indexed) = opened(txn.open_table(INDEXED))? else { return Ok(None) };
+    let value = indexed.get(key).map_err(failed)?;
+    Ok(value.map(|value| value.value()))
+}
+
+fn bytes_up_to(txn: &ReadTransaction, last: u64) -> Result<u64, Error> {
+    let records = txn.open_table(RECORDS).map_err(failed)?;
+    let entries = records.range(..=last).map_err(failed)?;
+    entries.map(|entry| Ok(entry.map_err(failed)?.1.value().len() as u64)).sum()
 }
 
 /// Returns the last forgotten life of an environment.
@@ -149,11 +173,12 @@ pub(super) fn check(
     records: &impl ReadableTable<u64, &'static [u8]>,
 ) -> Result<(), Error> {
     let Some(table) = opened(txn.open_table(RECORDS_OF))? else { return Ok(()) };
-    let upto = indexed(txn)?;
-    let mut entries = 0;
+    let upto = noted(txn, INDEXED_KEY)?.unwrap_or(0);
+    let (mut entries, mut size) = (0, 0);
     for entry in records.range(..=upto).map_err(failed)? {
         let (seq, bytes) = entry.map_err(failed)?;
         let sealed = open(seq.value(), bytes.value())?;
+        size += bytes.value().len() as u64;
         if let Some(id) = peek::environment(&sealed) {
             entries += 1;
             if table.get((id, sealed.seq)).map_err(failed)?.is_none() {
@@ -169,6 +194,9 @@ pub(super) fn check(
     }
     if table.len().map_err(failed)? != entries {
         return Err(damaged("it names records that the log does not have"));
+    }
+    if noted(txn, BYTES_KEY)?.is_some_and(|noted| noted != size) {
+        return Err(damaged("it counts other bytes than those of the records"));
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableError};
 
+use super::base::{self, Base};
 use super::codec::{self, Decoded};
 use super::envelope;
 use super::error::{Damage, Error};
@@ -38,7 +39,7 @@ pub struct Inspection {
 pub enum Depth {
     /// Reads from the newest snapshot that decodes; enough for a start.
     FromSnapshot,
-    /// Reads every record and ignores snapshots. A trimmed log is read from its newest snapshot.
+    /// Reads every record and ignores snapshots. A trimmed log is read from its base.
     EveryRecord,
     /// Like `EveryRecord`, and compares every snapshot on the way with the fold.
     Everything,
@@ -158,10 +159,11 @@ impl Walk<'_> {
         let txn = self.db.begin_read().map_err(|e| unreadable(&e))?;
         let Facts { log_id, head } = facts(&txn)?;
         let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
-        let first = records.first().map_err(|e| unreadable(&e))?;
-        let first = first.map_or(head.seq + 1, |(key, _)| key.value());
+        let base = base::get(&txn);
+        // Trimmed records may still be there: they are removed a part at a time.
+        let first = base.as_ref().ok().and_then(Option::as_ref).map_or(0, |b| b.head().seq) + 1;
         let snapshots = txn.open_table(SNAPSHOTS).map_err(|e| missing(&e))?;
-        let (mut state, mut last) = self.start(&snapshots, first)?;
+        let (mut state, mut last) = self.start(&snapshots, base)?;
         let from = last.seq + 1;
         let mut folded = 0;
         for entry in records.range(from..).map_err(|e| unreadable(&e))? {
@@ -181,14 +183,13 @@ impl Walk<'_> {
         Ok(Inspection { log_id, head, state, first: Seq(first), folded })
     }
 
-    /// Returns the state to fold from: the newest usable snapshot, or the empty state.
+    /// Returns the state to fold from: the newest usable snapshot, the base, or the empty state.
     fn start(
         &self,
         snapshots: &impl ReadableTable<u64, &'static [u8]>,
-        first: u64,
+        base: Result<Option<Base>, Error>,
     ) -> Result<(State, Head), ReadError> {
-        // The records before the first one are trimmed; only a snapshot has their state.
-        if self.depth == Depth::FromSnapshot || first > 1 {
+        if self.depth == Depth::FromSnapshot {
             for entry in snapshots.iter().map_err(|e| unreadable(&e))?.rev() {
                 let (key, value) = entry.map_err(|e| unreadable(&e))?;
                 if let Some((state, crc)) = codec::decode_snapshot(value.value())
@@ -199,7 +200,9 @@ impl Walk<'_> {
                 }
             }
         }
-        Ok((State::default(), Head::default()))
+        let Some(base) = base? else { return Ok((State::default(), Head::default())) };
+        let state = base.state().ok_or(Damage::Base)?;
+        Ok((state, base.head()))
     }
 }
 

@@ -8,6 +8,8 @@
 //!   the environment of a record without decoding it; [`stream_format`] is the flat form for
 //!   streams and export files;
 //! * [`salvage`] finds records by a byte scan; [`rebuild`] writes a new log from them;
+//! * [`base`] is the state that a trimmed log begins with; [`trim`] cuts the oldest records off, and
+//!   [`segments`] keeps them in files beside the log;
 //! * `index` finds the records about one environment, and lives that the state has forgotten;
 //! * [`writer`] appends, as long as the log is where it was opened; [`reader`] reads and follows
 //!   committed records.
@@ -39,6 +41,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod base;
+mod chain;
 pub mod codec;
 pub mod envelope;
 pub mod format;
@@ -47,13 +51,19 @@ pub mod overlay;
 pub mod peek;
 pub mod reader;
 pub mod salvage;
+pub mod trim;
+#[cfg(test)]
+mod trim_tests;
 
 mod error;
+mod flat_file;
 pub mod forensic;
 mod ground;
 mod index;
 mod payload;
 pub mod rebuild;
+pub mod segments;
+mod snapshots;
 pub mod stream_format;
 mod tables;
 #[cfg(any(test, feature = "testing"))]
@@ -61,6 +71,7 @@ pub mod testing;
 mod upcast;
 pub mod writer;
 
+pub use crate::base::Base;
 pub use crate::forensic::ReadOnlyLog;
 pub use crate::writer::{Journal, Options};
 pub use error::{Damage, Error};

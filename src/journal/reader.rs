@@ -1,5 +1,6 @@
 //! Read side of the log: ranges of committed records, and following.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,11 +22,18 @@ pub const RAW_BYTES: usize = 4 << 20;
 pub(super) struct Watch {
     head: Mutex<Seq>,
     moved: Condvar,
+    /// The last trimmed record; 0 if none is.
+    trimmed: AtomicU64,
 }
 
 impl Watch {
-    pub(super) fn new(head: Seq) -> Self {
-        Self { head: Mutex::new(head), moved: Condvar::new() }
+    pub(super) fn new(head: Seq, trimmed: u64) -> Self {
+        let trimmed = AtomicU64::new(trimmed);
+        Self { head: Mutex::new(head), moved: Condvar::new(), trimmed }
+    }
+
+    pub(super) fn trim(&self, last: u64) {
+        self.trimmed.store(last, Ordering::Release);
     }
 
     pub(super) fn advance(&self, head: Seq) {
@@ -59,8 +67,20 @@ impl Reader {
         *self.watch.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the last record that was trimmed from the log; 0 if none was.
+    #[must_use]
+    pub fn trimmed(&self) -> Seq {
+        Seq(self.watch.trimmed.load(Ordering::Acquire))
+    }
+
+    /// Returns the first record that may be read after `after`: trimmed ones may still be in the
+    /// file.
+    fn after(&self, after: Seq) -> u64 {
+        after.max(self.trimmed()).0.saturating_add(1)
+    }
+
     /// Returns up to `max` records after `after`, in order; fewer at the end of the log. Every
-    /// envelope is checked.
+    /// envelope is checked. Trimmed records are left out; see [`Reader::trimmed`].
     ///
     /// # Errors
     /// [`Error::Storage`], [`Error::Damaged`] when a record is not as it was written, or
@@ -70,7 +90,7 @@ impl Reader {
         let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
         let table = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
         let mut out = Vec::new();
-        for entry in table.range(after.0.saturating_add(1)..).map_err(|e| failed(e.into()))? {
+        for entry in table.range(self.after(after)..).map_err(|e| failed(e.into()))? {
             if out.len() >= max {
                 break;
             }
@@ -94,7 +114,7 @@ impl Reader {
         let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
         let table = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
         let mut out = Vec::new();
-        for seq in index::records_of(&txn, id, after, max)? {
+        for seq in index::records_of(&txn, id, after.max(self.trimmed()), max)? {
             let value = table.get(seq).map_err(|e| failed(e.into()))?;
             let lacks = || Damage::Index(format!("the log has no record {seq}"));
             let value =
@@ -121,8 +141,8 @@ impl Reader {
         index::lives(&self.begin()?, after, max)
     }
 
-    fn begin(&self) -> Result<redb::ReadTransaction, Error> {
-        let failed = |e: redb::Error| Error::Storage { what: "read the index", source: e };
+    pub(super) fn begin(&self) -> Result<redb::ReadTransaction, Error> {
+        let failed = |e: redb::Error| Error::Storage { what: "read the log", source: e };
         self.db.begin_read().map_err(|e| failed(e.into()))
     }
 
@@ -135,7 +155,7 @@ impl Reader {
         let failed = |e: redb::Error| Error::Storage { what: "read records", source: e };
         let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
         let table = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
-        let entries = table.range(after.0.saturating_add(1)..).map_err(|e| failed(e.into()))?;
+        let entries = table.range(self.after(after)..).map_err(|e| failed(e.into()))?;
         let (mut out, mut bytes) = (Vec::new(), 0);
         for entry in entries.take(max) {
             let (key, value) = entry.map_err(|e| failed(e.into()))?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use redb::Database;
 
+use crate::base::{self, Base};
 use crate::envelope::{self, Envelope};
 use crate::error::{Damage, Error};
 use crate::inspect::builder;
@@ -39,6 +40,18 @@ impl Rewrite {
     /// # Errors
     /// [`Error::Io`] when a file is at that path already, and any error of redb.
     pub fn create(path: &Path, log_id: Option<[u8; 16]>) -> Result<Self, Error> {
+        Self::after(path, log_id, None)
+    }
+
+    /// Like [`Self::create`], for a log that begins after `base`.
+    ///
+    /// # Errors
+    /// As for [`Self::create`].
+    pub fn after(
+        path: &Path,
+        log_id: Option<[u8; 16]>,
+        base: Option<&Base>,
+    ) -> Result<Self, Error> {
         let io = |what| move |source| Error::Io { what, path: path.to_owned(), source };
         if path.try_exists().map_err(io("check"))? {
             let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
@@ -54,13 +67,16 @@ impl Rewrite {
             db: Some(db),
             path: path.to_owned(),
             fresh,
-            head: Head::default(),
+            head: base.map_or(Head::default(), Base::head),
             batch: Vec::new(),
             batch_bytes: 0,
             resealed: 0,
         };
         if let Some(db) = &rewrite.db {
             initialise_as(db, log_id)?;
+            if let Some(base) = base {
+                put_base(db, base)?;
+            }
         }
         Ok(rewrite)
     }
@@ -141,6 +157,13 @@ impl Rewrite {
             .map_err(io("sync the directory of"))?;
         Ok(self.head)
     }
+}
+
+fn put_base(db: &Database, base: &Base) -> Result<(), Error> {
+    let failed = |e: redb::Error| Error::Storage { what: "write the new log", source: e };
+    let txn = db.begin_write().map_err(|e| failed(e.into()))?;
+    base::put(&txn, base)?;
+    txn.commit().map_err(|e| failed(e.into()))
 }
 
 impl Drop for Rewrite {

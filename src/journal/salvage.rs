@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::base::{self, Base};
 use super::envelope::{self, Envelope, HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
 use super::error::Error;
 use super::tables::{FORMAT, Head};
@@ -40,9 +41,11 @@ pub struct RecordLocation {
 pub struct Salvage {
     path: PathBuf,
     file: File,
+    /// What a trimmed log begins with, if it was found. Records before it are left out.
+    pub base: Option<Base>,
     /// The chosen records by position, one for each.
     pub records: Vec<RecordLocation>,
-    /// Missing positions from 1 on: first and last of each gap.
+    /// Missing positions from 1, or from the base on: first and last of each gap.
     pub lost: Vec<(u64, u64)>,
     /// Seqs of records that do not continue the record before them, although that one is there.
     pub unchained: Vec<u64>,
@@ -72,21 +75,23 @@ impl Salvage {
         let file = file.map_err(io)?;
         let mut scan = Scan::default();
         scan.run(&file).map_err(io)?;
-        let Scan { mut found, damaged, identities, .. } = scan;
+        let Scan { mut found, damaged, identities, base } = scan;
+        let begin = base.as_ref().map_or(Head::default(), Base::head);
+        found.retain(|f| f.seq > begin.seq);
         // redb copies a page before it changes it, so one record can be found several times.
         found.sort_by_key(|f| (f.seq, f.offset));
         found.dedup_by_key(|f| (f.seq, f.crc));
         let head = identities.iter().filter_map(|(_, head)| *head);
         // Old pages can name a head whose record is lost; only a head whose record is there counts.
         let there = |head: &Head| found.iter().any(|f| (f.seq, f.crc) == (head.seq, head.crc));
-        let head = head.filter(there).max_by_key(|head| head.seq);
+        let head = head.filter(|head| there(head) || *head == begin).max_by_key(|head| head.seq);
         let log_id =
             identities.iter().find(|(_, h)| head.is_none() || *h == head).map(|(id, _)| *id);
         let records = choose(&found);
-        let (lost, unchained) = gaps(&records, head);
+        let (lost, unchained) = gaps(&records, begin, head);
         let bytes = about.len();
         let path = path.to_owned();
-        Ok(Self { path, file, records, lost, unchained, damaged, log_id, head, bytes })
+        Ok(Self { path, file, base, records, lost, unchained, damaged, log_id, head, bytes })
     }
 
     /// Reads one of the records again into `buffer`.
@@ -112,6 +117,8 @@ struct Scan {
     damaged: u64,
     /// Identities and heads found in the file. Old pages can hold earlier heads.
     identities: Vec<([u8; 16], Option<Head>)>,
+    /// The newest base. Old pages can hold earlier ones.
+    base: Option<Base>,
 }
 
 impl Scan {
@@ -133,6 +140,9 @@ impl Scan {
                     break;
                 };
                 at += next;
+                if bytes[at..].starts_with(&base::MAGIC) {
+                    self.base_at(file, &bytes[at..], start + at as u64)?;
+                }
                 at += self.scan_at(&bytes[at..], start + at as u64);
             }
             if last {
@@ -140,6 +150,23 @@ impl Scan {
             }
             start += at as u64;
         }
+    }
+
+    /// Reads a base, which may be longer than a window.
+    fn base_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let Some(length) = Base::length(bytes) else { return Ok(()) };
+        // The length may be damaged.
+        if offset + length as u64 > file.metadata()?.len() {
+            return Ok(());
+        }
+        let mut frame = vec![0; length];
+        portable::read_exact_at(file, &mut frame, offset)?;
+        let found = Base::parse(&frame).filter(|base| base.state().is_some());
+        let seq = |base: &Option<Base>| base.as_ref().map_or(0, |base| base.head().seq);
+        if seq(&found) > seq(&self.base) {
+            self.base = found;
+        }
+        Ok(())
     }
 
     /// Checks for a known pattern at the start of `bytes`; returns how many bytes to advance.
@@ -228,9 +255,12 @@ fn choose(found: &[RecordLocation]) -> Vec<RecordLocation> {
     chosen
 }
 
-fn gaps(records: &[RecordLocation], head: Option<Head>) -> (Vec<(u64, u64)>, Vec<u64>) {
+fn gaps(
+    records: &[RecordLocation],
+    mut before: Head,
+    head: Option<Head>,
+) -> (Vec<(u64, u64)>, Vec<u64>) {
     let (mut lost, mut unchained) = (Vec::new(), Vec::new());
-    let mut before = Head::default();
     for record in records {
         if record.seq > before.seq + 1 {
             lost.push((before.seq + 1, record.seq - 1));
@@ -270,7 +300,7 @@ mod tests {
     fn salvage_reports_gaps() {
         let all = [found(2, 20, 10, 0), found(3, 30, 77, 0), found(7, 70, 60, 0)];
         let head = Some(Head { seq: 9, crc: 90 });
-        assert_eq!(gaps(&all, head), (vec![(1, 1), (4, 6), (8, 9)], vec![3]));
-        assert_eq!(gaps(&[], None), (Vec::new(), Vec::new()));
+        assert_eq!(gaps(&all, Head::default(), head), (vec![(1, 1), (4, 6), (8, 9)], vec![3]));
+        assert_eq!(gaps(&[], Head::default(), None), (Vec::new(), Vec::new()));
     }
 }

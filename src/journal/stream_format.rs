@@ -1,8 +1,9 @@
 //! The flat form of a log: the daemon streams it and `replay export` writes it.
 //!
 //! ```text
-//! head   "GKF1", format u32 = 1, log id 16 bytes, the seq before the first record u64,
+//! head   "GKF1", format u32 = 1 or 2, log id 16 bytes, the seq before the first record u64,
 //!        that record's crc u32, crc32c of the 36 bytes before
+//! base   in format 2: the state after the record before the first one, as `base` frames it
 //! then   envelopes, one after another, as they stand in the log
 //! end    "GKE1", seq of the last record u64, its crc u32, crc32c of the 16 bytes before
 //! ```
@@ -12,6 +13,7 @@
 
 use std::io::{self, Read};
 
+use crate::base::{self, Base};
 use crate::envelope::{HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
 use crate::error::Damage;
 use crate::tables::Head;
@@ -25,6 +27,8 @@ pub const HEAD_BYTES: usize = 40;
 /// Bytes of the end, with its checksum.
 pub const END_BYTES: usize = 20;
 const FORMAT: u32 = 1;
+/// Format of a flat log with a base.
+const FORMAT_BASED: u32 = 2;
 
 /// Content of the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct Start {
     pub log_id: [u8; 16],
     /// The record before the first one; seq 0 when the flat log begins with record 1.
     pub after: Head,
+    /// Whether a base follows: the state after that record.
+    pub has_base: bool,
 }
 
 /// Encodes a head.
@@ -40,7 +46,8 @@ pub struct Start {
 pub fn head(start: &Start) -> [u8; HEAD_BYTES] {
     let mut out = [0; HEAD_BYTES];
     out[..4].copy_from_slice(&HEAD_MAGIC);
-    out[4..8].copy_from_slice(&FORMAT.to_le_bytes());
+    let format = if start.has_base { FORMAT_BASED } else { FORMAT };
+    out[4..8].copy_from_slice(&format.to_le_bytes());
     out[8..24].copy_from_slice(&start.log_id);
     out[24..36].copy_from_slice(&start.after.to_bytes());
     let crc = crc32c::crc32c(&out[..36]);
@@ -60,13 +67,28 @@ pub fn parse_head(bytes: &[u8]) -> Result<Start, &'static str> {
     if crc32c::crc32c(&bytes[..36]).to_le_bytes() != bytes[36..] {
         return Err("its head has a wrong checksum");
     }
-    if bytes[4..8] != FORMAT.to_le_bytes() {
+    let has_base = bytes[4..8] == FORMAT_BASED.to_le_bytes();
+    if !has_base && bytes[4..8] != FORMAT.to_le_bytes() {
         return Err("its format is newer than this program");
     }
     let mut log_id = [0; 16];
     log_id.copy_from_slice(&bytes[8..24]);
     let after = Head::from_bytes(&bytes[24..36]).unwrap_or_default();
-    Ok(Start { log_id, after })
+    Ok(Start { log_id, after, has_base })
+}
+
+/// Reads the base that follows a head with one. `None`: it is cut short or damaged.
+///
+/// # Errors
+/// Errors of the system.
+pub fn base(input: &mut impl Read) -> io::Result<Option<Base>> {
+    let mut frame = vec![0; base::HEADER_BYTES];
+    let have = fill(input, &mut frame)?;
+    let Some(length) = Base::length(&frame[..have]) else { return Ok(None) };
+    // Grows with what is there: the length is not checked by a checksum yet.
+    let rest = (length - have) as u64;
+    input.by_ref().take(rest).read_to_end(&mut frame)?;
+    Ok(Base::parse(&frame))
 }
 
 /// Encodes an end.
@@ -162,9 +184,12 @@ mod tests {
     /// Head and end also round-trip.
     #[test]
     fn head_and_end_reject_flipped_bits() {
-        let start = Start { log_id: *b"0123456789abcdef", after: Head { seq: 7, crc: 9 } };
+        let after = Head { seq: 7, crc: 9 };
+        let start = Start { log_id: *b"0123456789abcdef", after, has_base: true };
         let bytes = head(&start);
         assert_eq!(parse_head(&bytes), Ok(start));
+        let without = Start { has_base: false, ..start };
+        assert_eq!(parse_head(&head(&without)), Ok(without));
         for bit in 0..bytes.len() * 8 {
             let mut broken = bytes;
             broken[bit / 8] ^= 1 << (bit % 8);

@@ -3,22 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, DatabaseError, ReadableTable, StorageBackend, WriteTransaction};
+use redb::{Database, DatabaseError, StorageBackend, WriteTransaction};
 
+use crate::base::{self, Base};
 use crate::codec;
 use crate::error::{Damage, Error};
 use crate::ground::Ground;
 use crate::index::{self, Index};
 use crate::inspect::{Depth, Inspection, builder, inspect};
 use crate::reader::{Reader, Watch};
+use crate::snapshots;
 use crate::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS};
 use groundskeeper_core::event::Record;
 use groundskeeper_core::{Seq, State};
 use groundskeeper_system::own_file::{self, Links};
 use groundskeeper_system::portable;
 
-/// Number of snapshots kept; the oldest is dropped when a new one exceeds it.
-pub const SNAPSHOTS_KEPT: usize = 3;
 /// Records between two snapshots. Folding a million records takes about 0.25 s, so the rest after a
 /// snapshot folds in some 13 ms.
 pub const SNAPSHOT_EVERY: u64 = 50_000;
@@ -40,8 +40,14 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Journal {
     db: Arc<Database>,
-    watch: Arc<Watch>,
+    pub(super) watch: Arc<Watch>,
     head: Head,
+    /// Bytes of all records.
+    pub(super) bytes: u64,
+    /// The last trimmed record; 0 if none is.
+    pub(super) base: u64,
+    /// Whether trimmed records may still be in the file.
+    pub(super) has_trimmed: bool,
     log_id: [u8; 16],
     snapshot_due: u64,
     options: Options,
@@ -86,8 +92,8 @@ impl Journal {
             initialise(&db)?;
         }
         let head = head_of(&db)?.unwrap_or_default();
-        let found =
-            Inspection { log_id: [0; 16], head, state: State::default(), first: Seq(1), folded: 0 };
+        let (state, first) = (State::default(), Seq(1));
+        let found = Inspection { log_id: [0; 16], head, state, first, folded: 0 };
         Self::over(db, options, &found)
     }
 
@@ -99,12 +105,16 @@ impl Journal {
             let damage = Damage::Head { expected: found.head.seq, found: head.seq };
             return Err(Error::Damaged { path: PathBuf::new(), damage });
         }
-        index::complete(&db, head.seq)?;
-        let last_snapshot = last_snapshot(&db)?;
+        let base = base_of(&db)?;
+        let bytes = index::complete(&db, head.seq, base)?;
+        let last_snapshot = snapshots::last(&db)?.max(base);
         Ok(Self {
             db: Arc::new(db),
-            watch: Arc::new(Watch::new(Seq(head.seq))),
+            watch: Arc::new(Watch::new(Seq(head.seq), base)),
             head,
+            bytes,
+            base,
+            has_trimmed: base > 0,
             log_id: found.log_id,
             snapshot_due: last_snapshot + options.snapshot_every,
             options,
@@ -169,25 +179,47 @@ impl Journal {
     /// must not be retried. The process is expected to end. [`Error::Lost`] when the records are
     /// not, or would not be, in the file at the log's path.
     pub fn append(&mut self, records: &[Record], state: &State) -> Result<(), Error> {
-        if self.poisoned {
-            return Err(Error::Poisoned);
-        }
+        self.append_with(records, state, None)
+    }
+
+    /// Appends records, and makes `base` the base of the log in the same commit.
+    pub(super) fn append_with(
+        &mut self,
+        records: &[Record],
+        state: &State,
+        base: Option<&Base>,
+    ) -> Result<(), Error> {
         if records.is_empty() {
-            return Ok(());
+            return if self.poisoned { Err(Error::Poisoned) } else { Ok(()) };
         }
-        // Set before the commit and cleared after it: an error or a panic leaves the handle closed.
-        self.poisoned = true;
-        self.check_ground()?;
-        let head = self.commit(records, state)?;
-        // Before the records count as durable: the file may have lost its name meanwhile.
-        self.note_ground()?;
-        self.poisoned = false;
-        self.head = head;
-        // The saved allocator state counts only if no later commit follows it.
-        self.clean = false;
+        let (head, bytes) = self.write(|journal| journal.commit(records, state, base))?;
+        (self.head, self.bytes) = (head, bytes);
         // Only now: a reader that wakes must find the records committed.
         self.watch.advance(Seq(head.seq));
         Ok(())
+    }
+
+    /// Makes a commit. An error or a panic in it leaves the handle closed.
+    pub(super) fn write<T>(
+        &mut self,
+        commit: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.poisoned {
+            return Err(Error::Poisoned);
+        }
+        self.poisoned = true;
+        self.check_ground()?;
+        let done = commit(self)?;
+        // Before it counts as durable: the file may have lost its name meanwhile.
+        self.note_ground()?;
+        self.poisoned = false;
+        // The saved allocator state counts only if no later commit follows it.
+        self.clean = false;
+        Ok(done)
+    }
+
+    pub(super) fn begin(&self) -> Result<WriteTransaction, Error> {
+        self.db.begin_write().map_err(|e| Error::storage("begin a commit")(e.into()))
     }
 
     fn check_ground(&self) -> Result<(), Error> {
@@ -198,10 +230,15 @@ impl Journal {
         self.ground.as_mut().map_or(Ok(()), Ground::note)
     }
 
-    fn commit(&mut self, records: &[Record], state: &State) -> Result<Head, Error> {
+    fn commit(
+        &mut self,
+        records: &[Record],
+        state: &State,
+        base: Option<&Base>,
+    ) -> Result<(Head, u64), Error> {
         let storage = Error::storage;
-        let txn = self.db.begin_write().map_err(|e| storage("begin a commit")(e.into()))?;
-        let mut head = self.head;
+        let txn = self.begin()?;
+        let (mut head, mut size) = (self.head, self.bytes);
         {
             let mut table =
                 txn.open_table(RECORDS).map_err(|e| storage("open its records")(e.into()))?;
@@ -213,18 +250,23 @@ impl Journal {
                     .insert(record.seq.0, bytes.as_slice())
                     .map_err(|e| storage("append a record")(e.into()))?;
                 index.add(record.seq.0, &bytes)?;
+                size += bytes.len() as u64;
                 head = Head { seq: record.seq.0, crc };
             }
         }
         // Records, head, index and snapshot share one transaction, so no crash can separate them.
         put_head(&txn, head)?;
-        index::note(&txn, head.seq)?;
+        index::note(&txn, head.seq, size)?;
+        if let Some(base) = base {
+            base::put(&txn, base)?;
+            snapshots::drop_up_to(&txn, base.head().seq)?;
+        }
         if head.seq >= self.snapshot_due {
-            put_snapshot(&txn, state, head)?;
+            snapshots::put(&txn, state, head)?;
             self.snapshot_due = head.seq + self.options.snapshot_every;
         }
         txn.commit().map_err(|e| storage("commit records")(e.into()))?;
-        Ok(head)
+        Ok((head, size))
     }
 
     /// Commits an empty transaction that saves redb's allocator state: the next open after a kill
@@ -234,20 +276,14 @@ impl Journal {
     /// # Errors
     /// As for [`Journal::append`].
     pub fn checkpoint(&mut self) -> Result<(), Error> {
-        if self.poisoned {
-            return Err(Error::Poisoned);
-        }
-        if self.clean {
+        if self.clean && !self.poisoned {
             return Ok(());
         }
-        self.poisoned = true;
-        self.check_ground()?;
-        let mut txn =
-            self.db.begin_write().map_err(|e| Error::storage("begin a checkpoint")(e.into()))?;
-        txn.set_quick_repair(true);
-        txn.commit().map_err(|e| Error::storage("commit a checkpoint")(e.into()))?;
-        self.note_ground()?;
-        self.poisoned = false;
+        self.write(|journal| {
+            let mut txn = journal.begin()?;
+            txn.set_quick_repair(true);
+            txn.commit().map_err(|e| Error::storage("commit a checkpoint")(e.into()))
+        })?;
         self.clean = true;
         Ok(())
     }
@@ -314,13 +350,17 @@ fn head_of(db: &Database) -> Result<Option<Head>, Error> {
     Ok(value.and_then(|v| Head::from_bytes(v.value())))
 }
 
-fn last_snapshot(db: &Database) -> Result<u64, Error> {
+/// Returns the last trimmed record; 0 if none is, or if the base is damaged: then a snapshot has
+/// been enough to open the log.
+fn base_of(db: &Database) -> Result<u64, Error> {
     use redb::ReadableDatabase as _;
-    let failed = |e: redb::Error| Error::Storage { what: "read its snapshots", source: e };
+    let failed = |e: redb::Error| Error::Storage { what: "read its base", source: e };
     let txn = db.begin_read().map_err(|e| failed(e.into()))?;
-    let table = txn.open_table(SNAPSHOTS).map_err(|e| failed(e.into()))?;
-    let last = table.last().map_err(|e| failed(e.into()))?;
-    Ok(last.map_or(0, |(key, _)| key.value()))
+    match base::get(&txn) {
+        Ok(base) => Ok(base.map_or(0, |base| base.head().seq)),
+        Err(Error::Damaged { .. }) => Ok(0),
+        Err(e) => Err(e),
+    }
 }
 
 pub(super) fn put_head(txn: &WriteTransaction, head: Head) -> Result<(), Error> {
@@ -328,21 +368,6 @@ pub(super) fn put_head(txn: &WriteTransaction, head: Head) -> Result<(), Error> 
     let mut meta = txn.open_table(META).map_err(|e| failed(e.into()))?;
     let bytes = head.to_bytes();
     meta.insert(META_HEAD, bytes.as_slice()).map_err(|e| failed(e.into()))?;
-    Ok(())
-}
-
-fn put_snapshot(txn: &WriteTransaction, state: &State, head: Head) -> Result<(), Error> {
-    let failed = |e: redb::Error| Error::Storage { what: "write a snapshot", source: e };
-    assert_eq!(state.seq().0, head.seq, "a snapshot is of the state after the last record");
-    let bytes = codec::encode_snapshot(state, head.crc)?;
-    let mut table = txn.open_table(SNAPSHOTS).map_err(|e| failed(e.into()))?;
-    table.insert(head.seq, bytes.as_slice()).map_err(|e| failed(e.into()))?;
-    // The older ones are a fallback: a snapshot that does not decode is skipped.
-    while redb::ReadableTableMetadata::len(&table).map_err(|e| failed(e.into()))?
-        > SNAPSHOTS_KEPT as u64
-    {
-        table.pop_first().map_err(|e| failed(e.into()))?;
-    }
     Ok(())
 }
 

@@ -60,9 +60,15 @@ impl LogStream {
     /// Sends the copy. A copy that breaks off lacks the end mark, so its reader can detect that.
     async fn run(mut self, since: Seq, follow: bool) {
         let goal = if follow { Seq(u64::MAX) } else { *self.head.borrow_and_update() };
-        let mut part = Part::default();
-        part.last.seq = since.0;
-        if !self.enqueue(self.reader.flat_head(part.last)).await {
+        let reader = self.reader.clone();
+        let begun = tokio::task::spawn_blocking(move || reader.flat_start(since));
+        let (head, last) = match begun.await {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(e)) => return tracing::error!(error = %e, "cannot read the log for a copy"),
+            Err(_) => return,
+        };
+        let mut part = Part { last, ..Part::default() };
+        if !self.enqueue(head).await {
             return;
         }
         loop {

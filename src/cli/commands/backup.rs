@@ -45,12 +45,14 @@ pub(in crate::cli) async fn backup(global: &Global, file: &Path) -> CommandResul
     let bytes = path.metadata().map_err(paths::failed("read", &path))?.len();
     let shown = path.display();
     let value = json!({
-        "file": shown.to_string(), "records": checked.records, "seq": checked.last,
+        "file": shown.to_string(), "records": checked.records, "first": checked.first,
+        "seq": checked.last,
         "log_id": checked.log_id, "bytes": bytes,
     });
     let text = format!(
-        "records 1 to {} are in {shown}\nput them back with `replay restore {} DIR`; worktrees and \
+        "records {} to {} are in {shown}\nput them back with `replay restore {} DIR`; worktrees and \
          trash are not part of it\n",
+        checked.first,
         checked.last,
         paths::as_argument(&path)
     );
@@ -76,6 +78,7 @@ async fn copy(client: &mut Client, out: &mut File, path: &Path) -> Result<(), Cl
 /// What a whole copy holds.
 struct Checked {
     records: u64,
+    first: u64,
     last: u64,
     log_id: String,
 }
@@ -100,7 +103,8 @@ fn check(path: &Path) -> Result<Checked, Fault> {
         (Some(damage), _) => Err(broken().because(damage)),
         // Without its end the stream broke off.
         (None, Some(head)) if head == last => {
-            Ok(Checked { records, last: last.seq, log_id: hex(&log.log_id()) })
+            let (first, log_id) = (log.first(), hex(&log.log_id()));
+            Ok(Checked { records, first, last: last.seq, log_id })
         }
         (None, _) => Err(broken().because("the copy has no end")),
     }

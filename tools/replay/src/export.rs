@@ -14,7 +14,7 @@ use groundskeeper_journal::codec::{self, Decoded};
 use groundskeeper_journal::envelope::{self, Envelope};
 use groundskeeper_journal::forensic::{Chain, Range};
 use groundskeeper_journal::format;
-use groundskeeper_journal::{Error, stream_format};
+use groundskeeper_journal::{Base, Error, stream_format};
 use tempfile::NamedTempFile;
 
 use crate::args::{ExportArgs, Form};
@@ -126,8 +126,11 @@ fn ndjson(
 fn flat_file(source: &Source, path: &Path) -> Result<u8, Problem> {
     let log = &source.log;
     let mut file = std::io::BufWriter::new(fresh(path)?);
-    let start = stream_format::Start { log_id: log.log_id(), after: log.before() };
+    let (log_id, after, base) = (log.log_id(), log.before(), log.base());
+    let start = stream_format::Start { log_id, after, has_base: base.is_some() };
+    let base = base.map(Base::frame).unwrap_or_default();
     file.write_all(&stream_format::head(&start)).map_err(write("write", path))?;
+    file.write_all(&base).map_err(write("write", path))?;
     let (mut chain, mut failed) = (Chain::of(log), None);
     log.walk(Range::ALL, &mut |key, bytes| {
         let copied: Result<(), Problem> = match chain.next(key, bytes) {

@@ -17,15 +17,22 @@ use crate::source::Source;
 /// Forks.
 pub(crate) fn fork(args: &ForkArgs, out: &mut Out) -> Result<u8, Problem> {
     let source = Source::open(&args.file)?;
-    if source.log.first() > 1 {
+    let base = source.log.base();
+    if source.log.first() > 1 && base.is_none() {
         return Err(Problem::missing(
-            format!("the log begins with record {}", source.log.first()),
-            "fork a log that begins with record 1: the records of a trimmed log cannot be folded",
+            format!("it begins with record {}, without the state before it", source.log.first()),
+            "fork the log or a backup, not a part of a log",
         ));
     }
     let to = position(&source.log, &args.at)?;
+    if let Some(base) = base.filter(|base| base.head().seq > to) {
+        return Err(Problem::missing(
+            format!("the log begins after record {}: it was trimmed", base.head().seq),
+            "name a later record, or fork a backup from before",
+        ));
+    }
     let log_id = args.same_id.then(|| source.log.log_id());
-    let mut new = Rewrite::create(&args.new, log_id)?;
+    let mut new = Rewrite::after(&args.new, log_id, base)?;
     let mut chain = Chain::of(&source.log);
     let mut failed: Option<Problem> = None;
     source.log.walk(Range::up_to(to), &mut |key, bytes| {
@@ -55,7 +62,8 @@ pub(crate) fn fork(args: &ForkArgs, out: &mut Out) -> Result<u8, Problem> {
         out.object(&json!({ "ok": true, "new": new, "last": head.seq, "same_id": args.same_id }));
         return Ok(INTACT);
     }
-    out.line(&format!("records 1 to {} are in {}", head.seq, args.new.display()));
+    let first = source.log.first();
+    out.line(&format!("records {first} to {} are in {}", head.seq, args.new.display()));
     if args.same_id {
         let id = hex(&source.log.log_id());
         out.line(&format!(

@@ -212,6 +212,16 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
     let mut input = BufReader::new(live.records(after, true).map_err(failed)?);
     let mut head = [0; stream_format::HEAD_BYTES];
     std::io::Read::read_exact(&mut input, &mut head).map_err(failed)?;
+    let start = stream_format::parse_head(&head);
+    let start = start.map_err(|why| failed(std::io::Error::other(why)))?;
+    if start.has_base {
+        stream_format::base(&mut input).map_err(failed)?;
+    }
+    if start.after.seq > after {
+        after = start.after.seq;
+        let what = format!("note: the daemon's log begins with record {}", after + 1);
+        note(&format!("{what}; the ones before are in its `log-archive`, or gone"));
+    }
     let mut listing = Listing { out, wanted, damaged: 0, shown: 0 };
     let mut buffer = Vec::new();
     loop {

@@ -55,7 +55,7 @@ pub(crate) fn salvage(args: &SalvageArgs, out: &mut Out) -> Result<u8, Problem> 
 
 /// Writes the new log; says how many records were sealed anew.
 fn write(found: &Salvage, new: &Path) -> Result<u64, Problem> {
-    let mut log = Rewrite::create(new, found.log_id)?;
+    let mut log = Rewrite::after(new, found.log_id, found.base.as_ref())?;
     let (mut buffer, mut time, mut boot) = (Vec::new(), 0, 0);
     for place in &found.records {
         let record = found.read(place, &mut buffer)?;
@@ -114,6 +114,7 @@ impl Report<'_> {
                 "lost": self.lost, "lost_ranges": found.lost, "unchained": found.unchained,
                 "damaged_places": found.damaged, "log_id": id,
                 "head": found.head.map(|h| h.seq), "resealed": self.resealed,
+                "trimmed": found.base.as_ref().map_or(0, |base| base.head().seq),
                 "contradiction": self.contradiction,
             }));
             return;
@@ -133,6 +134,10 @@ impl Report<'_> {
                 out.line("the identity of the log was not found; the new log has its own,");
                 out.line("so a daemon treats the worktrees of the old log as foreign");
             }
+        }
+        if let Some(base) = &found.base {
+            let seq = base.head().seq;
+            out.line(&format!("the log was trimmed: it begins with the state after record {seq}"));
         }
         for (from, to) in &found.lost {
             let range = if from == to { from.to_string() } else { format!("{from} to {to}") };

@@ -7,7 +7,7 @@
 use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use groundskeeper_journal::{Error, ReadOnlyLog};
+use groundskeeper_journal::{Error, ReadOnlyLog, segments};
 
 use crate::live::{Live, is_locked};
 use crate::out::note;
@@ -42,13 +42,17 @@ impl Source {
                 "note: the daemon of {} has this log open; reading a copy through its socket",
                 live.dir.display()
             ));
-            let log = copy(&live, &file)?;
+            let log = copy(&live, &file)?.with_segments(&live.dir.join(segments::FOLDER))?;
             return Ok(Self { log, live: Some(live), path: file });
         }
         if is_locked(&file) {
             return Err(Error::Busy { path: file }.into());
         }
-        let log = ReadOnlyLog::open(&file)?;
+        let mut log = ReadOnlyLog::open(&file)?;
+        // Trimmed records are read as if they were still there. Of a copy elsewhere, they are not.
+        if let Some(dir) = dir {
+            log = log.with_segments(&dir.join(segments::FOLDER))?;
+        }
         Ok(Self { log, live: None, path: file })
     }
 }

@@ -1,0 +1,319 @@
+//! Segments: the records that were trimmed from a log, in files beside it. Only this file names
+//! ruzstd.
+//!
+//! A segment is a flat log, compressed with zstd, so that `zstd -d` and `replay` read it; it has the
+//! base that it continues, so that a later segment means something without the earlier ones. Its
+//! name says its first and last record. It has another name until it is whole, read back, and on
+//! disk. Nothing here removes a segment.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ruzstd::decoding::StreamingDecoder;
+use ruzstd::encoding::{CompressionLevel, FrameCompressor};
+use sha2::{Digest as _, Sha256};
+
+use crate::base::Base;
+use crate::envelope;
+use crate::error::{Damage, Error};
+use crate::forensic::{Range, ReadOnlyLog};
+use crate::stream_format::{self, Next, Start};
+use crate::tables::Head;
+use groundskeeper_system::own_file::{self, Links};
+use groundskeeper_system::portable::{self, Existing};
+
+/// Name of the folder of segments beside a log.
+pub const FOLDER: &str = "log-archive";
+const SUFFIX: &str = ".flat.zst";
+const BUFFER_BYTES: usize = 1 << 17;
+
+/// A segment that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archived {
+    /// Name of the file.
+    pub name: String,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+}
+
+/// A segment in a folder, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    /// Its first record.
+    pub first: u64,
+    /// Its last record.
+    pub last: u64,
+    /// Path of the file.
+    pub path: PathBuf,
+}
+
+impl Segment {
+    fn at(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+        let (first, last) = name.split_once('-')?;
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        (first > 0 && first <= last).then_some(Self { first, last, path })
+    }
+
+    fn name(first: u64, last: u64) -> String {
+        format!("{first}-{last}{SUFFIX}")
+    }
+}
+
+/// Returns the segments that lead without a gap to the record before `first`, the oldest first.
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be listed; a missing one has no segments.
+pub fn before(folder: &Path, first: u64) -> Result<Vec<Segment>, Error> {
+    let failed = |source| Error::Io { what: "list", path: folder.to_owned(), source };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        all.extend(Segment::at(entry.map_err(failed)?.path()));
+    }
+    let (mut chain, mut next): (Vec<Segment>, u64) = (Vec::new(), first);
+    while let Some(found) = all.iter().filter(|s| s.last + 1 == next).min() {
+        next = found.first;
+        chain.push(found.clone());
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+/// Reads a segment as the flat log that it is.
+///
+/// # Errors
+/// [`Error::Io`], and [`Error::NotALog`] when the file is not compressed as a segment is.
+pub fn open(path: &Path) -> Result<impl Read + use<>, Error> {
+    let io = |source| Error::Io { what: "read", path: path.to_owned(), source };
+    if !path.metadata().map_err(io)?.is_file() {
+        return Err(io(io::Error::other("it is not a file")));
+    }
+    let file = own_file::open(path, File::options().read(true), Links::Followed).map_err(io)?;
+    let plain = StreamingDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file));
+    plain.map_err(|e| Error::NotALog { path: path.to_owned(), what: e.to_string() })
+}
+
+/// A segment that belongs to a log, unpacked when it is first read.
+#[derive(Debug)]
+pub(super) struct Earlier {
+    segment: Segment,
+    log: OnceLock<ReadOnlyLog>,
+}
+
+impl Earlier {
+    pub(super) fn new(segment: Segment) -> Self {
+        Self { segment, log: OnceLock::new() }
+    }
+
+    pub(super) fn first(&self) -> u64 {
+        self.segment.first
+    }
+
+    /// Returns whether some of its records are in a range.
+    pub(super) fn meets(&self, range: Range) -> bool {
+        self.segment.first <= range.to && range.from <= self.segment.last
+    }
+
+    /// Returns the unpacked segment.
+    pub(super) fn log(&self) -> Result<&ReadOnlyLog, Error> {
+        if let Some(log) = self.log.get() {
+            return Ok(log);
+        }
+        let path = &self.segment.path;
+        let io = |source| Error::Io { what: "unpack", path: path.clone(), source };
+        let mut spool = tempfile::tempfile().map_err(io)?;
+        io::copy(&mut open(path)?, &mut spool).map_err(io)?;
+        let log = ReadOnlyLog::flat(path, spool)?;
+        // Its name decides which records are looked for in it.
+        let (first, last) = (self.segment.first, self.segment.last);
+        if log.first() != first || log.head().map(|head| head.seq) != Some(last) {
+            return Err(damaged(path, Damage::Head { expected: last, found: log.first() }));
+        }
+        Ok(self.log.get_or_init(|| log))
+    }
+}
+
+/// The next record to write: adds its bytes, and returns its head; none after the last one.
+pub(super) type Source<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> Result<Option<Head>, Error>;
+
+/// Writes a segment of the records after `start` up to `last`, and reads it back.
+///
+/// # Errors
+/// Errors of the source, [`Error::Io`], and [`Error::Damaged`] when it is not read as written.
+pub(super) fn write(
+    folder: &Path,
+    (start, base): (Start, Option<&Base>),
+    last: u64,
+    source: Source<'_>,
+) -> Result<Archived, Error> {
+    let name = Segment::name(start.after.seq + 1, last);
+    let path = folder.join(&name);
+    let io = |what| move |source| Error::Io { what, path: folder.to_owned(), source };
+    own_file::make_folder(folder).map_err(io("create"))?;
+    // A trim that was cut short has left it.
+    let fresh = Unfinished(folder.join(format!(".{name}.new")));
+    let mut file = portable::open_private(&fresh.0, Existing::Emptied).map_err(io("write in"))?;
+    let mut flat = Flat::new(&start, base, source);
+    compress(&mut flat, &mut file).map_err(io("write in"))?;
+    let end = flat.ended()?;
+    file.sync_all().map_err(io("sync a file in"))?;
+    let read = check(&fresh.0, &start, base)?;
+    if read != end || end.seq != last {
+        return Err(damaged(&path, Damage::Head { expected: last, found: read.seq }));
+    }
+    let (bytes, sha256) = digest(&fresh.0).map_err(io("read a file in"))?;
+    std::fs::rename(&fresh.0, &path).map_err(io("rename a file in"))?;
+    portable::sync_dir(folder).map_err(io("sync"))?;
+    Ok(Archived { name, bytes, sha256 })
+}
+
+fn compress(flat: &mut Flat<'_>, file: &mut File) -> io::Result<()> {
+    let out = BufWriter::with_capacity(BUFFER_BYTES, file);
+    let mut drain = Drain { out, error: None };
+    let mut compressor = FrameCompressor::new(CompressionLevel::Fastest);
+    compressor.set_source(flat);
+    compressor.set_drain(&mut drain);
+    compressor.compress();
+    let Drain { mut out, error } = drain;
+    error.map_or(Ok(()), Err).and_then(|()| out.flush())
+}
+
+/// Takes what the compressor writes. After an error it takes the rest and drops it: the compressor
+/// panics where a write fails.
+struct Drain<W> {
+    out: W,
+    error: Option<io::Error>,
+}
+
+impl<W: Write> Write for Drain<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.error.is_none() {
+            self.error = self.out.write_all(bytes).err();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn damaged(path: &Path, damage: Damage) -> Error {
+    Error::Damaged { path: path.to_owned(), damage }
+}
+
+/// Reads a segment to its end, and returns its last record.
+fn check(path: &Path, start: &Start, base: Option<&Base>) -> Result<Head, Error> {
+    let io = |source| Error::Io { what: "read", path: path.to_owned(), source };
+    let cut = || damaged(path, Damage::Cut(start.after.seq));
+    let mut input = open(path)?;
+    let mut head = [0; stream_format::HEAD_BYTES];
+    input.read_exact(&mut head).map_err(io)?;
+    let read_base = match base {
+        Some(_) => stream_format::base(&mut input).map_err(io)?,
+        None => None,
+    };
+    if stream_format::parse_head(&head) != Ok(*start) || read_base.as_ref() != base {
+        return Err(cut());
+    }
+    let (mut last, mut buffer) = (start.after, Vec::new());
+    loop {
+        let seq = last.seq + 1;
+        let next = stream_format::next(&mut input, seq, &mut buffer).map_err(io)?;
+        match next.map_err(|damage| damaged(path, damage))? {
+            Next::Cut => return Err(cut()),
+            Next::End(end) if end == last => return Ok(last),
+            Next::End(end) => {
+                return Err(damaged(path, Damage::Head { expected: end.seq, found: last.seq }));
+            }
+            Next::Record => {
+                let sealed = envelope::open(seq, &buffer).map_err(|d| damaged(path, d))?;
+                if sealed.seq != seq || sealed.previous != last.crc {
+                    return Err(damaged(path, Damage::Chain(seq)));
+                }
+                last = Head { seq, crc: sealed.crc };
+            }
+        }
+    }
+}
+
+fn digest(path: &Path) -> io::Result<(u64, [u8; 32])> {
+    let mut hash = Sha256::new();
+    let mut input = File::open(path)?;
+    let (mut buffer, mut bytes) = (vec![0; BUFFER_BYTES], 0);
+    loop {
+        let have = input.read(&mut buffer)?;
+        if have == 0 {
+            return Ok((bytes, hash.finalize().into()));
+        }
+        bytes += have as u64;
+        hash.update(&buffer[..have]);
+    }
+}
+
+/// A flat log as a stream of bytes, made while it is read.
+struct Flat<'a> {
+    source: Source<'a>,
+    buffer: Vec<u8>,
+    at: usize,
+    last: Head,
+    is_ended: bool,
+    /// What ended it early: the compressor takes no error but that of the system.
+    error: Option<Error>,
+}
+
+impl<'a> Flat<'a> {
+    fn new(start: &Start, base: Option<&Base>, source: Source<'a>) -> Self {
+        let mut buffer = stream_format::head(start).to_vec();
+        buffer.extend(base.map(Base::frame).unwrap_or_default());
+        Self { source, buffer, at: 0, last: start.after, is_ended: false, error: None }
+    }
+
+    /// Returns the last record, after everything was read.
+    fn ended(self) -> Result<Head, Error> {
+        self.error.map_or(Ok(self.last), Err)
+    }
+
+    fn refill(&mut self) -> Result<(), Error> {
+        self.buffer.clear();
+        self.at = 0;
+        match (self.source)(&mut self.buffer)? {
+            Some(head) => self.last = head,
+            None => {
+                self.buffer.extend_from_slice(&stream_format::end(self.last));
+                self.is_ended = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Read for Flat<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.buffer.len() && !self.is_ended && self.error.is_none() {
+            self.error = self.refill().err();
+        }
+        let have = (self.buffer.len() - self.at).min(out.len());
+        out[..have].copy_from_slice(&self.buffer[self.at..self.at + have]);
+        self.at += have;
+        Ok(have)
+    }
+}
+
+/// A file that is removed when the segment is not completed.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
