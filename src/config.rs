@@ -5,6 +5,7 @@
 //! the line, because a daemon must never silently run with other settings than those in the file.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use groundskeeper_system::own_file::{self, Links};
 use serde::Deserialize;
@@ -60,6 +61,14 @@ pub struct Config {
     pub server_repositories: Vec<PathBuf>,
     /// Databases that the daemon migrates before it is ready.
     pub databases: Vec<MigrationRequest>,
+    /// Days until records are trimmed from the log, 1 to 36,500, or `"never"`. Many go at once, so
+    /// that a record may stay for an eighth longer.
+    pub log_days: LogLimit,
+    /// Size of all records in units of 2^20 bytes, 1 to 1,048,576, above which the oldest quarter
+    /// is trimmed, or `"never"`.
+    pub log_megabytes: LogLimit,
+    /// Whether trimmed records are kept in `log-archive`.
+    pub log_archive: LogArchive,
     /// Free space, in units of 2^30 bytes, below which the trash is emptied early, the oldest
     /// first.
     pub low_disk_gigabytes: u64,
@@ -75,6 +84,50 @@ pub enum Watching {
     Subscription,
     /// As long as their environment is served and has a worktree.
     Always,
+}
+
+/// Limit of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum LogLimit {
+    /// The most that stays.
+    Most(u64),
+    /// None.
+    Never(Never),
+}
+
+/// The word for a limit that is never reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Never {
+    /// `never`
+    Never,
+}
+
+/// What happens to trimmed records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogArchive {
+    /// They are kept in files beside the log.
+    On,
+    /// They are gone.
+    Off,
+}
+
+impl LogLimit {
+    fn within(self, most: u64) -> bool {
+        match self {
+            Self::Most(n) => (1..=most).contains(&n),
+            Self::Never(Never::Never) => true,
+        }
+    }
+
+    fn most(self) -> Option<u64> {
+        match self {
+            Self::Most(n) => Some(n),
+            Self::Never(Never::Never) => None,
+        }
+    }
 }
 
 /// Source of file changes.
@@ -104,6 +157,9 @@ impl Default for Config {
             rebuildable: Vec::new(),
             low_disk_gigabytes: 2,
             databases: Vec::new(),
+            log_days: LogLimit::Most(90),
+            log_megabytes: LogLimit::Most(256),
+            log_archive: LogArchive::On,
             server: None,
             server_key_file: None,
             server_repositories: Vec::new(),
@@ -122,6 +178,15 @@ impl Config {
             trash_bytes: self.trash_gigabytes.saturating_mul(1 << 30),
             clean_seconds: self.clean_hours.saturating_mul(3_600),
         }
+    }
+
+    /// Returns the age of the records that are trimmed from the log, and the bytes of all records
+    /// above which the oldest are.
+    #[must_use]
+    pub fn log_limits(&self) -> (Option<Duration>, Option<u64>) {
+        let days = self.log_days.most();
+        let age = days.map(|days| Duration::from_secs(days.saturating_mul(86_400)));
+        (age, self.log_megabytes.most().map(|n| n.saturating_mul(1 << 20)))
     }
 
     /// Reads the user's file; returns the defaults if there is none.
@@ -185,6 +250,12 @@ impl Config {
         if self.trash_days > 3_650 || self.trash_gigabytes > 1 << 20 {
             return Err("trash_days must be at most 3650, trash_gigabytes at most 1048576".into());
         }
+        if !self.log_days.within(36_500) {
+            return Err("log_days must be between 1 and 36500, or \"never\"".to_owned());
+        }
+        if !self.log_megabytes.within(1 << 20) {
+            return Err("log_megabytes must be between 1 and 1048576, or \"never\"".to_owned());
+        }
         if self.clean_hours > 3_650 * 24 {
             return Err("clean_hours must be at most 87600".to_owned());
         }
@@ -226,6 +297,19 @@ mod tests {
         for value in ["interest", "subscription"] {
             let config = load(&format!("watch = \"{value}\"\n")).expect(value);
             assert_eq!(config.watch, Watching::Subscription);
+        }
+    }
+
+    #[test]
+    fn log_limits_are_numbers_or_never() {
+        let config = load("log_days = \"never\"\nlog_megabytes = 3\nlog_archive = \"off\"\n");
+        let config = config.expect("loaded");
+        assert_eq!(config.log_limits(), (None, Some(3 << 20)));
+        assert_eq!(config.log_archive, LogArchive::Off);
+        let days = Duration::from_secs(90 * 86_400);
+        assert_eq!(Config::default().log_limits(), (Some(days), Some(256 << 20)));
+        for bad in ["log_days = 0", "log_days = \"no\"", "log_megabytes = 0"] {
+            load(bad).expect_err(bad);
         }
     }
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use crate::api::shared::Shared;
 use crate::api::types::{
-    EnvironmentView, ListQuery, NewEnvironment, RemoveQuery, RemovedView, WaitQuery,
+    EnvironmentView, ListQuery, NewEnvironment, RemoveQuery, RemovedView, ShowQuery, WaitQuery,
 };
 use crate::core::event::Actor;
 use crate::http::extract::{Answer, Body, Named, Params, environment_id, request_id};
@@ -33,10 +33,19 @@ pub(super) async fn list(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/environments/{id}",
+    params(ShowQuery),
     responses((status = 200, body = EnvironmentView), crate::http::openapi::Failure),
 ))]
-pub(super) async fn show(State(app): Shared, Named(id): Named) -> Answer<Json<EnvironmentView>> {
-    Ok(Json(environments::show(&app, &environment_id(&id)?).await?))
+pub(super) async fn show(
+    State(app): Shared,
+    Named(id): Named,
+    Params(query): Params<ShowQuery>,
+) -> Answer<Json<EnvironmentView>> {
+    let id = environment_id(&id)?;
+    if query.all {
+        return Ok(Json(environments::show_last(&app, id).await?));
+    }
+    Ok(Json(environments::show(&app, &id).await?))
 }
 
 /// Makes an environment. The answer comes when the request is durable, or with `wait` when the

@@ -6,6 +6,10 @@
 //! events without an id; they are not in the log. `environment.changed` events, which `watch`
 //! requests, are not in the log either. A client that resumes gets those that it missed, or one
 //! event that says that anything may have changed.
+//!
+//! A `log.trimmed` event with `fresh: true` says that records that were asked for are trimmed from
+//! the log, and which is the first one that is left: a client that keeps a copy of the state takes
+//! a fresh one.
 
 use std::convert::Infallible;
 
@@ -29,6 +33,9 @@ use crate::service::events::{Change, Item, Selection, follow};
 /// Name of the event that reports a change of a worktree.
 const CHANGED: &str = "environment.changed";
 
+/// Name of the event that reports that records are trimmed from the log.
+const TRIMMED: &str = "log.trimmed";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Lines,
@@ -47,7 +54,9 @@ enum Format {
         (
             status = 200,
             description = "One record a line as NDJSON, or server-sent events when \
-            `Accept` is text/event-stream; `Last-Event-ID` overrides `since`",
+            `Accept` is text/event-stream; `Last-Event-ID` overrides `since`. Where records after \
+            it are trimmed from the log, an item of kind `log.trimmed` with `fresh: true` and the \
+            seq of the `first` one that is left stands in their place",
         ),
         crate::http::openapi::Failure,
     ),
@@ -91,6 +100,9 @@ fn chunk(item: &Item, format: Format, only: Option<&EnvironmentId>) -> String {
     let (event, data) = match item {
         Item::Records(records) => return records.iter().map(|r| line(r, format)).collect(),
         Item::Alive => return ": alive\n\n".to_owned(),
+        Item::Trimmed(first) => {
+            (TRIMMED, json!({ "kind": TRIMMED, "fresh": true, "first": first }))
+        }
         Item::Line(p) => ("output", json!({ "environment": p.environment, "line": p.line })),
         Item::Change(c) => (CHANGED, change(c)),
         Item::Missed => {

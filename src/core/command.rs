@@ -5,7 +5,7 @@
 
 use super::effect::{Note, Settlement};
 use super::event::{
-    Actor, LeaseGranted, MigrationPlan, Plan, ProcessStarted, RepositoryDistrusted,
+    Actor, LeaseGranted, LogTrimmed, MigrationPlan, Plan, ProcessStarted, RepositoryDistrusted,
     RepositoryTrusted, Retention, SweepRequested, TeardownOptions, WatcherGaveUp, Worktree,
 };
 use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId, Seq};
@@ -101,6 +101,8 @@ pub enum Command {
     },
     /// The disk is nearly full.
     DiskLow,
+    /// A trim of the log is prepared: its segment is on disk, and its base is proven.
+    TrimLog(LogTrimmed),
     /// Remove a rescue's ref.
     DropRescue {
         /// The environment's id.

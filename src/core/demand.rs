@@ -48,6 +48,7 @@ impl Command {
             | Self::UndoMigration { .. } => Demand::Work,
             Self::Start { .. }
             | Self::Stop { .. }
+            | Self::TrimLog(_)
             | Self::Cancel { .. }
             | Self::Exited { .. }
             | Self::WatchGaveUp(_)

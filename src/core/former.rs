@@ -85,6 +85,7 @@ impl Command {
             | Self::WatchAgain { .. }
             | Self::EmptyTrash { .. }
             | Self::DiskLow
+            | Self::TrimLog(_)
             | Self::DropRescue { .. }
             | Self::Sweep(_)
             | Self::Reconcile { .. }

@@ -53,6 +53,7 @@ impl State {
                 self.decide_empty_trash(environment.as_ref(), lose, &actor)
             }
             Command::DiskLow => Ok(self.decide_disk_low()),
+            Command::TrimLog(trimmed) => self.decide_trim(trimmed),
             Command::DropRescue { environment, incarnation, actor } => {
                 self.decide_drop_rescue(&environment, incarnation, actor)
             }

@@ -56,7 +56,7 @@ fn keep_aside(log: &Path) -> Result<(), Fault> {
 /// Returns the worktrees, trash entries and rescued files in a data directory.
 fn left_in(layout: &Layout) -> Result<Vec<PathBuf>, Fault> {
     let mut left = Vec::new();
-    for folder in [layout.worktrees(), layout.trash(), layout.rescues()] {
+    for folder in [layout.worktrees(), layout.trash(), layout.rescues(), layout.log_archive()] {
         let entries = match std::fs::read_dir(&folder) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             entries => entries.map_err(paths::failed("list", &folder))?,

@@ -22,7 +22,7 @@ pub(super) fn check(layout: &Layout) -> Result<(), Fault> {
     for file in files {
         own_file::check(&file, Links::Refused).map_err(paths::failed("inspect", &file))?;
     }
-    for folder in [layout.migrations(), layout.spare()] {
+    for folder in [layout.migrations(), layout.spare(), layout.log_archive()] {
         own_file::check_folder(&folder).map_err(paths::failed("inspect", &folder))?;
     }
     Ok(())

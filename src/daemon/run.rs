@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock::now;
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogArchive};
 use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Ground};
 use crate::daemon::lock::{self, create_directory, take_lock};
@@ -21,7 +21,7 @@ use crate::daemon::ready::ReadyFormat;
 use crate::daemon::serve::{ServeContext, serve};
 use crate::daemon::{ground, missing_log, own_files};
 use crate::engine::watcher::Options;
-use crate::engine::{Ended, Engine, Handle, WatchService, make_room, scheduling};
+use crate::engine::{Ended, Engine, Handle, LogLimits, WatchService, make_room, scheduling};
 use crate::journal::{Inspection, Journal};
 use crate::migrate::request::MigrationRequest;
 use crate::recipes;
@@ -80,7 +80,8 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     let migration_runner = Arc::new(recipes::runner(&layout.migrations()));
     let engine = engine.with_migration_runner(Arc::clone(&migration_runner));
     let low_disk = config.low_disk_gigabytes.saturating_mul(1 << 30);
-    let engine = engine.with_low_disk(low_disk).with_high_water(high_water);
+    let limits = log_limits(&config, &layout);
+    let engine = engine.with_low_disk(low_disk).with_high_water(high_water).with_log_limits(limits);
     let (thread, ended, priority) = start(engine, config.retention(), ground)?;
     ground::settle(&handle, &world)?;
     for (environment, pid) in over.into_iter().flatten() {
@@ -111,6 +112,12 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     drop(paths::remove_file_if_any(&layout.daemon_info()));
     groups.remove_empty();
     served.and(outcome)
+}
+
+fn log_limits(config: &Config, layout: &Layout) -> LogLimits {
+    let (age, bytes) = config.log_limits();
+    let archive = (config.log_archive == LogArchive::On).then(|| layout.log_archive());
+    LogLimits { age, bytes, archive }
 }
 
 /// Opens the log, also on a full disk.

@@ -74,17 +74,10 @@ impl Handle {
         if self.view(|state| state.environment(id).is_some()) {
             return self.view(|state| state.knows(id, incarnation, nonce));
         }
-        let is_archived = |nonce: &str| {
-            self.view(|state| {
-                let archives = state.archives().filter(|archive| archive.id == *id);
-                let mut known =
-                    archives.flat_map(|archive| archive.lineage.iter().chain(&archive.nonce));
-                known.any(|known| known.as_str() == nonce)
-            })
-        };
         // What cannot be read counts as known: nothing of it is taken for lost.
-        self.environment(id)
-            .map_or(true, |env| env.is_some_and(|env| env.knows(incarnation, nonce, &is_archived)))
+        let Ok(found) = self.environment(id) else { return true };
+        let knows = |env| self.view(|state| state.knows_of(&env, incarnation, nonce));
+        found.is_some_and(knows)
     }
 
     /// Returns the fault for an environment that is not in the state: it is over, or never was.

@@ -7,6 +7,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tracing::Span;
 
 use crate::core::{Code, Command, EnvironmentId, Fault, Seq, Settlement, State};
+use crate::engine::log_trim::Prepared;
 use crate::journal::Reader;
 
 /// Result of a command that was decided and committed.
@@ -27,6 +28,8 @@ pub(super) enum Message {
     Command(Command, Reply, Span),
     /// An effect has ended in its span; its slot is free.
     Completed(Settlement, Span),
+    /// The preparation of a trim has ended.
+    Trimmed(Prepared),
     /// A request to stop: cancel effects, record the reason, end the loop.
     Shutdown(String),
 }
@@ -57,6 +60,7 @@ impl std::fmt::Debug for Message {
             Self::Completed(settlement, _) => {
                 f.debug_tuple("Home").field(&settlement.effect()).finish()
             }
+            Self::Trimmed(prepared) => f.debug_tuple("Trimmed").field(prepared).finish(),
             Self::Shutdown(why) => f.debug_tuple("Shutdown").field(why).finish(),
         }
     }

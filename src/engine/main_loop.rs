@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 use tracing::Span;
 
-use crate::clock;
 use crate::core::event::{FormerLife, Record};
-use crate::core::suspend::{Clocks, SuspendDetector};
-use crate::core::{Command, Demand, Event, Fault, Seq, State, Time};
+use crate::core::suspend::SuspendDetector;
+use crate::core::{Code, Command, Demand, Event, Fault, Seq, State, Time};
+use crate::engine::anchor::Anchor;
 use crate::engine::disk_guard::DiskGuard;
 use crate::engine::driver::{self, Driver};
 use crate::engine::handle::{Handle, Message, Progress, Receipt, Reply};
+use crate::engine::log_trim::{LogLimits, LogTrimmer, Prepared};
 use crate::engine::spans::{self, RecordLine};
 use crate::engine::{former, record_size};
 use crate::failpoint::fault;
@@ -56,11 +57,11 @@ pub struct Engine {
     mailbox: Receiver<Message>,
     driver: Driver,
     disk_guard: DiskGuard,
+    trimmer: LogTrimmer,
     /// Kept outside the log, so that a log restored from a backup is recognised as older.
     high_water: Option<HighWater>,
     stopping: Option<(String, Instant)>,
-    /// A time not behind the log, and the monotonic instant at which it was taken.
-    anchor: (Time, Instant),
+    anchor: Anchor,
     /// When owed effects were looked for last. What became due after it has not been started.
     looked_at: Time,
     suspend_detector: SuspendDetector,
@@ -75,6 +76,8 @@ struct Batch {
     replies: Vec<(Reply, Result<bool, Fault>)>,
     /// The lives that the records forget: the index has them only after the commit.
     forgotten: Vec<FormerLife>,
+    /// What the log begins with after the trim that the records decide.
+    base: Option<journal::Base>,
 }
 
 impl Engine {
@@ -94,9 +97,13 @@ impl Engine {
         };
         world.set_former_lives(Arc::new(former::Index(journal.reader())));
         let disk_guard = DiskGuard::new(world.layout());
+        let to_loop = sender.clone();
+        // A closed mailbox: the daemon ends, and the next one begins the trim anew.
+        let deliver = move |prepared| drop(to_loop.send(Message::Trimmed(prepared)));
+        let trimmer = LogTrimmer::new(journal.reader(), Arc::new(deliver));
         let driver = Driver::new(world, sender, progress);
-        let anchor = (wall_clock().max(state.at()), Instant::now());
-        let (stopping, suspend_detector) = (None, SuspendDetector::new(clocks(anchor.1)));
+        let anchor = Anchor::at(state.at());
+        let (stopping, suspend_detector) = (None, SuspendDetector::new(anchor.clocks()));
         let high_water = None;
         let engine = Self {
             reader: journal.reader(),
@@ -107,10 +114,11 @@ impl Engine {
             mailbox,
             driver,
             disk_guard,
+            trimmer,
             high_water,
             stopping,
             anchor,
-            looked_at: anchor.0,
+            looked_at: Time(0),
             suspend_detector,
         };
         (engine, handle)
@@ -134,6 +142,13 @@ impl Engine {
     #[must_use]
     pub fn with_low_disk(mut self, bytes: u64) -> Self {
         self.disk_guard.set_low(bytes);
+        self
+    }
+
+    /// Sets what is trimmed from the log; without it nothing is.
+    #[must_use]
+    pub fn with_log_limits(mut self, limits: LogLimits) -> Self {
+        self.trimmer.set_limits(limits);
         self
     }
 
@@ -175,6 +190,9 @@ impl Engine {
                 self.decide(&mut batch, Command::DiskLow, None, &Span::none());
             }
             self.finish(batch)?;
+            if self.trims()? {
+                continue;
+            }
             if last_work.elapsed() >= IDLE {
                 fault::call("checkpoint").map_err(unwritten)?;
                 self.journal.checkpoint()?;
@@ -183,9 +201,33 @@ impl Engine {
         self.end()
     }
 
+    /// Removes a part of what was trimmed, or begins a trim that is due. Returns whether more is to
+    /// be removed.
+    fn trims(&mut self) -> Result<bool, journal::Error> {
+        if self.stopping.is_some() {
+            return Ok(false);
+        }
+        if self.journal.has_trimmed() {
+            self.disk_guard.before_commit();
+            self.journal.remove_trimmed()?;
+            point("trim.removed_some");
+            return Ok(self.journal.has_trimmed());
+        }
+        self.trimmer.begin_if_due(self.journal.bytes(), self.now(), &self.state);
+        Ok(false)
+    }
+
+    /// Decides a trim that is prepared.
+    fn trim(&mut self, batch: &mut Batch, prepared: Prepared) {
+        let Some((event, base)) = self.trimmer.prepared(prepared) else { return };
+        self.decide(batch, Command::TrimLog(event), None, &Span::none());
+        let is_decided = |record: &Record| matches!(record.event, Event::LogTrimmed(_));
+        batch.base = batch.records.iter().any(is_decided).then_some(base);
+    }
+
     /// Renews the leases after a suspend, before any other command can let them expire.
     fn renew_leases(&mut self, batch: &mut Batch) {
-        let Some(suspended) = self.suspend_detector.poll(clocks(self.anchor.1)) else { return };
+        let Some(suspended) = self.suspend_detector.poll(self.anchor.clocks()) else { return };
         tracing::info!(?suspended, "the machine was suspended; leases are renewed");
         for renewal in self.state.renewals(suspended) {
             self.decide(batch, renewal, None, &Span::none());
@@ -209,6 +251,9 @@ impl Engine {
             .map_or(FOREVER, |(_, since)| DRAIN_LIMIT.saturating_sub(since.elapsed()));
         // No message announces a free thread or descriptor, so a failed start is retried.
         let again = if self.driver.is_stuck() { Duration::from_secs(1) } else { FOREVER };
+        if self.journal.has_trimmed() && self.stopping.is_none() {
+            return Duration::ZERO;
+        }
         let disk_guard = if self.state.has_trash() { SPACE_EVERY } else { FOREVER };
         deadline.min(idle).min(drain).min(again).min(disk_guard)
     }
@@ -231,6 +276,7 @@ impl Engine {
                     self.decide(batch, Command::Settle(settlement), None, &origin);
                 }
             }
+            Message::Trimmed(prepared) => self.trim(batch, prepared),
             Message::Shutdown(reason) => {
                 // A second request must not extend the drain limit.
                 self.stopping.get_or_insert_with(|| (reason, Instant::now()));
@@ -277,7 +323,9 @@ impl Engine {
     /// space on a full disk.
     fn admit(&mut self, demand: Demand) -> Result<(), Fault> {
         if self.stopping.is_some() && demand != Demand::Record {
-            return Err(stopping());
+            let hint = "start it again with `groundskeeper daemon`";
+            let refusal = Fault::new(Code::ShuttingDown, "the daemon is shutting down", hint);
+            return Err(refusal.transient());
         }
         if demand == Demand::Space { self.disk_guard.check_space() } else { Ok(()) }
     }
@@ -295,8 +343,11 @@ impl Engine {
             // Frees the ballast in time: an append that fails closes the log for good.
             self.disk_guard.before_commit();
             fault::call("append").map_err(unwritten)?;
-            self.journal.append(&batch.records, &self.state)?;
-            point("engine.committed");
+            match &batch.base {
+                None => self.journal.append(&batch.records, &self.state)?,
+                Some(base) => self.journal.trim(&batch.records, &self.state, base)?,
+            }
+            point(if batch.base.is_some() { "trim.committed" } else { "engine.committed" });
             if let Some(mark) = &self.high_water {
                 mark.note(self.state.seq());
             }
@@ -335,30 +386,13 @@ impl Engine {
         self.journal.checkpoint()
     }
 
-    /// Returns the wall clock, but never a time behind the last record, and never standing still: a
-    /// clock that is set back must neither reorder the log nor delay a deadline.
+    /// Returns the present time: the wall clock, but never a time behind the last record.
     fn now(&self) -> Time {
-        let (base, started) = self.anchor;
-        wall_clock().max(base.after(started.elapsed())).max(self.state.at())
+        self.anchor.now(self.state.at())
     }
-}
-
-fn wall_clock() -> Time {
-    let nanos = i128::from(clock::now().0) + i128::from(fault::clock_offset_ns());
-    Time(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
 }
 
 /// Converts an injected storage failure of a test.
 fn unwritten(source: std::io::Error) -> journal::Error {
     journal::Error::Io { what: "write the log", path: std::path::PathBuf::new(), source }
-}
-
-fn clocks(began: Instant) -> Clocks {
-    Clocks { awake: began.elapsed(), wall: Duration::from_nanos(wall_clock().0) }
-}
-
-fn stopping() -> Fault {
-    let code = crate::core::Code::ShuttingDown;
-    let hint = "start it again with `groundskeeper daemon`";
-    Fault::new(code, "the daemon is shutting down", hint).transient()
 }

@@ -19,9 +19,11 @@ pub mod handle;
 
 #[cfg(test)]
 mod admission_tests;
+mod anchor;
 mod disk_guard;
 mod former;
 pub mod log_stream;
+mod log_trim;
 pub mod main_loop;
 mod record_size;
 mod reserve;
@@ -29,6 +31,7 @@ pub mod scheduling;
 mod spans;
 pub mod watcher;
 
+pub use crate::engine::log_trim::LogLimits;
 pub use crate::engine::main_loop::{Ended, Engine, MAILBOX_MAX};
 pub use crate::engine::reserve::make_room;
 pub use crate::engine::watcher::WatchService;

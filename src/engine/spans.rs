@@ -93,6 +93,7 @@ fn name(command: &Command) -> &'static str {
         Command::UndoClean { .. } => "undo_clean",
         Command::EmptyTrash { .. } => "empty_trash",
         Command::DiskLow => "disk_low",
+        Command::TrimLog(_) => "trim_log",
         Command::DropRescue { .. } => "drop_rescue",
         Command::Sweep(_) => "sweep",
         Command::Lease(_) => "lease",

@@ -2,7 +2,6 @@
 
 use crate::envelope::{self, Envelope};
 use crate::error::Damage;
-use crate::forensic::ReadOnlyLog;
 use crate::tables::Head;
 
 /// Checks that records follow each other: envelope, order and chain.
@@ -14,10 +13,9 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Returns a check for a walk that begins with the first record of a log.
-    #[must_use]
-    pub fn of(log: &ReadOnlyLog) -> Self {
-        let last = log.before();
+    /// Returns a check for a walk that begins with the first record of a log, after the record
+    /// `last`, whose crc is 0 when it is not known.
+    pub(super) fn begin(last: Head) -> Self {
         Self { last, open: last.seq > 0 && last.crc == 0 }
     }
 

@@ -181,7 +181,7 @@ impl Error {
             Self::Damaged { damage: Damage::Base, .. } => {
                 "keep the file; start the groundskeeper that wrote it, or put a backup back with \
                  `replay restore BACKUP DIR`. `replay verify DIR` reads the log together with the \
-                 files in `log-archive`, and `replay fork DIR NEW --same-id` makes a whole log of \
+                 files in `log-archive`, and `replay fork --at last --same-id DIR NEW` makes a whole log of \
                  them. The daemon does not start on a damaged log and never replaces it"
             }
             Self::Damaged { .. } => {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::base::Base;
 use crate::error::{Damage, Error};
-use crate::forensic::{Range, Visitor};
 use crate::inspect::ReadError;
+use crate::range::{Range, Visitor};
 use crate::stream_format::{self, END_BYTES, HEAD_BYTES, Next, Start};
 use crate::tables::Head;
 
@@ -19,8 +19,8 @@ const BUFFER_BYTES: usize = 1 << 18;
 pub(super) struct FlatFile {
     path: PathBuf,
     file: File,
-    /// The first record.
-    first: u64,
+    /// The record before the first one.
+    before: Head,
     /// Where the first record begins.
     begin: u64,
     base: Option<Base>,
@@ -57,8 +57,13 @@ impl FlatFile {
             file.read_exact(&mut bytes).map_err(io)?;
             end = stream_format::parse_end(&bytes);
         }
-        let (path, first) = (path.to_owned(), start.after.seq + 1);
-        Ok((Self { path, file, first, begin, base, end }, start))
+        let (path, before) = (path.to_owned(), start.after);
+        Ok((Self { path, file, before, begin, base, end }, start))
+    }
+
+    /// Returns the record before the first one.
+    pub(super) fn before(&self) -> Head {
+        self.before
     }
 
     /// Returns the last record as the end names it; none in a file without its end.
@@ -85,7 +90,7 @@ impl FlatFile {
         let mut file = &self.file;
         file.seek(SeekFrom::Start(self.begin)).map_err(self.io())?;
         let mut input = BufReader::with_capacity(BUFFER_BYTES, file);
-        let (mut seq, mut buffer) = (self.first, Vec::new());
+        let (mut seq, mut buffer) = (self.before.seq + 1, Vec::new());
         while seq <= range.to {
             match stream_format::next(&mut input, seq, &mut buffer)
                 .map_err(self.io())?

@@ -8,7 +8,6 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -28,33 +27,9 @@ use groundskeeper_core::State;
 use groundskeeper_system::own_file::{self, Links};
 
 pub use crate::chain::Chain;
+pub use crate::range::{Range, Visitor};
 
 const REDB_MAGIC: [u8; 4] = *b"redb";
-
-/// Callback that takes the key and the bytes of each record of a walk. It can end the walk.
-pub type Visitor<'a> = &'a mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>;
-
-/// The records that a walk hands out, and their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    /// First key, inclusive.
-    pub from: u64,
-    /// Last key, inclusive.
-    pub to: u64,
-    /// Whether the walk goes from the last record to the first.
-    pub backwards: bool,
-}
-
-impl Range {
-    /// All records, in ascending order.
-    pub const ALL: Self = Self { from: 0, to: u64::MAX, backwards: false };
-
-    /// Returns the range of all records up to `to`, inclusive.
-    #[must_use]
-    pub fn up_to(to: u64) -> Self {
-        Self { to, ..Self::ALL }
-    }
-}
 
 /// A log that is open for reading and is never changed.
 #[derive(Debug)]
@@ -208,9 +183,15 @@ impl ReadOnlyLog {
             Some(earlier) if earlier.first() == 1 => Head::default(),
             Some(earlier) => {
                 let unknown = Head { seq: earlier.first() - 1, crc: 0 };
-                earlier.log().map_or(unknown, |log| log.before)
+                earlier.file().map_or(unknown, FlatFile::before)
             }
         }
+    }
+
+    /// Returns a check for a walk that begins with the first record.
+    #[must_use]
+    pub fn chain(&self) -> Chain {
+        Chain::begin(self.before())
     }
 
     /// Returns the state that the records are folded onto; none when the first one is record 1, and
@@ -219,7 +200,7 @@ impl ReadOnlyLog {
     pub fn base(&self) -> Option<&Base> {
         match self.earlier.first() {
             None => self.base.as_ref(),
-            Some(earlier) => earlier.log().ok()?.base.as_ref(),
+            Some(earlier) => earlier.file().ok()?.base(),
         }
     }
 
@@ -247,7 +228,7 @@ impl ReadOnlyLog {
         }
         for part in parts {
             match part {
-                Some(earlier) => earlier.log()?.walk_own(range, &mut each)?,
+                Some(earlier) => earlier.file()?.walk(range, &mut each)?,
                 None => self.walk_own(range, &mut each)?,
             }
             if is_over.get() {

@@ -61,6 +61,7 @@ pub mod forensic;
 mod ground;
 mod index;
 mod payload;
+mod range;
 pub mod rebuild;
 pub mod segments;
 mod snapshots;

@@ -18,7 +18,8 @@ use sha2::{Digest as _, Sha256};
 use crate::base::Base;
 use crate::envelope;
 use crate::error::{Damage, Error};
-use crate::forensic::{Range, ReadOnlyLog};
+use crate::flat_file::FlatFile;
+use crate::range::Range;
 use crate::stream_format::{self, Next, Start};
 use crate::tables::Head;
 use groundskeeper_system::own_file::{self, Links};
@@ -106,12 +107,12 @@ pub fn open(path: &Path) -> Result<impl Read + use<>, Error> {
 #[derive(Debug)]
 pub(super) struct Earlier {
     segment: Segment,
-    log: OnceLock<ReadOnlyLog>,
+    file: OnceLock<FlatFile>,
 }
 
 impl Earlier {
     pub(super) fn new(segment: Segment) -> Self {
-        Self { segment, log: OnceLock::new() }
+        Self { segment, file: OnceLock::new() }
     }
 
     pub(super) fn first(&self) -> u64 {
@@ -124,21 +125,22 @@ impl Earlier {
     }
 
     /// Returns the unpacked segment.
-    pub(super) fn log(&self) -> Result<&ReadOnlyLog, Error> {
-        if let Some(log) = self.log.get() {
-            return Ok(log);
+    pub(super) fn file(&self) -> Result<&FlatFile, Error> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
         }
         let path = &self.segment.path;
         let io = |source| Error::Io { what: "unpack", path: path.clone(), source };
         let mut spool = tempfile::tempfile().map_err(io)?;
         io::copy(&mut open(path)?, &mut spool).map_err(io)?;
-        let log = ReadOnlyLog::flat(path, spool)?;
+        let (file, start) = FlatFile::open(path, spool)?;
         // Its name decides which records are looked for in it.
         let (first, last) = (self.segment.first, self.segment.last);
-        if log.first() != first || log.head().map(|head| head.seq) != Some(last) {
-            return Err(damaged(path, Damage::Head { expected: last, found: log.first() }));
+        let found = (start.after.seq + 1, file.end().map_or(0, |end| end.seq));
+        if found != (first, last) {
+            return Err(damaged(path, Damage::Head { expected: last, found: found.1 }));
         }
-        Ok(self.log.get_or_init(|| log))
+        Ok(self.file.get_or_init(|| file))
     }
 }
 
@@ -286,12 +288,11 @@ impl<'a> Flat<'a> {
     fn refill(&mut self) -> Result<(), Error> {
         self.buffer.clear();
         self.at = 0;
-        match (self.source)(&mut self.buffer)? {
-            Some(head) => self.last = head,
-            None => {
-                self.buffer.extend_from_slice(&stream_format::end(self.last));
-                self.is_ended = true;
-            }
+        if let Some(head) = (self.source)(&mut self.buffer)? {
+            self.last = head;
+        } else {
+            self.buffer.extend_from_slice(&stream_format::end(self.last));
+            self.is_ended = true;
         }
         Ok(())
     }

@@ -129,18 +129,15 @@ impl Reader {
             bytes.extend_from_slice(value.value());
             Ok(Some(fold.last))
         };
-        let archived = match archive {
-            Some(folder) => {
-                let start = Start { log_id: self.log_id(), after, has_base: before.is_some() };
-                Some(segments::write(folder, (start, before.as_ref()), last.0, &mut next)?)
+        let archived = if let Some(folder) = archive {
+            let start = Start { log_id: self.log_id(), after, has_base: before.is_some() };
+            Some(segments::write(folder, (start, before.as_ref()), last.0, &mut next)?)
+        } else {
+            let mut unused = Vec::new();
+            while next(&mut unused)?.is_some() {
+                unused.clear();
             }
-            None => {
-                let mut unused = Vec::new();
-                while next(&mut unused)?.is_some() {
-                    unused.clear();
-                }
-                None
-            }
+            None
         };
         if fold.last.seq != last.0 {
             let (expected, found) = (last.0, fold.last.seq);

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use crate::forensic::{Chain, Range};
+use crate::forensic::Range;
 use crate::inspect::Depth;
 use crate::rebuild::Rewrite;
 use crate::salvage::Salvage;
@@ -91,7 +91,7 @@ impl Log {
 
 /// Returns the seqs of a range, whose records are intact and chained.
 fn seqs(log: &ReadOnlyLog, range: Range) -> Vec<u64> {
-    let (mut found, mut chain) = (Vec::new(), Chain::of(log));
+    let (mut found, mut chain) = (Vec::new(), log.chain());
     log.walk(range, &mut |key, bytes| {
         if range == Range::ALL {
             chain.next(key, bytes).expect("chained");
@@ -176,7 +176,7 @@ fn wrong_segment_is_damage() {
         std::fs::write(&segment, &broken).expect("written");
         let log = ReadOnlyLog::open(&log.path()).expect("open").with_segments(&log.folder());
         let log = log.expect("joined");
-        let (mut chain, mut damage, mut seen) = (Chain::of(&log), 0, 0);
+        let (mut chain, mut damage, mut seen) = (log.chain(), 0, 0);
         let walked = log.walk(Range::ALL, &mut |key, bytes| {
             seen += u64::from(chain.next(key, bytes).map_err(|_| damage += 1).is_ok());
             ControlFlow::Continue(())
@@ -193,7 +193,7 @@ fn copies_of_trimmed_log_have_its_base() {
     let (new, last) = (log.dir.path().join("new.redb"), log.state.seq().0);
     let old = ReadOnlyLog::open(&log.path()).expect("opened");
     let mut rewrite = Rewrite::after(&new, Some(old.log_id()), old.base()).expect("begun");
-    let mut chain = Chain::of(&old);
+    let mut chain = old.chain();
     old.walk(Range::ALL, &mut |key, bytes| {
         rewrite.put(&chain.next(key, bytes).expect("intact")).expect("put");
         ControlFlow::Continue(())

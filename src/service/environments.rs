@@ -29,6 +29,20 @@ pub(crate) async fn show(app: &App, id: &EnvironmentId) -> Result<EnvironmentVie
     Ok(view)
 }
 
+/// Returns the last life of an environment, also one that is over.
+///
+/// # Errors
+/// If it never existed, or the log cannot be read.
+pub(crate) async fn show_last(app: &Arc<App>, id: EnvironmentId) -> Result<EnvironmentView, Fault> {
+    let there = Arc::clone(app);
+    blocking(move || {
+        let found = there.handle.environment(&id)?;
+        let env = found.ok_or_else(|| there.handle.absent(&id))?;
+        Ok(there.handle.view(|state| EnvironmentView::of(state, &env)))
+    })
+    .await
+}
+
 /// Returns one environment, as the log describes it.
 ///
 /// # Errors

@@ -44,6 +44,8 @@ pub(crate) struct Selection {
 pub(crate) enum Item {
     /// Records of the log, in order; never empty.
     Records(Vec<Record>),
+    /// Records that were asked for are trimmed from the log: the first one that is left.
+    Trimmed(Seq),
     /// A line that a hook printed.
     Line(Progress),
     /// A worktree has changed.
@@ -106,6 +108,13 @@ impl EventStream {
         let goal = *self.head.borrow_and_update();
         loop {
             let reader = self.reader.reader().clone();
+            let trimmed = reader.trimmed();
+            if after < trimmed {
+                if !self.enqueue(Item::Trimmed(trimmed.next())).await {
+                    break;
+                }
+                after = trimmed;
+            }
             let only = self.wanted.only.clone();
             // Everything up to here is either read now, or about another environment.
             let seen = *self.head.borrow();
@@ -206,7 +215,7 @@ impl EventStream {
             Item::Line(line) => self.wanted.output && is_for_us(&line.environment),
             Item::Alive => self.wanted.output,
             Item::Change(change) => is_for_us(&change.environment),
-            Item::Missed | Item::Records(_) => true,
+            Item::Missed | Item::Records(_) | Item::Trimmed(_) => true,
         };
         !is_wanted || self.enqueue(item).await
     }

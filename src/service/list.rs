@@ -4,24 +4,32 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::core::{Environment, Fault, Phase, State, Time};
+use crate::core::{Code, Environment, Fault, Phase, State, Time};
 use crate::format::rfc3339;
 use crate::service::app::{App, now};
 use crate::service::blocking::blocking;
 use crate::service::presence;
+use crate::service::requests::invalid;
 use crate::service::types::environment::{EnvironmentView, ListQuery, SummaryView};
 use crate::world::presence::Question;
 
+/// Most environments in one answer that lists tombstoned ones, too.
+const LIST_MAX: usize = 10_000;
 /// Forgotten lives that are read at once.
 const BATCH: usize = 1_000;
 
 /// Returns the environments that a query selects, by id.
 ///
 /// # Errors
-/// When the log cannot be read.
+/// When the log cannot be read, or there are too many for one answer.
 pub(crate) async fn list(app: &Arc<App>, query: &ListQuery) -> Result<Vec<EnvironmentView>, Fault> {
     let after = query.after.clone().unwrap_or_default();
-    let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
+    let asked = query.limit.map(|limit| limit as usize);
+    if asked.is_some_and(|limit| limit > LIST_MAX) {
+        return Err(invalid(format!("limit is more than {LIST_MAX}")));
+    }
+    // One more than fits: whether there are more decides whether it is an answer.
+    let limit = asked.unwrap_or(if query.all { LIST_MAX + 1 } else { usize::MAX });
     let (mut views, questions) =
         app.handle.view(|state| known(app, state, (&after, limit), query.all));
     if query.all {
@@ -30,12 +38,21 @@ pub(crate) async fn list(app: &Arc<App>, query: &ListQuery) -> Result<Vec<Enviro
         views.extend(more);
         views.sort_by(|a, b| a.id.cmp(&b.id));
         views.truncate(limit);
+        if views.len() > LIST_MAX {
+            return Err(too_many());
+        }
     }
     let is_whole = query.after.is_none() && query.limit.is_none();
     let listed: BTreeSet<&str> = views.iter().map(|view| view.id.as_str()).collect();
     let questions = questions.into_iter().filter(|q| listed.contains(q.id().as_str())).collect();
     presence::add(app, &mut views, questions, is_whole).await;
     Ok(views)
+}
+
+fn too_many() -> Fault {
+    let message = format!("there are more than {LIST_MAX} environments to list");
+    let hint = "ask for pages: set `limit`, and `after` to the id of the last one";
+    Fault::new(Code::LimitReached, message, hint)
 }
 
 /// Returns a page of what the state has, and where to look for the worktrees.

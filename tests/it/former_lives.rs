@@ -9,10 +9,11 @@ use groundskeeper::core::event::{
     Event, Plan, ProvisionRequested, Record, RegistrationRemoved, TeardownInspected,
     TeardownOptions, Tombstoned, Worktree, WorktreeAdded,
 };
-use groundskeeper::core::{EnvironmentId, HostPath, Time};
+use groundskeeper::core::{EnvironmentId, HostPath};
 use groundskeeper::journal::{Journal, Options, ReadOnlyLog};
 use serde_json::Value;
 
+use crate::api::call;
 use crate::support::{Daemon, Harness, wait_for};
 
 /// Lives in the log before the daemon starts.
@@ -69,22 +70,25 @@ fn life(id: &EnvironmentId) -> Vec<Event> {
     ]
 }
 
-fn name(n: usize) -> String {
+pub(crate) fn name(n: usize) -> String {
     format!("life-{n:05}")
 }
 
 /// Appends finished lives to a log that no daemon has open.
-fn append(log: &Path, lives: impl Iterator<Item = usize>) {
+pub(crate) fn append(log: &Path, lives: impl Iterator<Item = usize>) {
     let (mut journal, found) = Journal::open(log, Options::default()).expect("opened");
     let mut state = found.state;
-    let at = state.at().max(Time(1_700_000_000_000_000_000));
-    for n in lives {
-        let id = EnvironmentId::parse(&name(n)).expect("an id");
+    let at = state.at().max(groundskeeper::clock::now());
+    let lives: Vec<usize> = lives.collect();
+    for some in lives.chunks(100) {
         let mut records = Vec::new();
-        for event in life(&id) {
-            let record = Record { seq: state.seq().next(), at, boot: state.boot(), event };
-            state.apply(&record);
-            records.push(record);
+        for n in some {
+            let id = EnvironmentId::parse(&name(*n)).expect("an id");
+            for event in life(&id) {
+                let record = Record { seq: state.seq().next(), at, boot: state.boot(), event };
+                state.apply(&record);
+                records.push(record);
+            }
         }
         journal.append(&records, &state).expect("appended");
     }
@@ -104,7 +108,7 @@ fn with_lives(count: usize) -> (Harness, Daemon) {
 }
 
 /// Returns the records of the log, as `events` prints them.
-fn events(harness: &Harness, more: &[&str]) -> Vec<Value> {
+pub(crate) fn events(harness: &Harness, more: &[&str]) -> Vec<Value> {
     let args: Vec<&str> = ["events", "--json"].iter().chain(more).copied().collect();
     let output = harness.command(&args).output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -227,4 +231,37 @@ fn damaged_index_is_noticed() {
     assert!(
         check().is_err_and(|error| format!("{error:?}").contains(&format!("lacks record {seq}")))
     );
+}
+
+/// A list of more lives than one answer should have is asked for in pages.
+#[test]
+fn long_list_is_refused_without_pages() {
+    let (harness, _daemon) = with_lives(10_050);
+    let list = |query: &str| call(&harness, "GET", &format!("/v1/environments?{query}"), "", "");
+    let (status, refused) = list("all=true");
+    assert_eq!((status, &refused["code"]), (429, &"limit_reached".into()), "{refused:#}");
+    assert!(refused["hint"].as_str().is_some_and(|hint| hint.contains("after")), "{refused:#}");
+    let (status, refused) = list("all=true&limit=10001");
+    assert_eq!((status, &refused["code"]), (400, &"invalid_request".into()), "{refused:#}");
+    let (status, page) = list("all=true&limit=10000");
+    assert_eq!((status, page.as_array().map(Vec::len)), (200, Some(10_000)));
+    assert_eq!(harness.ok(&["ls", "--all"]).as_array().map(Vec::len), Some(10_050));
+}
+
+/// A kill while lives are forgotten: the next daemon forgets the rest, and none twice.
+#[test]
+fn kills_while_lives_are_forgotten_are_survived() {
+    for (point, times) in [("decided", 2), ("committed", 2), ("decided", 4), ("committed", 4)] {
+        let harness = Harness::new();
+        drop(Daemon::start(&harness));
+        append(&harness.data().join("log.redb"), 0..LIVES);
+        let armed = format!("engine.{point}:{times}");
+        let mut daemon = Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", &armed)]);
+        wait_for("the end of a killed daemon", || daemon.is_dead());
+        harness.check_log();
+        let _daemon = Daemon::start(&harness);
+        wait_for("forgotten lives", || LIVES - forgotten(&harness).len() < REMEMBERED);
+        assert_eq!(harness.ok(&["ls", "--all"]).as_array().map(Vec::len), Some(LIVES));
+        harness.check_log();
+    }
 }

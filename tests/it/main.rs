@@ -32,6 +32,7 @@ mod leftovers;
 mod lifecycle;
 mod locks;
 mod log_file;
+mod log_trim;
 mod migrate;
 mod migrate_contract;
 mod migrate_kill;

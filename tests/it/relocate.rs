@@ -10,7 +10,7 @@ use std::process::Command;
 
 use groundskeeper::journal::ReadOnlyLog;
 use groundskeeper::journal::envelope::Envelope;
-use groundskeeper::journal::forensic::{Chain, Range};
+use groundskeeper::journal::forensic::Range;
 use groundskeeper::journal::rebuild::Rewrite;
 
 use crate::support::Harness;
@@ -122,7 +122,7 @@ fn rewrite(log: &Path, moves: &[(Vec<u8>, Vec<u8>)]) {
     let old = ReadOnlyLog::open(log).expect("a log");
     let fresh = log.with_extension("relocated");
     let mut new = Rewrite::create(&fresh, Some(old.log_id())).expect("a new log");
-    let mut chain = Chain::of(&old);
+    let mut chain = old.chain();
     let walked = old.walk(Range::ALL, &mut |key, bytes| {
         let sealed = chain.next(key, bytes).expect("an intact log");
         let payload = replaced(sealed.payload, moves);

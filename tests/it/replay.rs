@@ -47,7 +47,7 @@ pub(crate) fn json(args: &[&str]) -> Value {
     serde_json::from_str(&printed.out).expect("one object")
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 

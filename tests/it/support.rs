@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use groundskeeper::core::State;
 use groundskeeper::core::event::Record;
 use groundskeeper::core::invariants::Audit;
-use groundskeeper::journal::inspect;
 use groundskeeper::journal::inspect::Depth;
+use groundskeeper::journal::{Base, ReadOnlyLog, inspect};
 use serde_json::Value;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_groundskeeper");
@@ -293,7 +293,10 @@ impl Harness {
         const READS: usize = 10;
         let log = self.data().join("log.redb");
         let read = || {
-            let (mut audit, mut folded) = (Audit::default(), State::default());
+            // A trimmed log begins with a state.
+            let opened = ReadOnlyLog::open(&log)?;
+            let mut folded = opened.base().and_then(Base::state).unwrap_or_default();
+            let mut audit = Audit::of(&folded);
             let mut breaches = Vec::new();
             let mut each = |r: &Record, _: &State| breaches.extend(audit.fold(&mut folded, r));
             let state = inspect(&log, Depth::Everything, &mut each)?.state;

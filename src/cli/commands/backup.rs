@@ -19,7 +19,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, show_one};
 use crate::core::{Code, Fault};
 use crate::format::hex;
-use crate::journal::forensic::{Chain, Range};
+use crate::journal::forensic::Range;
 use crate::journal::{Damage, ReadOnlyLog};
 use crate::world::fs::paths;
 
@@ -86,7 +86,7 @@ struct Checked {
 /// Reads the copy back: each checksum, the chain, and the end that the daemon wrote last.
 fn check(path: &Path) -> Result<Checked, Fault> {
     let log = ReadOnlyLog::open(path).map_err(|e| e.to_fault())?;
-    let (mut chain, mut records, mut damage) = (Chain::of(&log), 0, None::<Damage>);
+    let (mut chain, mut records, mut damage) = (log.chain(), 0, None::<Damage>);
     let walked = log.walk(Range::up_to(u64::MAX), &mut |key, bytes| match chain.next(key, bytes) {
         Ok(_) => {
             records += 1;

@@ -32,14 +32,25 @@ pub(in crate::cli) async fn events(
         if global.json {
             return render::out(lines);
         }
-        let shown: String = lines
-            .lines()
-            .map(|l| render::record(&serde_json::from_str(l).unwrap_or_default()))
-            .collect();
+        let shown: String = lines.lines().map(shown).collect();
         render::out(&shown);
     })
     .await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns a line of the stream as text; what is no record goes to stderr.
+fn shown(line: &str) -> String {
+    let item: Value = serde_json::from_str(line).unwrap_or_default();
+    if item["fresh"] != true {
+        return render::record(&item);
+    }
+    let first = item["first"].as_u64().unwrap_or(0);
+    render::note(&format!(
+        "records before {first} are trimmed from the log; `replay list DATA_DIR` shows those that \
+         are kept in its log-archive"
+    ));
+    String::new()
 }
 
 /// Returns the records that a path of the daemon streams, to its end.

@@ -4,15 +4,18 @@
 use std::path::Path;
 
 use groundskeeper_system::own_file::{self, Links};
+use hyper::Method;
 use serde_json::{Value, json};
 
+use crate::api::types::EnvironmentView;
 use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
 use crate::cli::commands::events;
 use crate::cli::error::CliError;
-use crate::cli::output::{CommandResult, encode, show_one};
+use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
-use crate::core::{Code, EnvironmentId, Fault, not_found};
+use crate::core::{Code, Fault};
+use crate::service::requests::environment_id;
 use crate::world::fs::paths;
 
 /// Largest transcript that is read, in bytes. The daemon keeps less than that of a hook.
@@ -34,17 +37,13 @@ pub(in crate::cli) async fn logs(
     incarnation: Option<u32>,
 ) -> CommandResult {
     let mut client = Client::connect(global).await?;
-    let path = format!("/v1/events?since=0&follow=false&environment={}", encode(id));
+    let id = environment_id(id)?;
+    // The records that began it may be trimmed.
+    let shown = format!("/v1/environments/{}?all=true", encode(id.as_str()));
+    let env: EnvironmentView = client.call(Method::GET, &shown, NOTHING).await?;
+    let path = format!("/v1/events?since=0&follow=false&environment={}", encode(id.as_str()));
     let records = events::records(&mut client, &path).await?;
-    let id = EnvironmentId::parse(id).map_err(|why| {
-        Fault::new(
-            Code::InvalidRequest,
-            format!("{id:?} is not an id: {why}"),
-            "run `groundskeeper ls`",
-        )
-    })?;
-    let last = records.iter().filter_map(|record| record["incarnation"].as_u64()).max();
-    let Some(last) = last else { return Err(not_found(&id).into()) };
+    let last = u64::from(env.incarnation);
     let life = incarnation.map_or(last, u64::from);
     if life == 0 || life > last {
         let message = format!("environment {id} has no incarnation {life}");
@@ -54,9 +53,11 @@ pub(in crate::cli) async fn logs(
     let number = u32::try_from(life).unwrap_or(u32::MAX);
     let layout = client::layout(global)?;
     let setup = layout.transcript_of(&id, number);
-    let setup = output(&setup, &records, life, &["SetupFinished", "ProvisionFailed"])?;
+    let (records, life) = (&records, Life { number: life, last });
+    let setup = output(&setup, records, life, &["SetupFinished", "ProvisionFailed"])?;
     let teardown = layout.teardown_transcript_of(&id, number);
-    let teardown = output(&teardown, &records, life, &["TeardownHookFinished"])?;
+    let teardown = output(&teardown, records, life, &["TeardownHookFinished"])?;
+    let life = life.number;
     if global.json {
         let value = json!({
             "id": id.to_string(), "incarnation": life,
@@ -78,11 +79,18 @@ pub(in crate::cli) async fn logs(
     Ok(std::process::ExitCode::SUCCESS)
 }
 
+/// An incarnation, and the last one of its environment.
+#[derive(Clone, Copy)]
+struct Life {
+    number: u64,
+    last: u64,
+}
+
 /// Returns the output of one hook of an incarnation, if it has run.
 fn output(
     transcript: &Path,
     records: &[Value],
-    life: u64,
+    life: Life,
     kinds: &[&str],
 ) -> Result<Option<Output>, CliError> {
     let read = own_file::read(transcript, TRANSCRIPT_BYTES_MAX, Links::Refused);
@@ -95,8 +103,11 @@ fn output(
 }
 
 /// Returns the last lines that the records of an incarnation have of a hook.
-fn tail(records: &[Value], life: u64, kinds: &[&str]) -> Option<String> {
-    let mut current = 0;
+fn tail(records: &[Value], life: Life, kinds: &[&str]) -> Option<String> {
+    let begun = |record: &&Value| BEGINNINGS.contains(&record["kind"].as_str().unwrap_or_default());
+    let first = records.iter().find(begun).and_then(|record| record["incarnation"].as_u64());
+    // Records from before the first beginning are about the incarnation before that.
+    let mut current = first.map_or(life.last, |first| first.saturating_sub(1));
     let mut found = None;
     for record in records {
         let kind = record["kind"].as_str().unwrap_or_default();
@@ -104,7 +115,7 @@ fn tail(records: &[Value], life: u64, kinds: &[&str]) -> Option<String> {
         if BEGINNINGS.contains(&kind) {
             current = record["incarnation"].as_u64().unwrap_or(current);
         }
-        if current != life || !kinds.contains(&kind) {
+        if current != life.number || !kinds.contains(&kind) {
             continue;
         }
         let is_hook = kind != "ProvisionFailed" || record["step"] == "run_setup";

@@ -37,7 +37,7 @@ macro_rules! for_each_topic {
             Host(HostEvent) of host {
                 DaemonStarted = 1, 1; DaemonStopped = 2, 1; RetentionChanged = 3, 2;
                 DataDirectoryMoved = 4, 1; DataDirectoryCopied = 5, 1; LogFoundOlder = 6, 1;
-                LivesForgotten = 7, 1;
+                LivesForgotten = 7, 1; LogTrimmed = 8, 1;
             }
             Provision(ProvisionEvent) of environment {
                 ProvisionRequested = 10, 3; BaseResolved = 11, 1; WorktreeAdded = 12, 1;

@@ -62,6 +62,31 @@ pub struct LivesForgotten {
     pub lives: Vec<FormerLife>,
 }
 
+/// Kind 8: the oldest records were trimmed: from here on the log begins after them, with the state
+/// that they led to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTrimmed {
+    /// The last trimmed record.
+    pub last: Seq,
+    /// Why: `age` or `size`.
+    pub reason: String,
+    /// SHA-256 of the state after that record, in hex.
+    pub state: String,
+    /// The file that has the trimmed records; none where they are not kept.
+    pub segment: Option<LogSegment>,
+}
+
+/// A file in `log-archive`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSegment {
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of its content, in hex.
+    pub sha256: String,
+}
+
 /// A life that is over and that the state has forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormerLife {

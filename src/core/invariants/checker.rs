@@ -22,6 +22,10 @@ pub struct Audit {
     pub(super) verified: BTreeSet<MigrationId>,
     /// Number of the last incarnation of each environment that the state has forgotten.
     pub(super) former: BTreeMap<EnvironmentId, u32>,
+    /// The last record that was trimmed.
+    pub(super) trimmed: Seq,
+    /// Whether it begins with a state, so that lives forgotten before it are not known.
+    pub(super) begins_late: bool,
     /// Subject and position of the last record.
     open: Option<(About, Seq)>,
 }
@@ -30,7 +34,7 @@ impl Audit {
     /// Creates an audit that begins with a state: the empty one, or that of a snapshot.
     #[must_use]
     pub fn of(state: &State) -> Self {
-        let mut audit = Self::default();
+        let mut audit = Self { begins_late: state.seq() > Seq(0), ..Self::default() };
         for env in state.environments().filter(|e| e.is_live()) {
             audit.places.insert(env.plan.path.clone(), env.id.clone());
             // A snapshot does not tell whether its rescue was recorded; assume it was.
@@ -81,6 +85,7 @@ impl Audit {
                 let lives = e.lives.iter().map(|life| (life.environment.clone(), life.incarnation));
                 self.former.extend(lives);
             }
+            Event::LogTrimmed(e) => self.trimmed = e.last,
             Event::DataDirectoryMoved(_) | Event::DataDirectoryCopied(_) => {
                 self.places.clear();
                 for env in state.environments().filter(|env| env.is_live()) {

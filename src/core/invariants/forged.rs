@@ -5,8 +5,8 @@ use crate::event::{
     Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CleanRequested, DaemonStarted,
     DestroyRequested, DirectoryTrashed, EnvironmentAdopted, EnvironmentReady, Event, Finding,
     FlipBegun, Flipped, FormerLife, LeaseGranted, LeaseReleased, LiveSetTaken, LivesForgotten,
-    MigrationFailed, MigrationFinished, MigrationPlan, MigrationRequested, Origin, Plan,
-    ProvisionRequested, PurgeDecided, Record, RegistrationRemoved, Rescue, RestoreFrom,
+    LogTrimmed, MigrationFailed, MigrationFinished, MigrationPlan, MigrationRequested, Origin,
+    Plan, ProvisionRequested, PurgeDecided, Record, RegistrationRemoved, Rescue, RestoreFrom,
     RestoreRequested, Retention, RetentionChanged, SecretsWritten, Size, SourceCopied, SourceCopy,
     SourceInspected, SourceNormalised, SourceState, Staging, StagingBuilt, StagingVerified,
     SweepFinished, SweepRequested, TeardownInspected, TeardownOptions, TeardownReason, Tombstoned,
@@ -119,6 +119,11 @@ fn forgotten() -> LivesForgotten {
     LivesForgotten { lives: vec![life] }
 }
 
+fn trimmed(last: u64) -> Event {
+    let (reason, state) = ("age".to_owned(), "ab".repeat(32));
+    LogTrimmed { last: Seq(last), reason, state, segment: None }.into()
+}
+
 fn migration_id(n: u32) -> MigrationId {
     MigrationId::parse(&format!("{n:08x}")).expect("an id")
 }
@@ -223,6 +228,8 @@ fn order_and_lives() -> Vec<(&'static str, Vec<Record>)> {
         ("incarnation-follows", with(ready(), vec![provision("demo", 2, "/w/demo")])),
         ("revival-asked", with(torn(), vec![restore.into()])),
         ("forgotten-when-over", with(ready(), vec![forgotten().into()])),
+        ("trims-forward", with(ready(), vec![trimmed(3), trimmed(3)])),
+        ("trims-forward", with(ready(), vec![trimmed(1_000)])),
         ("served-only", with(begun.clone(), vec![lease(9 * SECOND)])),
         ("epochs-forward", records(vec![started(), set(5), set(4)])),
         ("places-disjoint", with(ready(), vec![provision("other", 1, "/w/demo")])),
@@ -321,8 +328,13 @@ fn every_invariant_has_violating_log() {
 fn valid_logs_violate_no_invariant() {
     let finished = MigrationFinished { migration: migration_id(1), leftovers: Vec::new() };
     let again = with(torn(), vec![forgotten().into(), provision("demo", 2, "/w/demo")]);
-    let honest =
-        [records(ready()), records(torn()), again, with(migrated(), vec![finished.into()])];
+    let honest = [
+        records(ready()),
+        records(torn()),
+        again,
+        with(migrated(), vec![finished.into()]),
+        with(ready(), vec![trimmed(2), trimmed(3)]),
+    ];
     for records in honest {
         assert_eq!(breaches(&records), []);
     }

@@ -5,7 +5,7 @@ use crate::id::EnvironmentId;
 use crate::invariants::checker::Audit;
 use crate::invariants::list::{
     ADOPTED, ALONE, ASKED, EPOCHS, FINAL, FLIPPED, FOLLOWS, FORGOTTEN, KNOWN, MIGRATES, PLACES,
-    REHEARSED, SERVED, Violations,
+    REHEARSED, SERVED, TRIMMED, Violations,
 };
 use crate::model::environment::{Environment, Phase};
 use crate::model::migration::{Migration, MigrationPhase};
@@ -34,6 +34,10 @@ impl Audit {
                 }
             }
             Event::LivesForgotten(e) => forgotten(state, e, found),
+            Event::LogTrimmed(e) if e.last <= self.trimmed || e.last >= record.seq => {
+                let what = format!("up to record {} after {}", e.last, self.trimmed);
+                found.push((TRIMMED, what));
+            }
             event if event.archive().is_some() || event.output().is_some() => {}
             event => {
                 self.goes_on(state, event, found);
@@ -53,7 +57,8 @@ impl Audit {
         let before = state.environment(id);
         let last = before.map(|env| env.incarnation).or_else(|| self.former.get(id).copied());
         let expected = last.unwrap_or(0).saturating_add(1);
-        if incarnation != expected {
+        let is_known = last.is_some() || !self.begins_late;
+        if incarnation != expected && is_known {
             found.push((FOLLOWS, format!("incarnation {incarnation}, expected {expected}")));
         }
         if let Some(env) = before.filter(|env| env.is_live()) {

@@ -50,7 +50,8 @@ impl Audit {
     fn leftover(&self, state: &State, e: &LeftoverArchived, found: &mut Violations) {
         let env = state.environment(&e.environment);
         let live = env.filter(|env| env.incarnation == e.incarnation && env.is_live());
-        let is_known = env.is_some() || self.former.contains_key(&e.environment);
+        let is_known =
+            env.is_some() || self.former.contains_key(&e.environment) || self.begins_late;
         if live.is_some() || !is_known {
             let (id, life) = (&e.environment, e.incarnation);
             found.push((OURS, format!("incarnation {life} of {id} has not ended")));

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::command::Ground;
+use crate::decision::Decision;
 use crate::event::{
-    Actor, DaemonStarted, Event, HostEvent, Origin, Retention, RetentionChanged, SweepEvent,
-    SweepRequested,
+    Actor, DaemonStarted, Event, HostEvent, LogTrimmed, Origin, Retention, RetentionChanged,
+    SweepEvent, SweepRequested,
 };
 use crate::fault::{Code, Fault};
 use crate::id::Time;
@@ -83,6 +84,15 @@ impl State {
         (!busy).then(|| sweep.into()).into_iter().collect()
     }
 
+    /// Decides that the records up to one are trimmed from the log: only what is past already.
+    pub(crate) fn decide_trim(&self, trimmed: LogTrimmed) -> Decision {
+        if trimmed.last > self.seq() {
+            let message = format!("the log has no record {} to trim yet", trimmed.last);
+            return Err(Fault::new(Code::Defect, message, "please report this"));
+        }
+        Ok(vec![trimmed.into()])
+    }
+
     /// Returns when the next sweep of the daemon is due; none while one is in progress, and before
     /// the first one, which the start requests.
     pub(crate) fn next_sweep(&self) -> Option<Time> {
@@ -113,6 +123,8 @@ impl State {
             HostEvent::DataDirectoryCopied(_) => self.is_a_copy(at),
             HostEvent::LogFoundOlder(e) => self.found_older = Some(e.had),
             HostEvent::LivesForgotten(e) => self.forget(e),
+            // The state is that of all records, trimmed or not.
+            HostEvent::LogTrimmed(_) => {}
         }
     }
 

@@ -92,7 +92,7 @@ impl Environment {
     /// Returns whether this is an incarnation, or comes after it. `is_archived` tells whether an
     /// archive of the id has a nonce.
     #[must_use]
-    pub fn knows(
+    pub(crate) fn knows(
         &self,
         incarnation: u32,
         nonce: Option<&str>,
@@ -121,11 +121,18 @@ impl State {
     /// without a nonce.
     #[must_use]
     pub fn knows(&self, id: &EnvironmentId, incarnation: u32, nonce: Option<&str>) -> bool {
+        self.environment(id).is_some_and(|env| self.knows_of(env, incarnation, nonce))
+    }
+
+    /// Returns the same of an environment that this state may have forgotten; its archives are in
+    /// the state for as long as they exist.
+    #[must_use]
+    pub fn knows_of(&self, env: &Environment, incarnation: u32, nonce: Option<&str>) -> bool {
         let is_archived = |nonce: &str| {
-            let left = self.archives().filter(|r| r.id == *id);
+            let left = self.archives().filter(|r| r.id == env.id);
             left.flat_map(|r| r.lineage.iter().chain(&r.nonce)).any(|known| known.as_str() == nonce)
         };
-        self.environment(id).is_some_and(|env| env.knows(incarnation, nonce, &is_archived))
+        env.knows(incarnation, nonce, &is_archived)
     }
 
     /// Returns the facts that a daemon found about its data directory.

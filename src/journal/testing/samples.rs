@@ -8,11 +8,12 @@ use groundskeeper_core::event::{
     DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, EnvironmentAdopted, EnvironmentReady,
     FilesIncluded, Finding, FormerLife, Included, IndexRefreshed, Kept, LateWorkRescued,
     LeftoverArchived, LiveSetContinued, LiveSetHeld, LiveSetTaken, LivesForgotten, LogFoundOlder,
-    NotMoved, ProcessExited, ProcessStarted, ProvisionFailed, ProvisionRequested, PurgeDecided,
-    RemainsAttemptFailed, RepositoryMoved, RescueApplied, RescueDropRequested, RescueDropped,
-    RestoreFrom, RestoreRequested, Restored, Retention, RetentionChanged, RolledBack, RunFinished,
-    RunRequested, SetupFinished, SetupReport, SetupStarted, Size, SweepFinished, SweepRequested,
-    TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorktreeAdded,
+    LogSegment, LogTrimmed, NotMoved, ProcessExited, ProcessStarted, ProvisionFailed,
+    ProvisionRequested, PurgeDecided, RemainsAttemptFailed, RepositoryMoved, RescueApplied,
+    RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention,
+    RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
+    SetupStarted, Size, SweepFinished, SweepRequested, TrashLookFailed, TrashMeasured, TrashPurged,
+    WatcherGaveUp, WatcherResumed, WorktreeAdded,
 };
 use groundskeeper_core::{EnvironmentId, Event, RequestId, Seq, Time};
 
@@ -45,6 +46,13 @@ fn lives_forgotten(environment: &EnvironmentId) -> Event {
     LivesForgotten { lives: vec![life] }.into()
 }
 
+fn log_trimmed() -> Event {
+    let name = "1-4321.flat.zst".to_owned();
+    let segment = LogSegment { name, bytes: 98_765, sha256: "cd".repeat(32) };
+    let (last, reason, state) = (Seq(4_321), "size".to_owned(), "ab".repeat(32));
+    LogTrimmed { last, reason, state, segment: Some(segment) }.into()
+}
+
 fn daemon_and_provision() -> Vec<Event> {
     let (environment, actor) = (env(), actor());
     let request = Some(RequestId::parse("key-1").expect("a key"));
@@ -65,6 +73,7 @@ fn daemon_and_provision() -> Vec<Event> {
         DataDirectoryCopied { original: "/data/a".into() }.into(),
         LogFoundOlder { had: Seq(4_711) }.into(),
         lives_forgotten(&environment),
+        log_trimmed(),
         RepositoryMoved { from: "/p/a/.git".into(), to: "/p/b/.git".into() }.into(),
         BaseResolved {
             environment: environment.clone(),

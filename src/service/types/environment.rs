@@ -20,9 +20,20 @@ pub struct ListQuery {
     /// Only those after this id, for the next page.
     #[serde(default)]
     pub after: Option<String>,
-    /// At most this many; without it all of them.
+    /// At most this many, at most 10,000; without it all of them, where they are no more than that.
     #[serde(default)]
     pub limit: Option<u32>,
+}
+
+/// Which life of an environment to show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct ShowQuery {
+    /// Also the last life of one that is tombstoned, as the log describes it.
+    #[serde(default)]
+    pub all: bool,
 }
 
 /// One environment.

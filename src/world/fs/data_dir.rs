@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <data>/log.redb                 the event log
+//! <data>/log-archive/             records that were trimmed from the log
 //! <data>/ballast                  space reserved for when the disk is full
 //! <data>/spare/<n>                empty files, reserved for when the disk has no inodes left
 //! <data>/daemon.lock              held by the daemon that owns the directory
@@ -54,6 +55,12 @@ impl Layout {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.root.join("log.redb")
+    }
+
+    /// Returns the folder of the records that were trimmed from the log.
+    #[must_use]
+    pub fn log_archive(&self) -> PathBuf {
+        self.root.join("log-archive")
     }
 
     /// Returns the folders that a daemon makes at its start, and needs for as long as it runs.

@@ -12,7 +12,7 @@ use groundskeeper_core::event::Record;
 use groundskeeper_core::{EnvironmentId, MigrationId};
 use groundskeeper_journal::codec::{self, Decoded};
 use groundskeeper_journal::envelope::{self, Envelope};
-use groundskeeper_journal::forensic::{Chain, Range};
+use groundskeeper_journal::forensic::Range;
 use groundskeeper_journal::format;
 use groundskeeper_journal::{Base, Error, stream_format};
 use tempfile::NamedTempFile;
@@ -131,7 +131,7 @@ fn flat_file(source: &Source, path: &Path) -> Result<u8, Problem> {
     let base = base.map(Base::frame).unwrap_or_default();
     file.write_all(&stream_format::head(&start)).map_err(write("write", path))?;
     file.write_all(&base).map_err(write("write", path))?;
-    let (mut chain, mut failed) = (Chain::of(log), None);
+    let (mut chain, mut failed) = (log.chain(), None);
     log.walk(Range::ALL, &mut |key, bytes| {
         let copied: Result<(), Problem> = match chain.next(key, bytes) {
             Ok(_) => file.write_all(bytes).map_err(write("write", path)),

@@ -57,7 +57,7 @@ pub(crate) struct Wanted {
 
 /// The operations, and the kinds that belong to each.
 const OPERATIONS: [(&str, &[(u32, u32)]); 14] = [
-    ("daemon", &[(1, 7)]),
+    ("daemon", &[(1, 8)]),
     ("provision", &[(10, 21)]),
     ("restore", &[(22, 24)]),
     ("adopt", &[(25, 25)]),

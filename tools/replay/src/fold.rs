@@ -37,7 +37,7 @@ pub(crate) fn fold(log: &ReadOnlyLog, to: u64) -> Result<Folded, Problem> {
 
 /// Folds up to and with record `to`, with `apply` in the place of [`State::apply`].
 pub(crate) fn fold_with(log: &ReadOnlyLog, to: u64, apply: Apply<'_>) -> Result<Folded, Problem> {
-    let (mut state, mut chain) = (State::default(), Chain::of(log));
+    let (mut state, mut chain) = (State::default(), log.chain());
     let mut from = log.first();
     if from > 1 {
         let (start, at) = first_snapshot(log, to)?;

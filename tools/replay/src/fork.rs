@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use groundskeeper_journal::Error;
-use groundskeeper_journal::forensic::{Chain, Range};
+use groundskeeper_journal::forensic::Range;
 use groundskeeper_journal::format::hex;
 use groundskeeper_journal::rebuild::Rewrite;
 use serde_json::json;
@@ -33,7 +33,7 @@ pub(crate) fn fork(args: &ForkArgs, out: &mut Out) -> Result<u8, Problem> {
     }
     let log_id = args.same_id.then(|| source.log.log_id());
     let mut new = Rewrite::after(&args.new, log_id, base)?;
-    let mut chain = Chain::of(&source.log);
+    let mut chain = source.log.chain();
     let mut failed: Option<Problem> = None;
     source.log.walk(Range::up_to(to), &mut |key, bytes| {
         let put = match chain.next(key, bytes) {

@@ -210,18 +210,7 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
     };
     let mut tail_buffer = TailBuffer::new(args.last)?;
     let mut input = BufReader::new(live.records(after, true).map_err(failed)?);
-    let mut head = [0; stream_format::HEAD_BYTES];
-    std::io::Read::read_exact(&mut input, &mut head).map_err(failed)?;
-    let start = stream_format::parse_head(&head);
-    let start = start.map_err(|why| failed(std::io::Error::other(why)))?;
-    if start.has_base {
-        stream_format::base(&mut input).map_err(failed)?;
-    }
-    if start.after.seq > after {
-        after = start.after.seq;
-        let what = format!("note: the daemon's log begins with record {}", after + 1);
-        note(&format!("{what}; the ones before are in its `log-archive`, or gone"));
-    }
+    after = begin(&mut input, after).map_err(failed)?;
     let mut listing = Listing { out, wanted, damaged: 0, shown: 0 };
     let mut buffer = Vec::new();
     loop {
@@ -252,6 +241,22 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
             return Ok(INTACT);
         }
     }
+}
+
+/// Reads the head of the daemon's stream. Returns the record before the first one, which is later
+/// than `after` where that one is trimmed.
+fn begin(input: &mut impl std::io::Read, after: u64) -> std::io::Result<u64> {
+    let mut head = [0; stream_format::HEAD_BYTES];
+    input.read_exact(&mut head)?;
+    let start = stream_format::parse_head(&head).map_err(std::io::Error::other)?;
+    if start.has_base {
+        stream_format::base(input)?;
+    }
+    if start.after.seq > after {
+        let what = format!("note: the daemon's log begins with record {}", start.after.seq + 1);
+        note(&format!("{what}; the ones before are in its `log-archive`, or gone"));
+    }
+    Ok(start.after.seq.max(after))
 }
 
 /// The last records of the history that fit, until the history ends.

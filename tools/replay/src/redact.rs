@@ -11,7 +11,7 @@ use groundskeeper_core::for_each_event;
 use groundskeeper_core::policy::BranchPolicy;
 use groundskeeper_core::{Code, Step};
 use groundskeeper_journal::codec::{self, Decoded};
-use groundskeeper_journal::forensic::{Chain, Range};
+use groundskeeper_journal::forensic::Range;
 use groundskeeper_journal::format;
 use groundskeeper_journal::format::hex;
 use groundskeeper_journal::rebuild::Rewrite;
@@ -97,7 +97,7 @@ pub(crate) fn redact(args: &RedactArgs, out: &mut Out) -> Result<u8, Problem> {
     let source = Source::open(&args.file)?;
     let redactor = Redactor::new(args.salt.as_deref())?;
     let mut new = args.new.as_deref().map(|path| Rewrite::create(path, None)).transpose()?;
-    let mut chain = Chain::of(&source.log);
+    let mut chain = source.log.chain();
     let mut failed: Option<Problem> = None;
     let mut records = 0_u64;
     source.log.walk(Range::ALL, &mut |key, bytes| {

@@ -108,7 +108,7 @@ impl Verifier {
                 snapshots: 0,
                 contradiction: None,
             },
-            chain: Chain::of(log),
+            chain: log.chain(),
             audit: Audit::of(&state),
             state,
             snapshots,

@@ -14,6 +14,7 @@ use crate::trouble::{Trouble, failed};
 pub(crate) enum Fault {
     Instant,
     Point,
+    TrimPoint,
     GitWorld,
     Recovery,
     Stop,
@@ -37,9 +38,10 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All, in the order in which they are listed, with what each means.
-    pub(crate) const ALL: [(Self, &'static str, &'static str); 21] = [
+    pub(crate) const ALL: [(Self, &'static str, &'static str); 22] = [
         (Self::Instant, "kill", "SIGKILL of the daemon at a random instant"),
         (Self::Point, "kill-point", "SIGKILL at a named point of an operation"),
+        (Self::TrimPoint, "trim-point", "SIGKILL at a named point of a trim of the log"),
         (
             Self::GitWorld,
             "git-world",
@@ -88,11 +90,22 @@ impl Fault {
         matches!(self, Self::Migration | Self::MigrationPoint)
     }
 
+    /// Whether each of its histories is about a named point.
+    pub(crate) fn has_point(self) -> bool {
+        matches!(self, Self::Point | Self::TrimPoint | Self::MigrationPoint)
+    }
+
+    /// Whether the clock goes on by days, which ends what is kept for a time.
+    pub(crate) fn moves_clock(self) -> bool {
+        matches!(self, Self::Clock | Self::TrimPoint)
+    }
+
     /// Whether it needs points in the program, which a shipped one does not have.
     pub(crate) fn needs_points(self) -> bool {
         matches!(
             self,
             Self::Point
+                | Self::TrimPoint
                 | Self::MigrationPoint
                 | Self::Recovery
                 | Self::Calls
@@ -107,6 +120,7 @@ impl Fault {
         matches!(
             self,
             Self::Point
+                | Self::TrimPoint
                 | Self::MigrationPoint
                 | Self::Recovery
                 | Self::LogFails
@@ -167,6 +181,13 @@ impl Fault {
                 write(&ground.path("clock"), "0")?;
                 env.push(set("GROUNDSKEEPER_CLOCK_FILE", &ground.path("clock")));
             }
+            Self::TrimPoint => {
+                ground.trims_daily()?;
+                if !ground.path("clock").exists() {
+                    write(&ground.path("clock"), "0")?;
+                }
+                env.push(set("GROUNDSKEEPER_CLOCK_FILE", &ground.path("clock")));
+            }
             Self::HookHangs => write(&ground.path("mood"), "hang\n")?,
             _ => {}
         }
@@ -189,6 +210,12 @@ impl Fault {
                 let jumps = ["-86400", "3600", "72000", "-5", "0", "700000", "-700000"];
                 let jump = random.pick(&jumps).copied().unwrap_or("0");
                 write(&ground.path("clock"), jump)
+            }
+            Self::TrimPoint => {
+                // Two days on, and never back: what was written until now may go.
+                let text = std::fs::read_to_string(ground.path("clock")).unwrap_or_default();
+                let ahead = text.trim().parse::<u64>().unwrap_or(0) + 2 * 86_400;
+                write(&ground.path("clock"), &ahead.to_string())
             }
             Self::HookHangs if turn % 3 == 2 => {
                 let mood = if random.one_in(2) { "hang\n" } else { "fail\n" };

@@ -67,6 +67,23 @@ impl Ground {
         Ok(Some(ground))
     }
 
+    /// Makes the daemons trim what is older than a day from their log.
+    pub(crate) fn trims_daily(&self) -> Result<(), Trouble> {
+        write(&self.path("config.toml"), &format!("{CONFIG}log_days = 1\n"))
+    }
+
+    /// Returns every record of the log and of its segments, one a line.
+    pub(crate) fn records(&self) -> Result<Vec<String>, Trouble> {
+        let mut command = std::process::Command::new(&self.programs.replay);
+        self.isolate(&mut command);
+        command.arg("export").arg(self.data()).args(["--format", "ndjson"]);
+        let done = crate::child::run(&mut command)?;
+        if !done.ok() {
+            return Err(Trouble::new(format!("replay export: {}", done.err.trim())));
+        }
+        Ok(done.out.lines().map(str::to_owned).collect())
+    }
+
     fn lay_out_repository(&self) -> Result<(), Trouble> {
         let repo = self.repo();
         make_dir(&repo)?;

@@ -131,7 +131,7 @@ fn may_freeze(ground: &Ground) -> Result<bool, Trouble> {
 }
 
 fn point_of(setting: &Setting, job: &Job) -> Option<String> {
-    if !matches!(job.fault, Fault::Point | Fault::MigrationPoint) {
+    if !job.fault.has_point() {
         return None;
     }
     if job.point.is_some() {

@@ -155,7 +155,7 @@ fn wait(
     done: &dyn Fn() -> bool,
 ) -> Result<(), Trouble> {
     let limit = match plan.fault {
-        Fault::Point | Fault::MigrationPoint => POINT_LIMIT,
+        fault if fault.has_point() => POINT_LIMIT,
         Fault::Migration => Duration::from_millis(20 + random.below(2_500)),
         Fault::Instant | Fault::Recovery => Duration::from_millis(100 + random.below(1_900)),
         _ => Duration::from_millis(1_500 + random.below(2_000)),
@@ -169,7 +169,7 @@ fn wait(
         if over || Instant::now() >= end {
             return Ok(());
         }
-        if plan.fault == Fault::Clock {
+        if plan.fault.moves_clock() {
             // A week ahead ends what is kept in the trash.
             past.model.trash_emptied();
         }

@@ -20,9 +20,16 @@ fn is_of_migrations(point: &str) -> bool {
     ["migrate.", "flip.", "takeover.", "undo."].iter().any(|family| point.starts_with(family))
 }
 
+fn is_of_trims(point: &str) -> bool {
+    point.starts_with("trim.")
+}
+
 /// The points that a kind of trouble is about.
 pub(crate) fn of(fault: Fault) -> Vec<&'static str> {
-    POINTS.iter().copied().filter(|p| is_of_migrations(p) == fault.migrates()).collect()
+    let trims = fault == Fault::TrimPoint;
+    let is_of =
+        |point: &&str| is_of_migrations(point) == fault.migrates() && is_of_trims(point) == trims;
+    POINTS.iter().copied().filter(is_of).collect()
 }
 
 impl Coverage {

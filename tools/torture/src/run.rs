@@ -38,9 +38,8 @@ fn listed() -> String {
     text.extend(calls);
     text.push_str("guards that can be taken away:\n");
     text.extend(guards);
-    for (fault, words) in [(Fault::Point, "kill-point"), (Fault::MigrationPoint, "migration-point")]
-    {
-        let points = points::of(fault).join("\n  ");
+    for fault in [Fault::Point, Fault::TrimPoint, Fault::MigrationPoint] {
+        let (points, words) = (points::of(fault).join("\n  "), fault.name());
         text.push_str(&format!("points of {words}:\n  {points}\n"));
     }
     text

@@ -74,12 +74,7 @@ impl Task<'_> {
 
     /// Returns whether the log knows an incarnation, as [`State::knows`] does.
     pub(super) fn knows(&self, id: &EnvironmentId, incarnation: u32, nonce: Option<&str>) -> bool {
-        let archives = || self.state.archives().filter(|archive| archive.id == *id);
-        let is_archived = |nonce: &str| {
-            let known = archives().flat_map(|archive| archive.lineage.iter().chain(&archive.nonce));
-            known.into_iter().any(|known| known.as_str() == nonce)
-        };
-        self.life(id).is_some_and(|env| env.knows(incarnation, nonce, &is_archived))
+        self.life(id).is_some_and(|env| self.state.knows_of(&env, incarnation, nonce))
     }
 
     pub(super) fn repository_in(&self, path: &Path) -> Option<String> {

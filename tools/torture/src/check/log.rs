@@ -49,7 +49,10 @@ impl History {
         if !told.ok() {
             return Err(Trouble::new(format!("events: {}", told.err.trim())));
         }
-        let lines: Vec<String> = told.out.lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> = told.out.lines().map(str::to_owned).collect();
+        if let Some(first) = lines.first().and_then(|line| value(line)["first"].as_u64()) {
+            lines = whole(ground, lines.split_off(1), first, findings)?;
+        }
         for (n, line) in lines.iter().enumerate() {
             let seq = value(line)["seq"].as_u64();
             findings.unless(seq == Some(n as u64 + 1), || format!("record {} is {seq:?}", n + 1));
@@ -115,6 +118,25 @@ impl History {
             findings.add(format!("{answer} was acknowledged, and the log ends at {head}"));
         }
     }
+}
+
+/// Completes the records that a trimmed log has left by those of its segments, which go on with the
+/// same ones.
+fn whole(
+    ground: &Ground,
+    told: Vec<String>,
+    first: u64,
+    findings: &mut Findings<'_>,
+) -> Result<Vec<String>, Trouble> {
+    let mut all = ground.records()?;
+    let begin = usize::try_from(first - 1).unwrap_or(usize::MAX);
+    let end = (begin + told.len()).min(all.len());
+    findings.unless(all.get(begin..end) == Some(&told[..]), || {
+        format!("the records from {first} on are others in the file")
+    });
+    all.truncate(begin);
+    all.extend(told);
+    Ok(all)
 }
 
 fn value(line: &str) -> Value {
