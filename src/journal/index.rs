@@ -22,8 +22,8 @@ use groundskeeper_core::{EnvironmentId, Event, Seq};
 const RECORDS_OF: TableDefinition<'static, (&str, u64), ()> = TableDefinition::new("records_of");
 /// Maps the id of an environment to its last forgotten life: a checksum, then the encoded life.
 const LIVES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("lives");
-/// Has the seq of the last record that the index has, and the bytes of all records. They are no
-/// entries of `meta`, since a salvage finds the identity of a log by the order of the entries there.
+/// Has the seq of the last record that the index has, and the bytes of all records. They are not in
+/// `meta`, since a salvage finds the identity of a log by the order of the entries there.
 const INDEXED: TableDefinition<'static, u8, u64> = TableDefinition::new("indexed");
 const INDEXED_KEY: u8 = 0;
 const BYTES_KEY: u8 = 1;

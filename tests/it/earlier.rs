@@ -4,9 +4,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use groundskeeper::core::State;
-use groundskeeper::core::event::Record;
-use groundskeeper::core::invariants::Audit;
 use groundskeeper::journal::inspect;
 use groundskeeper::journal::inspect::Depth;
 use serde_json::{Value, json};
@@ -82,15 +79,12 @@ impl Scene {
     }
 
     fn verify(&self) -> u64 {
-        let (mut audit, mut folded, mut breaches) =
-            (Audit::default(), State::default(), Vec::new());
-        let mut each = |r: &Record, _: &State| breaches.extend(audit.fold(&mut folded, r));
+        self.harness.check_log();
         let log = self.harness.data().join("log.redb");
-        let found = inspect(&log, Depth::Everything, &mut each).expect("an intact log");
-        breaches.extend(audit.finish(&found.state));
-        assert_eq!(breaches, [], "no invariant is broken");
-        found.state.check().expect("a consistent state");
-        assert_eq!(found.folded, found.head.seq, "from the first record on");
+        let found = inspect(&log, Depth::Everything, &mut |_, _| {}).expect("an intact log");
+        // Old records are trimmed in time.
+        let trimmed = found.first.0 - 1;
+        assert_eq!(trimmed + found.folded, found.head.seq, "from the first record on");
         found.head.seq
     }
 }

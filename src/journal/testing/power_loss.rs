@@ -2,7 +2,7 @@
 //!
 //! The check of each crash image: every acknowledged record is there and equal, there is no gap, at
 //! most the group in flight is there besides (whole or not at all), the log takes another record,
-//! and a second open reads the same. Red controls run the same check on disks that lie. Used by
+//! and a second open reads the same. Of a trimmed log, the base is the fold of what is missing. Red controls run the same check on disks that lie. Used by
 //! tests and by `tools/torture`; it never touches a file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +20,8 @@ struct Group {
     last_seq: u64,
     begun: usize,
     acknowledged: usize,
+    /// The last record that is trimmed with it, or was before.
+    trimmed: u64,
 }
 
 struct Workload {
@@ -48,19 +50,31 @@ fn workload(seed: u64, honesty: Honesty) -> Workload {
     let mut journal = Journal::open_backend(disk.clone(), options).expect("a new log");
     let (mut state, mut records, mut groups) = (State::default(), Vec::new(), Vec::new());
     let created = disk.position();
-    groups.push(Group { last_seq: 0, begun: 0, acknowledged: created });
+    groups.push(Group { last_seq: 0, begun: 0, acknowledged: created, trimmed: 0 });
     for n in 0..40 {
         let group: Vec<Record> = (0..=random.below(8))
             .map(|i| record(records.len() as u64 + 1 + i as u64, &mut random))
             .collect();
+        let base = (n % 9 == 8).then(|| {
+            let (before, head) = (journal.trimmed().0, journal.head().0);
+            let last = before + 1 + random.below((head - before) as usize) as u64;
+            journal.reader().prepare_trim(Seq(last), None, &state).expect("prepared").base
+        });
         for record in &group {
             state.apply(record);
         }
         let begun = disk.position();
-        journal.append(&group, &state).expect("appended");
+        match &base {
+            Some(base) => journal.trim(&group, &state, base).expect("trimmed"),
+            None => journal.append(&group, &state).expect("appended"),
+        }
         let acknowledged = disk.position();
         records.extend(group);
-        groups.push(Group { last_seq: records.len() as u64, begun, acknowledged });
+        let (last_seq, trimmed) = (records.len() as u64, journal.trimmed().0);
+        groups.push(Group { last_seq, begun, acknowledged, trimmed });
+        if random.below(2) == 0 {
+            journal.remove_trimmed().expect("removed");
+        }
         if n % 7 == 6 {
             journal.checkpoint().expect("checkpointed");
         }
@@ -107,19 +121,34 @@ impl Workload {
         Ok(())
     }
 
+    /// Returns the last trimmed record, whose state the base must have.
+    fn base_of(&self, journal: &Journal) -> Result<u64, String> {
+        let Some(base) = journal.reader().base().map_err(|e| format!("{e:?}"))? else {
+            return Ok(0);
+        };
+        let (trimmed, mut folded) = (base.head().seq, State::default());
+        self.records[..trimmed as usize].iter().for_each(|record| folded.apply(record));
+        if base.state().as_ref() == Some(&folded) {
+            Ok(trimmed)
+        } else {
+            Err(format!("the base is not the fold of the {trimmed} records before it"))
+        }
+    }
+
     fn compare(&self, journal: &Journal, least: u64, most: u64) -> Result<u64, String> {
         let read = journal.reader().read(Seq(0), usize::MAX).map_err(|e| format!("{e:?}"))?;
-        let count = read.len() as u64;
+        let trimmed = self.base_of(journal)?;
+        let count = trimmed + read.len() as u64;
         if journal.head() != Seq(count) {
             return Err(format!("head {} but {count} records", journal.head()));
         }
         if count < least || count > most {
             return Err(format!("{count} records, but {least} acknowledged and {most} begun"));
         }
-        if !self.groups.iter().any(|g| g.last_seq == count) {
-            return Err(format!("{count} records: a group is there in part"));
+        if !self.groups.iter().any(|g| g.last_seq == count && g.trimmed == trimmed) {
+            return Err(format!("{count} records, {trimmed} trimmed: a group is there in part"));
         }
-        match read.iter().zip(&self.records).find(|(a, b)| a != b) {
+        match read.iter().zip(&self.records[trimmed as usize..]).find(|(a, b)| a != b) {
             Some((a, _)) => Err(format!("record {} is not what was written", a.seq)),
             None => Ok(count),
         }
