@@ -6,8 +6,8 @@
 use std::fmt;
 
 use super::event::{
-    Base, Included, LeftoverArchived, NotMoved, ProcessesEnded, Rescue, SetupReport, Size,
-    SourceCopy, SourceState, Staging, SweepFinished, Worktree,
+    Base, FoldedRescue, Included, LeftoverArchived, NotMoved, ProcessesEnded, Rescue, SetupReport,
+    Size, SourceCopy, SourceState, Staging, SweepFinished, Worktree,
 };
 use super::fault::{Code, Fault};
 use super::id::{EffectId, EnvironmentId, HostPath, MigrationId, Seq, Subject};
@@ -44,7 +44,7 @@ impl Effect {
     pub fn step(&self) -> Step {
         match &self.target {
             Target::Environment(step, ..) => (*step).into(),
-            Target::Archive(step, _) => (*step).into(),
+            Target::Archive(step, ..) => (*step).into(),
             Target::Output(step, _) => (*step).into(),
             Target::Migration(step, _) => (*step).into(),
             Target::Host(step, _) => (*step).into(),
@@ -57,8 +57,9 @@ impl Effect {
 pub enum Target {
     /// A live environment, and the hook contents that the user trusts in its repository.
     Environment(EnvironmentStep, Box<Environment>, Vec<String>),
-    /// The archive of an ended incarnation.
-    Archive(ArchiveStep, Box<ArchivedIncarnation>),
+    /// The archive of an ended incarnation; and those whose rescues are to be folded, for that step
+    /// alone.
+    Archive(ArchiveStep, Box<ArchivedIncarnation>, Vec<ArchivedIncarnation>),
     /// The output that one clean took.
     Output(OutputStep, Box<CleanedOutput>),
     /// A database under migration.
@@ -243,6 +244,8 @@ outcomes! {
         Purge: RescuedAgain(Rescue);
         /// the ref was removed.
         DropRescue: RescueDropped;
+        /// the ref that holds the rescues of these incarnations now.
+        FoldRescues: Folded(String, Vec<FoldedRescue>);
     }
 }
 

@@ -133,6 +133,15 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Most directories in the trash that are no last copy; the oldest is unlinked for a new one.
 pub const ARCHIVES_MAX: usize = 20_000;
 
+/// Most rescues of one repository that keep refs of their own, since every git command that lists
+/// refs reads each of them; with one more, the older ones are folded into one ref.
+pub const RESCUE_REFS_MAX: usize = 12;
+/// Newest rescues that keep refs of their own when the others are folded. So the ref that a removal
+/// has just named is there until as many further ones have been made as lead to a fold.
+pub const RESCUE_REFS_KEPT: usize = 1;
+/// Most rescues that one step folds; further ones follow with the next.
+pub const RESCUES_FOLDED_AT_ONCE: usize = 500;
+
 /// How long the output of a clean is kept, unless the settings say otherwise.
 pub const CLEAN_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Most cleans whose output is kept; the oldest is unlinked for a new one.
@@ -188,7 +197,7 @@ pub fn attempts_max(step: impl Into<Step>) -> u32 {
         Step::Unregister | Step::SettleBranch => 6,
         // At one attempt per hour in the end this is some weeks: a surviving process, a mount or a
         // lock may be in the way that long.
-        Step::Measure | Step::Purge | Step::DropRescue => 500,
+        Step::Measure | Step::Purge | Step::DropRescue | Step::FoldRescues => 500,
         // A failure before the flip repeats; nothing is changed yet, and a caller waits.
         Step::InspectSource | Step::CopySource | Step::NormaliseSource | Step::BuildStaging => 1,
         Step::VerifyStaging => 1,

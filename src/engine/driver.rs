@@ -228,8 +228,8 @@ impl Job {
                 let result = world.perform(*step, env, trusted, cancel, reporter);
                 Settlement::Environment(env.id.clone(), Ended { entered, result })
             }
-            Target::Archive(step, archive) => {
-                let result = world.perform_on_archive(*step, archive, cancel);
+            Target::Archive(step, archive, to_fold) => {
+                let result = world.perform_on_archive(*step, archive, to_fold, cancel);
                 let (id, incarnation) = (archive.id.clone(), archive.incarnation);
                 Settlement::Archive(id, incarnation, Ended { entered, result })
             }

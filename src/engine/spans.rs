@@ -163,7 +163,7 @@ fn incarnation(command: &Command, state: &State) -> Option<u32> {
 fn incarnation_of(target: &Target) -> Option<u32> {
     match target {
         Target::Environment(_, env, _) => Some(env.incarnation),
-        Target::Archive(_, archive) => Some(archive.incarnation),
+        Target::Archive(_, archive, _) => Some(archive.incarnation),
         Target::Output(_, output) => Some(output.incarnation),
         Target::Migration(..) | Target::Host(..) => None,
     }
@@ -187,7 +187,7 @@ fn attempts(target: &Target) -> u32 {
     }
     match target {
         Target::Environment(_, env, _) => of(env.owed.as_ref()),
-        Target::Archive(_, archive) => of(archive.owed.as_ref()),
+        Target::Archive(_, archive, _) => of(archive.owed.as_ref()),
         Target::Output(_, output) => of(output.owed.as_ref()),
         Target::Migration(_, migration) => of(migration.owed.as_ref()),
         Target::Host(_, state) => of(state.sweep().map(|sweep| &sweep.owed)),

@@ -53,6 +53,7 @@ mod removal_obstacles;
 mod replay;
 mod repos;
 mod rescue;
+mod rescue_folding;
 mod restore;
 mod rings;
 mod runs;

@@ -3,6 +3,7 @@
 use super::table::table;
 use super::terminal::printable;
 use crate::api::archives::ArchivedIncarnationView;
+use crate::core::event::is_folded;
 use crate::format::{age, bytes};
 
 /// Returns the table of `trash ls`.
@@ -92,11 +93,18 @@ pub fn rescue(r: &ArchivedIncarnationView) -> String {
     rows.extend(r.lacks.iter().map(|l| ("lacks", printable(l))));
     rows.extend(r.raw.iter().map(|path| ("copied", printable(path))));
     rows.extend(r.nested.iter().map(|nested| {
-        let held = nested.reference.clone().unwrap_or_else(|| "copies".to_owned());
+        let at = nested.commit.clone().unwrap_or_default();
+        let held = match &nested.reference {
+            Some(reference) if is_folded(reference) => format!("{reference} at {at}"),
+            Some(reference) => reference.clone(),
+            None => "copies".to_owned(),
+        };
         ("repository", format!("{} is saved under {held}", printable(&nested.path)))
     }));
-    if !reference.is_empty() {
-        rows.push(("inspect", format!("git diff {reference}^1 {reference}")));
+    // A ref that holds many rescues is at none of them.
+    let name = if is_folded(&reference) { r.commit.clone().unwrap_or_default() } else { reference };
+    if !name.is_empty() {
+        rows.push(("inspect", format!("git diff {name}^1 {name}")));
     }
     rows.push(("restore", format!("groundskeeper restore {}", r.id)));
     rows.iter().fold(String::new(), |text, (label, value)| text + &format!("{label:<12} {value}\n"))

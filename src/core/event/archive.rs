@@ -145,3 +145,41 @@ pub struct LeftoverArchived {
     #[serde(with = "empty_is_none")]
     pub branch: Option<String>,
 }
+
+/// Kind 79: a repository has many rescues with refs of their own; the older ones are to be folded
+/// into one ref.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescueFoldDecided {
+    /// The environment of the archive that the step is owed to, one of those to be folded.
+    pub environment: EnvironmentId,
+    /// The ended incarnation.
+    pub incarnation: u32,
+}
+
+/// Kind 89: rescues have no refs of their own any more; one ref holds them all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescuesFolded {
+    /// The environment of the archive that the step was owed to.
+    pub environment: EnvironmentId,
+    /// The ended incarnation.
+    pub incarnation: u32,
+    /// Full name of the ref that holds them now; none if nothing was folded.
+    #[serde(with = "empty_is_none")]
+    pub reference: Option<String>,
+    /// The rescues that it holds; bounded.
+    pub folded: Vec<FoldedRescue>,
+    /// Why nothing was folded after all attempts.
+    #[serde(with = "empty_is_none")]
+    pub leftover: Option<String>,
+}
+
+/// A rescue that was folded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldedRescue {
+    /// The environment's id.
+    pub environment: EnvironmentId,
+    /// The ended incarnation.
+    pub incarnation: u32,
+    /// The commits that the fold holds of it: of the rescue itself and of nested repositories.
+    pub commits: Vec<String>,
+}

@@ -66,6 +66,7 @@ macro_rules! for_each_topic {
                 TrashMeasured = 70, 1; PurgeDecided = 71, 1; TrashPurged = 72, 1;
                 RemainsAttemptFailed = 73, 1; RescueDropRequested = 74, 1; RescueDropped = 75, 1;
                 LateWorkRescued = 76, 2; TrashLookFailed = 77, 1; LeftoverArchived = 78, 1;
+                RescueFoldDecided = 79, 1; RescuesFolded = 89, 1;
             }
             Process(ProcessEvent) of environment { ProcessStarted = 80, 1; ProcessExited = 81, 1; }
             Output(OutputEvent) of output {

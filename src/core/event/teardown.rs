@@ -193,6 +193,9 @@ pub struct WorkRescued {
     pub rescue: Option<Rescue>,
 }
 
+/// Prefix of the refs that hold many rescues each: one for every log that has any.
+pub const FOLDED: &str = "refs/groundskeeper/folded/";
+
 /// A ref that holds work of a worktree that no branch holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rescue {
@@ -211,6 +214,28 @@ pub struct Rescue {
     pub raw: Option<RawCopies>,
     /// Repositories that were nested in the worktree.
     pub nested: Vec<NestedRescue>,
+}
+
+impl Rescue {
+    /// Returns whether any part of it has a ref of its own. One that was folded is held by the ref
+    /// that all folded rescues of its repository and log share.
+    #[must_use]
+    pub fn has_own_ref(&self) -> bool {
+        self.references().any(|(reference, _)| !is_folded(reference))
+    }
+
+    /// Returns the refs that hold it and its nested repositories, each with its commit.
+    pub fn references(&self) -> impl Iterator<Item = (&str, &str)> {
+        let own = [(self.reference.as_deref(), self.commit.as_deref())];
+        let nested = self.nested.iter().map(|n| (n.reference.as_deref(), n.commit.as_deref()));
+        own.into_iter().chain(nested).filter_map(|(reference, commit)| Some((reference?, commit?)))
+    }
+}
+
+/// Returns whether a ref holds many rescues, so that each of them is addressed by its commit.
+#[must_use]
+pub fn is_folded(reference: &str) -> bool {
+    reference.starts_with(FOLDED)
 }
 
 /// Byte-for-byte copies of files, beside the log: those that a filter changes or git does not take.

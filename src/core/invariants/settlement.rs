@@ -32,6 +32,7 @@ fn step_of(event: &Event) -> Option<Step> {
         }
         Event::TrashPurged(_) | Event::CleanPurged(_) => Step::Purge,
         Event::RescueDropped(_) => Step::DropRescue,
+        Event::RescuesFolded(_) => Step::FoldRescues,
         Event::SweepFinished(_) | Event::LeftoverArchived(_) => Step::Sweep,
         _ => return None,
     })

@@ -157,7 +157,7 @@ impl ArchivedIncarnation {
             // Also before an unlink: only the measurement finds work that was written late.
             Some(ArchiveStep::Measure) => self.trash.is_some(),
             Some(ArchiveStep::Purge) => self.trash.is_some() && self.purge.is_some(),
-            Some(ArchiveStep::DropRescue) => self.rescue.is_some(),
+            Some(ArchiveStep::DropRescue | ArchiveStep::FoldRescues) => self.rescue.is_some(),
         };
         if !fits {
             return Err(format!("archive {}.{} owes {step:?}", self.id, self.incarnation));

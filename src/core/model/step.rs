@@ -108,6 +108,8 @@ steps! {
         Purge = "purge";
         /// Remove a rescue's ref.
         DropRescue = "drop_rescue";
+        /// Move the older rescues of its repository from refs of their own into one.
+        FoldRescues = "fold_rescues";
     }
     /// A step that the data directory is owed.
     HostStep {

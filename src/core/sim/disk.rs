@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::{BranchOutcome, Returned, RolledBackTo, Taken};
 use crate::event::{
-    Base, Included, NotMoved, ProcessSeen, ProcessesEnded, Rescue, SetupReport, Size,
+    Base, FOLDED, Included, NotMoved, ProcessSeen, ProcessesEnded, Rescue, SetupReport, Size,
     SweepFinished, Worktree,
 };
 use crate::{
@@ -56,6 +56,7 @@ fn archived(traces: &Traces, life: u32, step: Step) -> ArchiveOutcome {
         }
         ArchiveStep::Purge => ArchiveOutcome::Purged(1),
         ArchiveStep::DropRescue => ArchiveOutcome::RescueDropped,
+        ArchiveStep::FoldRescues => ArchiveOutcome::Folded(FOLDED.to_owned(), Vec::new()),
     }
 }
 

@@ -5,8 +5,8 @@
 
 use crate::effect::ArchiveOutcome as Outcome;
 use crate::event::{
-    Actor, ArchiveEvent, Event, LateWorkRescued, PurgeDecided, PurgeReason, RemainsAttemptFailed,
-    RescueDropped, RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured, TrashPurged,
+    ArchiveEvent, Event, LateWorkRescued, PurgeDecided, RemainsAttemptFailed, RescueDropped,
+    RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured, TrashPurged,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, HostPath, Time};
@@ -108,6 +108,8 @@ impl ArchivedIncarnation {
                 self.fault = None;
                 self.owed = self.is_unmeasured().then(|| Owed::new(Step::Measure, at));
             }
+            Is::RescueFoldDecided(_) => self.fold_decided(at),
+            Is::RescuesFolded(_) => self.fold_ended(),
             Is::RemainsAttemptFailed(e) => {
                 self.fault = Some(e.fault.clone());
                 if let Some(owed) = &mut self.owed {
@@ -174,6 +176,7 @@ impl ArchivedIncarnation {
             Outcome::RescueDropped => {
                 vec![RescueDropped { environment, incarnation, leftover: None }.into()]
             }
+            Outcome::Folded(reference, folded) => vec![self.folded(reference, folded)],
         }
     }
 
@@ -204,14 +207,10 @@ impl ArchivedIncarnation {
                 let leftover = Some(leftover);
                 vec![RescueDropped { environment, incarnation, leftover }.into()]
             }
+            Step::FoldRescues => vec![self.not_folded(leftover)],
             // Its content is unknown, so it stays.
             Step::Measure => vec![TrashLookFailed { environment, incarnation, fault }.into()],
         }
-    }
-
-    pub(crate) fn purge(&self, reason: PurgeReason, actor: Option<Actor>) -> Event {
-        PurgeDecided { environment: self.id.clone(), incarnation: self.incarnation, reason, actor }
-            .into()
     }
 }
 
@@ -220,6 +219,9 @@ impl State {
     pub(crate) fn apply_archive(&mut self, at: At, event: ArchiveEvent<'_>) {
         let (id, incarnation) = event.subject();
         self.begin_leftover(at, event);
+        if let ArchiveEvent::RescuesFolded(e) = event {
+            self.rescues_folded(e);
+        }
         let Some(lives) = self.archives.get_mut(id) else { return };
         if let Some(archive) = lives.get_mut(&incarnation) {
             archive.apply(at, event);
@@ -283,7 +285,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::Seq;
-    use crate::event::{Plan, Size, Topic};
+    use crate::event::{Actor, Plan, PurgeReason, Size, Topic};
 
     fn in_the_trash() -> ArchivedIncarnation {
         let at = At { seq: Seq(1), time: Time(1) };

@@ -100,11 +100,12 @@ impl State {
         last.map(|(ended, _)| ended.after(policy::SWEEP_EVERY))
     }
 
-    /// Decides what the passing of time leads to: the end of leases and of retentions, the daily
-    /// sweep, and that finished lives are forgotten.
+    /// Decides what the passing of time leads to: the end of leases and of retentions, the folding
+    /// of rescues, the daily sweep, and that finished lives are forgotten.
     pub(crate) fn decide_tick(&self, now: Time) -> Vec<Event> {
         let mut events = self.leases_over(now);
         events.extend(self.purges_due(now));
+        events.extend(self.folds_due());
         if self.next_sweep().is_some_and(|due| due <= now) {
             let (apply, limit) = (true, policy::SWEEP_LIMIT);
             events.push(SweepRequested { apply, limit, actor: Actor::daemon() }.into());

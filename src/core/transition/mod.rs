@@ -5,6 +5,7 @@ mod archive;
 mod archive_requests;
 mod clean;
 mod finished;
+mod folding;
 mod host;
 mod lease;
 mod leftover;

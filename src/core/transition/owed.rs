@@ -3,7 +3,7 @@
 use crate::effect::{Effect, OwedEffect, Target};
 use crate::id::{EffectId, Subject, Time};
 use crate::model::environment::Phase;
-use crate::model::step::{Owed, Step};
+use crate::model::step::{ArchiveStep, Owed, Step};
 use crate::state::State;
 
 impl State {
@@ -61,7 +61,7 @@ impl State {
         let seconds = self.retention().trash_seconds;
         let ends = self.archives().filter_map(|r| r.due(seconds));
         // A time that is past already: the next tick comes at once and decides the purges.
-        let full = self.trash_is_over().then(|| self.at());
+        let full = (self.trash_is_over() || self.folds_are_due()).then(|| self.at());
         retries.chain(ends).chain(full).min()
     }
 
@@ -109,7 +109,9 @@ impl State {
             }
             Subject::Archive(name, incarnation) => {
                 let archive = self.archive_of(name, *incarnation)?;
-                Target::Archive(archive.owed.as_ref()?.step, Box::new(archive.clone()))
+                let step = archive.owed.as_ref()?.step;
+                let fold = (step == ArchiveStep::FoldRescues).then(|| self.to_fold(archive));
+                Target::Archive(step, Box::new(archive.clone()), fold.unwrap_or_default())
             }
             Subject::Output(name, clean) => {
                 let output = self.output(name, *clean)?;

@@ -4,12 +4,19 @@
 //! the loss. Nothing here unlinks: the core decides and `world` performs it.
 
 use crate::decision::Decision;
-use crate::event::{Actor, Event, PurgeReason};
+use crate::event::{Actor, Event, PurgeDecided, PurgeReason};
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, Time};
 use crate::model::archive::ArchivedIncarnation;
 use crate::policy;
 use crate::state::State;
+
+impl ArchivedIncarnation {
+    pub(crate) fn purge(&self, reason: PurgeReason, actor: Option<Actor>) -> Event {
+        PurgeDecided { environment: self.id.clone(), incarnation: self.incarnation, reason, actor }
+            .into()
+    }
+}
 
 impl State {
     /// Returns whether the trash holds something whose unlinking could free space.

@@ -6,14 +6,14 @@ use groundskeeper_core::event::{
     AttemptFailed, Base, BaseResolved, CancelRequested, CleanAttemptFailed, CleanPurgeDecided,
     CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned, DaemonStarted,
     DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, EnvironmentAdopted, EnvironmentReady,
-    FilesIncluded, Finding, FormerLife, Included, IndexRefreshed, Kept, LateWorkRescued,
-    LeftoverArchived, LiveSetContinued, LiveSetHeld, LiveSetTaken, LivesForgotten, LogFoundOlder,
-    LogSegment, LogTrimmed, NotMoved, ProcessExited, ProcessStarted, ProvisionFailed,
-    ProvisionRequested, PurgeDecided, RemainsAttemptFailed, RepositoryMoved, RescueApplied,
-    RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention,
-    RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
-    SetupStarted, Size, SweepFinished, SweepRequested, TrashLookFailed, TrashMeasured, TrashPurged,
-    WatcherGaveUp, WatcherResumed, WorktreeAdded,
+    FilesIncluded, Finding, FoldedRescue, FormerLife, Included, IndexRefreshed, Kept,
+    LateWorkRescued, LeftoverArchived, LiveSetContinued, LiveSetHeld, LiveSetTaken, LivesForgotten,
+    LogFoundOlder, LogSegment, LogTrimmed, NotMoved, ProcessExited, ProcessStarted,
+    ProvisionFailed, ProvisionRequested, PurgeDecided, RemainsAttemptFailed, RepositoryMoved,
+    RescueApplied, RescueDropRequested, RescueDropped, RescueFoldDecided, RescuesFolded,
+    RestoreFrom, RestoreRequested, Restored, Retention, RetentionChanged, RolledBack, RunFinished,
+    RunRequested, SetupFinished, SetupReport, SetupStarted, Size, SweepFinished, SweepRequested,
+    TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorktreeAdded,
 };
 use groundskeeper_core::{EnvironmentId, Event, RequestId, Seq, Time};
 
@@ -188,6 +188,19 @@ fn archives() -> Vec<Event> {
         .into(),
         TrashLookFailed { environment: environment.clone(), incarnation, fault: fault() }.into(),
         RescueDropRequested { environment: environment.clone(), incarnation, actor }.into(),
+        RescueFoldDecided { environment: environment.clone(), incarnation }.into(),
+        RescuesFolded {
+            environment: environment.clone(),
+            incarnation,
+            reference: Some("refs/groundskeeper/folded/0123456789abcdef0123456789abcdef".into()),
+            folded: vec![FoldedRescue {
+                environment: environment.clone(),
+                incarnation: 2,
+                commits: vec![commit()],
+            }],
+            leftover: Some("locked".into()),
+        }
+        .into(),
         RescueDropped { environment, incarnation, leftover: Some("locked".into()) }.into(),
     ]
 }

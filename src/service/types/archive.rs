@@ -36,9 +36,9 @@ pub struct ArchivedIncarnationView {
     pub purge: Option<String>,
     /// Why the last attempt at that failed.
     pub error: Option<Problem>,
-    /// The ref that holds what no branch has.
+    /// The ref that holds what no branch has: its own, or one that holds many rescues.
     pub rescue: Option<String>,
-    /// The commit that ref is at.
+    /// The commit of the rescue, by which it is inspected.
     pub commit: Option<String>,
     /// What it holds, in words.
     pub holds: Vec<String>,
@@ -73,6 +73,9 @@ pub struct NestedView {
     pub path: String,
     /// The ref that holds its commits and files; null where they are copies alone.
     pub reference: Option<String>,
+    /// The commit that it is held at.
+    #[serde(default)]
+    pub commit: Option<String>,
 }
 
 /// A request to restore.
@@ -147,6 +150,7 @@ impl ArchivedIncarnationView {
 
 impl NestedView {
     pub(crate) fn of(nested: &NestedRescue) -> Self {
-        Self { path: nested.path.to_string(), reference: nested.reference.clone() }
+        let (reference, commit) = (nested.reference.clone(), nested.commit.clone());
+        Self { path: nested.path.to_string(), reference, commit }
     }
 }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::core::event::{PurgeReason, Rescue, Size};
+use crate::core::event::{PurgeReason, Rescue, Size, is_folded};
 use crate::core::{ArchiveOutcome, ArchiveStep as Step, Code, Fault};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;
@@ -37,6 +37,7 @@ impl Task<'_> {
             Step::Measure => self.measure(),
             Step::Purge => self.purge(),
             Step::DropRescue => self.drop_rescue(),
+            Step::FoldRescues => self.fold_rescues(),
         }
     }
 
@@ -142,7 +143,9 @@ impl Task<'_> {
             let Some(commit) = commit.as_deref() else { return Ok(true) };
             let Some(reference) = reference else { return Ok(false) };
             let at = rescuer::commit_of(&git, reference)?;
-            Ok(at.as_deref() == Some(commit) && rescuer::is_whole(&git, commit).is_ok())
+            // A fold may have taken it since this archive was copied from the state.
+            let held = at.as_deref() == Some(commit) || self.is_in_fold(&git, &common, commit);
+            Ok(held && rescuer::is_whole(&git, commit).is_ok())
         };
         let mut saved = there;
         if let Some(rescue) = archive.rescue.as_ref().filter(|_| there) {
@@ -278,10 +281,14 @@ impl Task<'_> {
         let common = paths::from_host(&self.archive.plan.repository.common_dir);
         let there = paths::exists(&common).map_err(paths::failed("inspect", &common))?;
         if let Some(rescue) = self.archive.rescue.as_ref().filter(|_| there) {
-            self.drop_ref(&common, rescue.reference.as_deref(), rescue.commit.as_deref())?;
+            let (names, (own, commit)) = (self.names(), (&rescue.reference, &rescue.commit));
+            self.drop_ref(&common, own.as_deref(), commit.as_deref(), &names.rescue())?;
             for nested in &rescue.nested {
-                self.drop_ref(&common, nested.reference.as_deref(), nested.commit.as_deref())?;
+                let name = names.nested(nested.path.as_bytes());
+                let (reference, commit) = (nested.reference.as_deref(), nested.commit.as_deref());
+                self.drop_ref(&common, reference, commit, &name)?;
             }
+            self.drop_from_fold(&common)?;
         }
         point("rescue.dropped");
         raw_folders::forget(&self.world.layout.copies_of(self.archive.life()), self.cancel)?;
@@ -295,8 +302,11 @@ impl Task<'_> {
         common: &Path,
         reference: Option<&str>,
         commit: Option<&str>,
+        own_name: &str,
     ) -> Result<(), Fault> {
         let Some(reference) = reference else { return Ok(()) };
+        // A later inspection may have made the ref again that was folded.
+        let reference = if is_folded(reference) { own_name } else { reference };
         let git = Git::exact(common, None, Some(self.lock), self.cancel);
         let Some(at) = rescuer::commit_of(&git, reference)? else { return Ok(()) };
         let own = self.archive.nonce.is_some() && reference.starts_with(&self.names().rescue());

@@ -11,6 +11,8 @@ use crate::world::process::cancel::Cancel;
 pub(in crate::world) struct Task<'a> {
     pub(in crate::world) world: &'a World,
     pub(in crate::world) archive: &'a ArchivedIncarnation,
+    /// The archives whose rescues are to be folded; empty for every other step.
+    pub(in crate::world) to_fold: &'a [ArchivedIncarnation],
     /// Child processes inherit the open lock file, so the lock outlives a killed daemon.
     pub(in crate::world) lock: &'a File,
     pub(in crate::world) cancel: &'a Cancel,

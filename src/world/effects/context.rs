@@ -2,6 +2,7 @@
 //! lock, and the means to cancel it and to report. Decides nothing.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -176,7 +177,6 @@ impl World {
 
     /// Takes the lock of an effect's subject. Waits up to [`LOCK_LIMIT`], because children of an
     /// earlier daemon inherit its locks; after that the fault is transient.
-    #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
     pub(super) fn lock(&self, subject: &Subject, cancel: &Cancel) -> Result<LockFile, Fault> {
         let path = match subject {
             Subject::Environment(id) => self.layout.lock_of(id),
@@ -184,10 +184,21 @@ impl World {
             Subject::Output(..) => self.layout.lock_of_outputs(),
             Subject::Host | Subject::Migration(_) => self.layout.lock_of_host(),
         };
+        self.lock_at(&path, cancel)
+    }
+
+    /// Takes the lock of everything that changes a ref which holds many rescues. Waits like
+    /// [`World::lock`].
+    pub(super) fn lock_folds(&self, cancel: &Cancel) -> Result<LockFile, Fault> {
+        self.lock_at(&self.layout.lock_of_folds(), cancel)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
+    fn lock_at(&self, path: &Path, cancel: &Cancel) -> Result<LockFile, Fault> {
         self.keep_folders();
         let until = Instant::now() + LOCK_LIMIT;
         loop {
-            if let Some(lock) = LockFile::try_take(&path)? {
+            if let Some(lock) = LockFile::try_take(path)? {
                 return Ok(lock);
             }
             if Instant::now() >= until {

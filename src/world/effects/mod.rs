@@ -10,6 +10,7 @@ pub(crate) mod collect;
 pub(crate) mod conflicts;
 pub mod context;
 pub mod copy_included;
+pub(crate) mod fold_rescues;
 pub(crate) mod foreign_worktrees;
 pub mod former_lives;
 pub(crate) mod hidden_edits;

@@ -3,12 +3,39 @@
 
 use std::path::Path;
 
-use crate::core::Fault;
-use crate::core::event::{NestedRescue, Rescue};
+use crate::core::event::{NestedRescue, Rescue, is_folded};
+use crate::core::{Code, Fault};
 use crate::world::fs::{paths, removal};
 use crate::world::git::bundle;
 use crate::world::git::command::{self, Git};
+use crate::world::git::ref_changes::Change;
+use crate::world::git::refs;
 use crate::world::process::cancel::Cancel;
+
+/// A temporary ref in the outer repository, at a commit that has no ref of its own: git makes
+/// bundles of refs only. One that an interrupted restore leaves is found by a sweep.
+pub(in crate::world) struct LentRef<'a> {
+    pub(in crate::world) common: &'a Path,
+    pub(in crate::world) name: &'a str,
+}
+
+impl LentRef<'_> {
+    fn hold(&self, outer: &Git<'_>, commit: &str) -> Result<(), Fault> {
+        self.delete(outer)?;
+        if Change::of(outer, self.common, self.name).create(commit)? {
+            return Ok(());
+        }
+        let message = format!("cannot create a ref that holds the commit {commit}");
+        Err(Fault::new(Code::GitFailed, message, "run `git fsck` in the repository").transient())
+    }
+
+    fn delete(&self, outer: &Git<'_>) -> Result<(), Fault> {
+        if refs::exists(self.common, self.name) {
+            Change::of(outer, self.common, self.name).delete(None)?;
+        }
+        Ok(())
+    }
+}
 
 /// Restores the objects and files of the nested repositories in a restored worktree. Their raw
 /// copies, settings and refs among them, were put back before.
@@ -19,11 +46,12 @@ pub(in crate::world) fn put_back(
     outer: &Git<'_>,
     saved: &Rescue,
     target: &Path,
+    lent: &LentRef<'_>,
 ) -> Result<(), Fault> {
     for nested in &saved.nested {
         let path = paths::from_host(&nested.path);
         let place = target.join(&path);
-        let put = put_one_back(outer, nested, &place, path.starts_with(".git"));
+        let put = put_one_back(outer, nested, &place, path.starts_with(".git"), lent);
         put.map_err(|fault| {
             fault.with_evidence([format!("nested repository {}", path.display())])
         })?;
@@ -62,6 +90,7 @@ fn put_one_back(
     nested: &NestedRescue,
     place: &Path,
     elsewhere: bool,
+    lent: &LentRef<'_>,
 ) -> Result<(), Fault> {
     // Without a commit, raw copies are all that there is of it.
     let (Some(reference), Some(commit)) = (&nested.reference, &nested.commit) else {
@@ -78,7 +107,13 @@ fn put_one_back(
         std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
     }
     let file = dir.join("gk-bundle");
-    bundle::create(outer, &file, reference)?;
+    if is_folded(reference) {
+        lent.hold(outer, commit)?;
+        bundle::create(outer, &file, lent.name)?;
+        lent.delete(outer)?;
+    } else {
+        bundle::create(outer, &file, reference)?;
+    }
     let git = Git::exact(&dir, Some(place), None, outer.cancel());
     let git = git.within(command::LONG);
     bundle::unbundle(&git, &file)?;

@@ -42,7 +42,8 @@ impl World {
         })
     }
 
-    /// Performs the step that the archive of an ended incarnation is owed.
+    /// Performs the step that the archive of an ended incarnation is owed. `to_fold` has the
+    /// archives whose rescues are to be folded, if that is the step.
     ///
     /// # Errors
     /// The fault that ended the effect; the core decides whether to retry.
@@ -50,11 +51,12 @@ impl World {
         &self,
         step: ArchiveStep,
         archive: &ArchivedIncarnation,
+        to_fold: &[ArchivedIncarnation],
         cancel: &Cancel,
     ) -> Result<ArchiveOutcome, Fault> {
         let subject = Subject::Archive(archive.id.clone(), archive.incarnation);
         self.alone(&subject, step.as_str(), cancel, |lock| {
-            archive_context::Task { world: self, archive, lock, cancel }.perform(step)
+            archive_context::Task { world: self, archive, to_fold, lock, cancel }.perform(step)
         })
     }
 

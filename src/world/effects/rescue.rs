@@ -11,8 +11,10 @@ use crate::core::event::Rescue;
 use crate::core::{Code, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
+use crate::world::effects::nested_restore::LentRef;
 use crate::world::effects::rescuer::Rescuer;
 use crate::world::effects::{integration, nested_restore, raw_restore};
+use crate::world::fs::names::Names;
 use crate::world::fs::{paths, removal};
 use crate::world::git;
 use crate::world::git::command::{self, Git};
@@ -152,7 +154,9 @@ fn apply_copies(
     if !saved.nested.is_empty() {
         let common = paths::from_host(&task.env().plan.repository.common_dir);
         let outer = Git::exact(&common, None, Some(task.lock), task.cancel).within(command::LONG);
-        nested_restore::put_back(&outer, saved, target)?;
+        let name = Names::of(task.log_id(), task.env().life()).fetch();
+        let lent = LentRef { common: &common, name: &name };
+        nested_restore::put_back(&outer, saved, target, &lent)?;
         // Again, because git has just written its own version of some of these files.
         saved.raw.as_ref().map_or(Ok(()), put)?;
         nested_restore::detach_all(saved, target, task.cancel)?;

@@ -187,6 +187,12 @@ impl Layout {
         self.locks().join(".cleaned")
     }
 
+    /// Returns the lock of the refs that hold many rescues: one is changed at a time.
+    #[must_use]
+    pub fn lock_of_folds(&self) -> PathBuf {
+        self.locks().join(".folds")
+    }
+
     /// Returns the lock that a sweep of the host holds.
     #[must_use]
     pub fn lock_of_host(&self) -> PathBuf {

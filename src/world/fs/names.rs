@@ -8,6 +8,7 @@
 use sha2::Digest as _;
 
 use crate::core::Life;
+use crate::core::event::FOLDED;
 
 /// Prefix of the refs that hold work which no branch has.
 pub(in crate::world) const RESCUES: &str = "refs/groundskeeper/rescue/";
@@ -16,7 +17,7 @@ const FETCHES: &str = "refs/groundskeeper/fetch/";
 /// Prefix of the refs that hold the HEAD of a worktree in the trash.
 pub(in crate::world) const TRASHES: &str = "refs/groundskeeper/trash/";
 
-/// Prefixes of all refs of ours.
+/// Prefixes of all refs of ours that have a folder for each environment.
 pub(in crate::world) const KINDS: [&str; 3] = [RESCUES, FETCHES, TRASHES];
 /// Prefixes of refs that are temporary.
 pub(in crate::world) const PASSING: [&str; 2] = [FETCHES, TRASHES];
@@ -90,6 +91,18 @@ impl<'a> Names<'a> {
     }
 }
 
+/// Returns the ref that holds the folded rescues of a log, given its whole id.
+pub(in crate::world) fn folded(log: &str) -> String {
+    format!("{FOLDED}{log}")
+}
+
+/// Returns whether a ref of a rescue is named for another log than this one. Names that earlier
+/// versions gave may name no log.
+pub(in crate::world) fn is_of_another_log(reference: &str, log: &str) -> bool {
+    let tag = reference.rsplit('/').next().unwrap_or_default();
+    tag.split('-').nth(1).is_some_and(|named| !log.starts_with(named) || named.is_empty())
+}
+
 /// Returns the folder name of one incarnation, in the trash and among the copies. It is unique in
 /// this data directory.
 pub(in crate::world) fn folder(life: Life<'_>) -> String {
@@ -132,6 +145,21 @@ mod tests {
         for name in all.iter().filter(|name| name.starts_with("refs/")) {
             assert_eq!(name.matches('/').count(), 4, "{name}");
         }
+    }
+
+    #[test]
+    fn rescue_of_another_log_is_told_by_name() {
+        let id = EnvironmentId::parse("my-demo").expect("an id");
+        let nonce = Nonce::parse(&"0".repeat(32)).expect("a nonce");
+        let (own, other) = ("a".repeat(32), "b".repeat(32));
+        for nonce in [None, Some(&nonce)] {
+            let names = Names::of(&own, Life { id: &id, incarnation: 1, nonce });
+            for name in [names.rescue(), names.nested(b"a")] {
+                assert!(!is_of_another_log(&name, &own), "{name}");
+                assert!(is_of_another_log(&name, &other), "{name}");
+            }
+        }
+        assert!(!is_of_another_log("refs/groundskeeper/rescue/my-demo/1", &own));
     }
 
     #[test]

@@ -68,6 +68,12 @@ pub enum Error {
         /// Name of the ref.
         reference: String,
     },
+    /// A ref that should hold folded rescues holds something else.
+    #[error("{reference} is not at a commit that groundskeeper made")]
+    NotAFold {
+        /// Name of the ref.
+        reference: String,
+    },
     /// A defect of this program.
     #[error("{0}")]
     Defect(&'static str),
@@ -244,6 +250,10 @@ impl From<Error> for Fault {
             Error::SymbolicRef { reference } => {
                 let hint = format!("run `git symbolic-ref --delete {reference}`, then fetch again");
                 Self::new(Code::GitFailed, message, hint)
+            }
+            Error::NotAFold { reference } => {
+                let hint = format!("inspect it with `git log {reference}`, then rename it");
+                Self::new(Code::NotOurs, message, hint)
             }
             Error::Defect(_) => {
                 Self::new(Code::Defect, message, "report this defect with the daemon log")

@@ -258,21 +258,21 @@ impl RefFiles<'_> {
         paths::remove_file_if_any(&self.common.join("logs").join(self.reference))?;
         paths::remove_file_if_any(&file)?;
         drop(held);
-        self.drop_folders();
+        drop_folders(self.common, self.reference);
         Ok(Attempt::Done)
     }
+}
 
-    /// Removes the empty folders of our refs. No other program would ever remove them, and a later
-    /// creation makes them again.
-    fn drop_folders(&self) {
-        if !self.reference.starts_with(OURS) {
-            return;
-        }
-        let top = Path::new(OURS.trim_end_matches('/'));
-        for folder in Path::new(self.reference).ancestors().skip(1).take_while(|f| *f != top) {
-            drop(std::fs::remove_dir(self.common.join("logs").join(folder)));
-            drop(std::fs::remove_dir(self.common.join(folder)));
-        }
+/// Removes the empty folders of a ref of ours. No other program would ever remove them, and a later
+/// creation makes them again.
+pub(in crate::world) fn drop_folders(common: &Path, reference: &str) {
+    if !reference.starts_with(OURS) {
+        return;
+    }
+    let top = Path::new(OURS.trim_end_matches('/'));
+    for folder in Path::new(reference).ancestors().skip(1).take_while(|f| *f != top) {
+        drop(std::fs::remove_dir(common.join("logs").join(folder)));
+        drop(std::fs::remove_dir(common.join(folder)));
     }
 }
 

@@ -254,6 +254,14 @@ fn archive(event: &Event) -> Option<String> {
         Event::TrashLookFailed(e) => {
             format!("incarnation {} is kept, it could not be inspected: {}", e.incarnation, e.fault)
         }
+        Event::RescueFoldDecided(e) => format!(
+            "incarnation {}: its repository has many rescue refs, the older ones are to be folded",
+            e.incarnation
+        ),
+        Event::RescuesFolded(e) => match (&e.reference, &e.leftover) {
+            (Some(reference), _) => format!("{} rescues are held by {reference}", e.folded.len()),
+            (None, why) => why.clone().unwrap_or_default(),
+        },
         Event::RescueDropped(e) => {
             let end = e.leftover.as_deref().unwrap_or("its rescue ref was deleted");
             format!("incarnation {}: {end}", e.incarnation)

@@ -303,7 +303,7 @@ fn describe(
     let target = state.effect(&effect.id).map(|e| e.target);
     let (owed, fault) = match &target {
         Some(Target::Environment(_, e, _)) => (e.owed.as_ref().map(retries), e.fault.as_ref()),
-        Some(Target::Archive(_, r)) => (r.owed.as_ref().map(retries), r.fault.as_ref()),
+        Some(Target::Archive(_, r, _)) => (r.owed.as_ref().map(retries), r.fault.as_ref()),
         Some(Target::Output(_, o)) => (o.owed.as_ref().map(retries), o.fault.as_ref()),
         Some(Target::Migration(_, m)) => (m.owed.as_ref().map(retries), m.fault.as_ref()),
         Some(Target::Host(..)) => (state.sweep().map(|s| retries(&s.owed)), None),

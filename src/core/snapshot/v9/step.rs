@@ -12,7 +12,7 @@ frozen_enums! {
         RefreshIndex, Clean, UndoClean, Inspect, RunTeardown, EndProcesses, Rescue, MoveToTrash,
         Unregister, SettleBranch, Measure, Purge, DropRescue, Sweep, InspectSource, CopySource,
         NormaliseSource, BuildStaging, WriteSecrets, VerifyStaging, Flip, CleanUp, DropStaging,
-        ReturnBackup,
+        ReturnBackup, FoldRescues,
     }
 }
 

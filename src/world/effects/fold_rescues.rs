@@ -1,0 +1,229 @@
+//! The step that folds rescues: the refs of many become entries of one ref. And its reverse for one
+//! rescue: the removal of its entry.
+//!
+//! Every rescue is reachable at each instant. The ref that holds all is moved first, by its old
+//! value; only then, and after a pause, are the others deleted. Killed anywhere, the next attempt
+//! finds what is folded already. Never touches a ref that another log made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::core::event::{FOLDED, FoldedRescue, Rescue, is_folded};
+use crate::core::{ArchiveOutcome, ArchivedIncarnation, Code, Fault};
+use crate::failpoint::kill::point;
+use crate::world::effects::archive_context::Task;
+use crate::world::fs::names::{self, Names, RESCUES};
+use crate::world::fs::{paths, removal};
+use crate::world::git;
+use crate::world::git::command::{self, Git};
+use crate::world::git::fold::{self, Fold};
+use crate::world::git::ref_batch::RefBatch;
+use crate::world::git::ref_changes::{self, Change};
+use crate::world::git::refs;
+use crate::world::process::subprocess;
+
+/// Attempts to move the ref, which another daemon's last git may have moved.
+const TRIES_MAX: u32 = 3;
+/// Pause between moving the ref that holds all and deleting the others. A `git gc` of the user that
+/// read the former before, and reads the latter afterwards, would find a rescue in neither; it has
+/// read all refs within this time.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The refs of a fold in progress, each with its commit.
+struct Held {
+    /// Those that the fold holds and that exist besides.
+    there: BTreeMap<String, String>,
+    /// Those that the fold holds and that do not exist any more.
+    absent: BTreeSet<String>,
+}
+
+impl Task<'_> {
+    /// Performs [`ArchiveStep::FoldRescues`](crate::core::ArchiveStep::FoldRescues).
+    pub(super) fn fold_rescues(&self) -> Result<ArchiveOutcome, Fault> {
+        let common = paths::from_host(&self.archive.plan.repository.common_dir);
+        let log = &self.world.log_id;
+        let reference = names::folded(log);
+        let wanted: BTreeMap<String, String> = self
+            .to_fold
+            .iter()
+            .flat_map(refs_of)
+            .filter(|(name, _)| name.starts_with(RESCUES) && !names::is_of_another_log(name, log))
+            .map(|(name, commit)| (name.to_owned(), commit.to_owned()))
+            .collect();
+        let held = self.hold_in_fold(&common, &reference, &wanted)?;
+        point("fold.referenced");
+        let gone = self.delete_folded(&common, held)?;
+        point("fold.unreferenced");
+        let folded: Vec<FoldedRescue> =
+            self.to_fold.iter().filter_map(|archive| folded_of(archive, &gone)).collect();
+        if folded.is_empty() {
+            let message = format!("no rescue of {} could be folded", common.display());
+            let hint = "run `git for-each-ref refs/groundskeeper/rescue` in the repository: the \
+                        refs that `groundskeeper rescue ls` lists do not exist, or have been moved";
+            return Err(Fault::new(Code::GitFailed, message, hint));
+        }
+        Ok(ArchiveOutcome::Folded(reference, folded))
+    }
+
+    /// Deletes the refs that the fold makes superfluous. Returns those that do not exist any more.
+    fn delete_folded(&self, common: &Path, held: Held) -> Result<BTreeSet<String>, Fault> {
+        let (mut gone, refs) = (held.absent, &held.there);
+        if !refs.is_empty() {
+            drop(subprocess::poll_all(&[self.cancel.as_fd()], PAUSE));
+            self.cancel.check()?;
+        }
+        let _lock = self.world.lock_folds(self.cancel)?;
+        for name in refs.keys() {
+            ref_changes::break_stale(common, name);
+        }
+        let (log, cancel) = (self.world.log_id.as_str(), self.cancel);
+        let batch = RefBatch { common, refs, log, cancel };
+        let longest = batch.delete()?;
+        tracing::debug!(refs = refs.len(), ?longest, "deleted the refs of folded rescues");
+        gone.extend(batch.standing()?.absent);
+        Ok(gone)
+    }
+
+    /// Makes the fold hold these commits, as far as their refs are at them, and returns those that
+    /// it holds.
+    fn hold_in_fold(
+        &self,
+        common: &Path,
+        reference: &str,
+        wanted: &BTreeMap<String, String>,
+    ) -> Result<Held, Fault> {
+        let lock = self.world.lock_folds(self.cancel)?;
+        let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);
+        let mut tries = 0;
+        loop {
+            let mut fold = Fold::read(&git, common, reference)?;
+            let (log, cancel) = (self.world.log_id.as_str(), self.cancel);
+            let standing = RefBatch { common, refs: wanted, log, cancel }.standing()?;
+            let is_known = |name: &str| fold.commit_of(name) == wanted.get(name).map(|c| &**c);
+            let fresh = standing.there.iter().filter(|name| !is_known(name));
+            let fresh: BTreeMap<String, String> =
+                fresh.filter_map(|name| wanted.get_key_value(name)).map(owned).collect();
+            let commits: BTreeSet<&str> = fresh.values().map(String::as_str).collect();
+            let exist = fold::existing(&git, &commits)?;
+            let fresh: BTreeMap<String, String> =
+                fresh.into_iter().filter(|(_, commit)| exist.contains(commit)).collect();
+            if !fresh.is_empty() {
+                let old = fold.tip.clone();
+                fold.add(fresh);
+                let made = self.write(&git, &mut fold)?;
+                point("fold.committed");
+                if let Err(error) = advance(&git, common, reference, &made, old.as_deref()) {
+                    tries += 1;
+                    if tries >= TRIES_MAX {
+                        return Err(error.into());
+                    }
+                    continue;
+                }
+            }
+            let holds = |name: &&String| fold.commit_of(name) == wanted.get(*name).map(|c| &**c);
+            let there = standing.there.iter().filter(holds);
+            let there = there.filter_map(|name| wanted.get_key_value(name)).map(owned).collect();
+            let absent = standing.absent.iter().filter(holds).cloned().collect();
+            return Ok(Held { there, absent });
+        }
+    }
+
+    fn write(&self, git: &Git<'_>, fold: &mut Fold) -> Result<String, Fault> {
+        let scratch = self.world.layout.scratch().join("fold");
+        let made = fold.write(git, &scratch);
+        removal::remove_ours_file(&scratch)?;
+        Ok(made?)
+    }
+
+    /// Removes what the fold holds of this incarnation. Its commits are then reachable no more; the
+    /// objects go when the user's git prunes them.
+    pub(super) fn drop_from_fold(&self, common: &Path) -> Result<(), Fault> {
+        let reference = names::folded(&self.world.log_id);
+        if !refs::exists(common, &reference) {
+            return Ok(());
+        }
+        let lock = self.world.lock_folds(self.cancel)?;
+        let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);
+        let mut tries = 0;
+        loop {
+            let mut fold = Fold::read(&git, common, &reference)?;
+            let own: BTreeSet<String> = fold
+                .entries()
+                .filter(|entry| self.is_own_entry(*entry))
+                .map(|e| e.0.into())
+                .collect();
+            if !fold.remove(&own.iter().map(String::as_str).collect()) {
+                return Ok(());
+            }
+            let old = fold.tip.clone();
+            let moved = if fold.is_empty() {
+                Change::of(&git, common, &reference).delete(old.as_deref())
+            } else {
+                let made = self.write(&git, &mut fold)?;
+                advance(&git, common, &reference, &made, old.as_deref())
+            };
+            point("fold.dropped");
+            match moved {
+                Err(_) if tries < TRIES_MAX => tries += 1,
+                moved => return Ok(moved?),
+            }
+        }
+    }
+
+    /// Returns whether an entry is of this incarnation: by its name, or, where an earlier version
+    /// named it, by the environment's id and the recorded commit.
+    fn is_own_entry(&self, (name, commit): (&str, &str)) -> bool {
+        let own = Names::of(&self.world.log_id, self.archive.life()).rescue();
+        let is_recorded = || {
+            let rescue = self.archive.rescue.iter();
+            rescue.flat_map(Rescue::references).any(|(_, recorded)| recorded == commit)
+        };
+        let rest = name.strip_prefix(&own);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("-nested-"))
+            || name.starts_with(&format!("{RESCUES}{}/", self.archive.id)) && is_recorded()
+    }
+
+    /// Returns whether the fold holds a commit. One that cannot be read holds nothing.
+    pub(super) fn is_in_fold(&self, git: &Git<'_>, common: &Path, commit: &str) -> bool {
+        let read = Fold::read(git, common, &names::folded(&self.world.log_id));
+        read.is_ok_and(|fold| fold.holds(commit))
+    }
+}
+
+/// Returns the refs of their own that hold the rescue of an archive.
+fn refs_of(archive: &ArchivedIncarnation) -> impl Iterator<Item = (&str, &str)> {
+    let refs = archive.rescue.iter().flat_map(Rescue::references);
+    refs.filter(|(reference, _)| !is_folded(reference))
+}
+
+fn owned((name, commit): (&String, &String)) -> (String, String) {
+    (name.clone(), commit.clone())
+}
+
+/// Returns what was folded of an archive, given the refs whose commits the fold holds instead.
+fn folded_of(archive: &ArchivedIncarnation, gone: &BTreeSet<String>) -> Option<FoldedRescue> {
+    let commits: Vec<String> = refs_of(archive)
+        .filter(|(name, _)| gone.contains(*name))
+        .map(|(_, commit)| commit.to_owned())
+        .collect();
+    let (environment, incarnation) = (archive.id.clone(), archive.incarnation);
+    (!commits.is_empty()).then_some(FoldedRescue { environment, incarnation, commits })
+}
+
+/// Moves the ref of a fold, durably and only from its old value. It has no history, which would
+/// hold what was dropped.
+fn advance(
+    git: &Git<'_>,
+    common: &Path,
+    reference: &str,
+    commit: &str,
+    old: Option<&str>,
+) -> Result<(), git::Error> {
+    debug_assert!(reference.starts_with(FOLDED));
+    ref_changes::break_stale(common, reference);
+    let zeros = "0".repeat(commit.len());
+    let settings = ["-c", "core.fsync=all", "-c", "core.logAllRefUpdates=false"];
+    let update = ["update-ref", "--no-deref", reference, commit, old.unwrap_or(&zeros)];
+    git.output(settings.into_iter().chain(update)).map(drop)
+}

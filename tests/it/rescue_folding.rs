@@ -1,0 +1,209 @@
+//! Many rescues of one repository: the older ones share one ref, and each is as good as before.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use groundskeeper::core::policy::{RESCUE_REFS_KEPT, RESCUE_REFS_MAX};
+use serde_json::Value;
+
+use crate::support::{Daemon, Harness, wait_for};
+
+/// As many rescues as lead to one fold.
+const MANY: usize = RESCUE_REFS_MAX + 1;
+
+fn name(n: usize) -> String {
+    format!("e{n:02}")
+}
+
+/// Creates environments with work of their own and removes them.
+fn rescue_all(harness: &Harness, repo: &Path, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        let path = harness.new_env(&name(n), repo, &[]);
+        harness.write(&path.join("work"), &format!("work of {n}\n"));
+        harness.write(&path.join("staged"), &format!("staged by {n}\n"));
+        harness.git(&path, &["add", "staged"]);
+        harness.ok(&["rm", &name(n), "--force"]);
+    }
+}
+
+fn refs(harness: &Harness, repo: &Path, kind: &str) -> Vec<String> {
+    let below = format!("refs/groundskeeper/{kind}");
+    let listed = harness.git(repo, &["for-each-ref", "--format=%(refname)", &below]);
+    listed.lines().map(str::to_owned).collect()
+}
+
+fn wait_for_fold(harness: &Harness, repo: &Path, left: usize) {
+    wait_for("a fold", || refs(harness, repo, "rescue").len() <= left);
+    wait_for("the end of the fold", || {
+        let rescues = harness.ok(&["rescue", "ls"]);
+        let own = |r: &&Value| r["rescue"].as_str().is_some_and(|r| r.contains("/rescue/"));
+        rescues.as_array().expect("a list").iter().filter(own).count() <= left
+    });
+}
+
+fn commit_of(harness: &Harness, n: usize) -> String {
+    harness.ok(&["rescue", "show", &name(n)])["commit"].as_str().expect("a commit").to_owned()
+}
+
+/// Prunes what no ref reaches, as a user's git may at any time.
+fn prune(harness: &Harness, repo: &Path) {
+    harness.git(repo, &["reflog", "expire", "--expire=now", "--all"]);
+    // What `gc` does, without `pack-refs`: a killed daemon may hold the lock of packed refs until
+    // its successor starts.
+    harness.git(repo, &["repack", "-q", "-A", "-d"]);
+    harness.git(repo, &["prune", "--expire=now"]);
+    harness.git(repo, &["fsck", "--strict"]);
+}
+
+fn is_whole(harness: &Harness, repo: &Path, commit: &str, n: usize) {
+    let show = |what: &str| harness.git(repo, &["show", &format!("{commit}{what}")]);
+    assert_eq!(show(":work"), format!("work of {n}"));
+    assert_eq!(show("^2:staged"), format!("staged by {n}"));
+}
+
+#[test]
+fn older_rescues_share_one_ref() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    rescue_all(&harness, &repo, 0..RESCUE_REFS_MAX);
+    assert_eq!(refs(&harness, &repo, "folded"), Vec::<String>::new(), "a few keep their refs");
+    let before = harness.ok(&["rescue", "show", "e03"]);
+    rescue_all(&harness, &repo, RESCUE_REFS_MAX..MANY);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+    let folded = refs(&harness, &repo, "folded");
+    assert_eq!(folded.len(), 1, "{folded:?}");
+    assert!(!repo.join(".git/refs/groundskeeper/rescue/e03").exists(), "no empty folder is left");
+    assert!(!repo.join(".git/logs").join(&folded[0]).exists(), "a history would hold the dropped");
+    let now = harness.ok(&["rescue", "show", "e03"]);
+    assert_eq!((&now["commit"], now["rescue"].as_str()), (&before["commit"], Some(&*folded[0])));
+    let (_, shown) = text_of(&harness, &["rescue", "show", "e03"]);
+    let commit = commit_of(&harness, 3);
+    assert!(shown.contains(&format!("git diff {commit}^1 {commit}")), "{shown}");
+    prune(&harness, &repo);
+    for n in 0..MANY {
+        is_whole(&harness, &repo, &commit_of(&harness, n), n);
+    }
+    // The trash goes, and no rescue is made again because its ref is gone.
+    harness.ok(&["trash", "empty"]);
+    let kinds = harness.ok(&["events"]).to_string();
+    assert!(!kinds.contains("LateWorkRescued"), "a folded rescue counts as saved");
+    let restored = harness.ok(&["restore", "e03"]);
+    let path = PathBuf::from(restored["path"].as_str().expect("a path"));
+    let path = harness.path("").join(path);
+    assert_eq!(std::fs::read_to_string(path.join("work")).expect("back"), "work of 3\n");
+    assert_eq!(harness.git(&path, &["status", "--porcelain"]), "A  staged\n?? work");
+    harness.ok(&["rm", "e03", "--force"]);
+    harness.check(&[&repo]);
+}
+
+fn text_of(harness: &Harness, args: &[&str]) -> (i32, String) {
+    let output = harness.command(args).stderr(Stdio::null()).output().expect("runs");
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What is dropped is reachable no more; all else is.
+#[test]
+fn folded_rescue_is_dropped_alone() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    rescue_all(&harness, &repo, 0..MANY);
+    // git packs refs at times, and then a deletion rewrites the packed ones.
+    harness.git(&repo, &["pack-refs", "--all"]);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+    harness.ok(&["trash", "empty"]);
+    let dropped = commit_of(&harness, 5);
+    harness.ok(&["rescue", "drop", "e05"]);
+    prune(&harness, &repo);
+    let there = |commit: &str| harness.git_raw(&repo, &["cat-file", "-e", commit]).status.success();
+    assert!(!there(&dropped), "nothing holds it");
+    for n in (0..MANY).filter(|n| *n != 5) {
+        is_whole(&harness, &repo, &commit_of(&harness, n), n);
+    }
+    for n in (0..MANY).filter(|n| *n != 5) {
+        harness.ok(&["rescue", "drop", &name(n)]);
+    }
+    assert_eq!(harness.git(&repo, &["for-each-ref", "refs/groundskeeper"]), "");
+    let packed = std::fs::read_to_string(repo.join(".git/packed-refs")).expect("a file");
+    assert!(packed.contains("refs/heads/main"), "refs of the user stay: {packed}");
+    harness.check(&[&repo]);
+}
+
+/// git makes bundles of refs only, and a folded nested repository has none.
+#[test]
+fn folded_nested_repository_is_restored() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let path = harness.new_env("outer", &repo, &[]);
+    let inner = path.join("vendor/inner");
+    std::fs::create_dir_all(&inner).expect("a folder");
+    harness.git(&inner, &["init", "-q"]);
+    harness.write(&inner.join("file"), "inner\n");
+    let commit = harness.commit(&inner, "inner");
+    harness.ok(&["rm", "outer", "--force"]);
+    rescue_all(&harness, &repo, 0..MANY);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_MAX);
+    harness.ok(&["trash", "empty"]);
+    prune(&harness, &repo);
+    harness.ok(&["restore", "outer"]);
+    assert_eq!(harness.git(&inner, &["rev-parse", "HEAD"]), commit);
+    assert_eq!(std::fs::read_to_string(inner.join("file")).expect("back"), "inner\n");
+    assert_eq!(refs(&harness, &repo, "fetch"), Vec::<String>::new());
+    harness.check(&[&repo]);
+}
+
+/// A ref of a rescue that somebody moved is not ours to delete, and blocks no other.
+#[test]
+fn moved_rescue_ref_is_left_alone() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    rescue_all(&harness, &repo, 0..MANY - 1);
+    let moved =
+        harness.ok(&["rescue", "show", "e00"])["rescue"].as_str().expect("a ref").to_owned();
+    harness.git(&repo, &["update-ref", &moved, "main"]);
+    rescue_all(&harness, &repo, MANY - 1..MANY);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT + 1);
+    let main = harness.git(&repo, &["rev-parse", "main"]);
+    assert_eq!(harness.git(&repo, &["rev-parse", &moved]), main);
+    assert_eq!(harness.ok(&["rescue", "show", "e00"])["rescue"].as_str(), Some(&*moved));
+}
+
+/// At every instant each rescue is reachable, and the next daemon ends what the last one began.
+#[test]
+fn fold_survives_kill_at_every_point() {
+    let points = ["fold.committed", "fold.referenced", "fold.unpacked", "fold.unlinked_one:2"];
+    for point in points.into_iter().chain(["fold.unreferenced", "fold.dropped"]) {
+        let harness = Harness::new();
+        let repo = harness.repo("project", 3);
+        let mut daemon = Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", point)]);
+        rescue_all(&harness, &repo, 0..MANY - 1);
+        let commits: Vec<String> = (0..MANY - 1).map(|n| commit_of(&harness, n)).collect();
+        if point == "fold.unpacked" {
+            harness.git(&repo, &["pack-refs", "--all"]);
+        }
+        rescue_all(&harness, &repo, MANY - 1..MANY);
+        if point == "fold.dropped" {
+            wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+            let drop = ["--json", "--no-autostart", "rescue", "drop", "e00"];
+            let dropped = harness.command(&drop).output().expect("runs");
+            assert!(!dropped.status.success(), "the daemon dies meanwhile");
+        }
+        wait_for("the end of a killed daemon", || daemon.is_dead());
+        daemon.kill();
+        prune(&harness, &repo);
+        let kept = usize::from(point == "fold.dropped");
+        for (n, commit) in commits.iter().enumerate().skip(kept) {
+            is_whole(&harness, &repo, commit, n);
+        }
+        let _daemon = Daemon::start(&harness);
+        wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+        harness.drain();
+        prune(&harness, &repo);
+        for (n, commit) in commits.iter().enumerate().skip(kept) {
+            is_whole(&harness, &repo, commit, n);
+        }
+        harness.check(&[&repo]);
+        let own = std::fs::read_dir(repo.join(".git")).expect("a folder").flatten();
+        let own = own.filter(|e| e.file_name().to_string_lossy().contains("packed-refs.ground"));
+        assert_eq!(own.count(), 0, "{point}");
+    }
+}
