@@ -11,6 +11,8 @@ pub mod doubt;
 pub mod error;
 pub(crate) mod fetch;
 pub(crate) mod fold;
+#[cfg(test)]
+mod fold_cost;
 pub(crate) mod heads;
 pub(crate) mod index;
 pub(crate) mod link;
