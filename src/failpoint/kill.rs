@@ -58,6 +58,8 @@ pub const POINTS: &[&str] = &[
     "fold.unpacked",
     "fold.unlinked_one",
     "fold.unreferenced",
+    "pack.verified",
+    "pack.unlinked_one",
     "fold.dropped",
     "purge.proven",
     "purge.unlinked_one",

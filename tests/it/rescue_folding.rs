@@ -128,6 +128,46 @@ fn folded_rescue_is_dropped_alone() {
     harness.check(&[&repo]);
 }
 
+fn packs(repo: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(repo.join(".git/objects/pack")).expect("a folder").flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.ends_with(".pack")).collect()
+}
+
+/// Objects of folded rescues are packed, and nothing else of the repository is touched.
+#[test]
+fn folded_rescues_leave_few_loose_objects() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    // An object that nothing reaches stays until the user's git prunes it.
+    harness.write(&repo.join("unreachable"), "of the user\n");
+    let foreign = harness.git(&repo, &["hash-object", "-w", "unreachable"]);
+    std::fs::remove_file(repo.join("unreachable")).expect("removed");
+    let is_loose = |oid: &str| {
+        let (folder, rest) = oid.split_at(2);
+        repo.join(".git/objects").join(folder).join(rest).exists()
+    };
+    let main = harness.git(&repo, &["rev-parse", "main"]);
+    rescue_all(&harness, &repo, 0..MANY);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+    let (first, last) = (commit_of(&harness, 0), commit_of(&harness, MANY - 1));
+    assert!(!is_loose(&first) && is_loose(&last), "only folded ones are packed");
+    assert!(is_loose(&foreign) && is_loose(&main), "objects of the user stay as they are");
+    let made = packs(&repo);
+    assert!(made.len() == 1 && made[0].starts_with("groundskeeper-"), "{made:?}");
+    // The next fold packs the small pack again, so that there are not many.
+    rescue_all(&harness, &repo, MANY..2 * MANY - 1);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+    let again = packs(&repo);
+    assert!(again.len() == 1 && again != made, "{again:?}");
+    harness.git(&repo, &["fsck", "--strict"]);
+    prune(&harness, &repo);
+    for n in 0..2 * MANY - 1 {
+        is_whole(&harness, &repo, &commit_of(&harness, n), n);
+    }
+    harness.check(&[&repo]);
+}
+
 /// git makes bundles of refs only, and a folded nested repository has none.
 #[test]
 fn folded_nested_repository_is_restored() {
@@ -171,39 +211,46 @@ fn moved_rescue_ref_is_left_alone() {
 #[test]
 fn fold_survives_kill_at_every_point() {
     let points = ["fold.committed", "fold.referenced", "fold.unpacked", "fold.unlinked_one:2"];
-    for point in points.into_iter().chain(["fold.unreferenced", "fold.dropped"]) {
-        let harness = Harness::new();
-        let repo = harness.repo("project", 3);
-        let mut daemon = Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", point)]);
-        rescue_all(&harness, &repo, 0..MANY - 1);
-        let commits: Vec<String> = (0..MANY - 1).map(|n| commit_of(&harness, n)).collect();
-        if point == "fold.unpacked" {
-            harness.git(&repo, &["pack-refs", "--all"]);
+    let later = ["fold.unreferenced", "pack.verified", "pack.unlinked_one:5", "fold.dropped"];
+    std::thread::scope(|scope| {
+        for point in points.into_iter().chain(later) {
+            scope.spawn(move || fold_is_killed_at(point));
         }
-        rescue_all(&harness, &repo, MANY - 1..MANY);
-        if point == "fold.dropped" {
-            wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
-            let drop = ["--json", "--no-autostart", "rescue", "drop", "e00"];
-            let dropped = harness.command(&drop).output().expect("runs");
-            assert!(!dropped.status.success(), "the daemon dies meanwhile");
-        }
-        wait_for("the end of a killed daemon", || daemon.is_dead());
-        daemon.kill();
-        prune(&harness, &repo);
-        let kept = usize::from(point == "fold.dropped");
-        for (n, commit) in commits.iter().enumerate().skip(kept) {
-            is_whole(&harness, &repo, commit, n);
-        }
-        let _daemon = Daemon::start(&harness);
-        wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
-        harness.drain();
-        prune(&harness, &repo);
-        for (n, commit) in commits.iter().enumerate().skip(kept) {
-            is_whole(&harness, &repo, commit, n);
-        }
-        harness.check(&[&repo]);
-        let own = std::fs::read_dir(repo.join(".git")).expect("a folder").flatten();
-        let own = own.filter(|e| e.file_name().to_string_lossy().contains("packed-refs.ground"));
-        assert_eq!(own.count(), 0, "{point}");
+    });
+}
+
+fn fold_is_killed_at(point: &str) {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let mut daemon = Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", point)]);
+    rescue_all(&harness, &repo, 0..MANY - 1);
+    let commits: Vec<String> = (0..MANY - 1).map(|n| commit_of(&harness, n)).collect();
+    if point == "fold.unpacked" {
+        harness.git(&repo, &["pack-refs", "--all"]);
     }
+    rescue_all(&harness, &repo, MANY - 1..MANY);
+    if point == "fold.dropped" {
+        wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+        let drop = ["--json", "--no-autostart", "rescue", "drop", "e00"];
+        let dropped = harness.command(&drop).output().expect("runs");
+        assert!(!dropped.status.success(), "the daemon dies meanwhile");
+    }
+    wait_for("the end of a killed daemon", || daemon.is_dead());
+    daemon.kill();
+    prune(&harness, &repo);
+    let kept = usize::from(point == "fold.dropped");
+    for (n, commit) in commits.iter().enumerate().skip(kept) {
+        is_whole(&harness, &repo, commit, n);
+    }
+    let _daemon = Daemon::start(&harness);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+    harness.drain();
+    prune(&harness, &repo);
+    for (n, commit) in commits.iter().enumerate().skip(kept) {
+        is_whole(&harness, &repo, commit, n);
+    }
+    harness.check(&[&repo]);
+    let own = std::fs::read_dir(repo.join(".git")).expect("a folder").flatten();
+    let own = own.filter(|e| e.file_name().to_string_lossy().contains("packed-refs.ground"));
+    assert_eq!(own.count(), 0, "{point}");
 }

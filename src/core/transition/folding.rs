@@ -70,8 +70,8 @@ impl ArchivedIncarnation {
 }
 
 impl State {
-    /// Returns the archives whose rescues may be folded, by repository, each list oldest first.
-    /// Repositories that have few are left out, and those where a fold is owed already.
+    /// Returns the archives whose rescues may be folded, by repository. Repositories that have few
+    /// are left out, and those where a fold is owed already.
     fn crowded(&self) -> Vec<Vec<&ArchivedIncarnation>> {
         let mut of: BTreeMap<&HostPath, Vec<&ArchivedIncarnation>> = BTreeMap::new();
         for archive in self.archives().filter(|archive| archive.is_foldable()) {
@@ -81,18 +81,15 @@ impl State {
         crowded.retain(|all| {
             all.len() > policy::RESCUE_REFS_MAX && !all.iter().any(|archive| archive.is_folding())
         });
-        for all in &mut crowded {
-            all.sort_by_key(|archive| archive.at);
-        }
         crowded
     }
 
     /// Returns the folds that are due: at most one a repository.
     pub(crate) fn folds_due(&self) -> Vec<Event> {
         let decided = self.crowded().into_iter().filter_map(|all| {
-            let free = || all.iter().filter(|archive| archive.owed.is_none());
-            // A trash entry may soon be owed its unlink, which would go first.
-            let carrier = free().find(|archive| archive.trash.is_none()).or_else(|| free().next());
+            let free = all.iter().filter(|archive| archive.owed.is_none());
+            // The oldest; a trash entry may soon be owed its unlink, which would go first.
+            let carrier = free.min_by_key(|archive| (archive.trash.is_some(), archive.at));
             carrier.map(|archive| {
                 let (environment, incarnation) = (archive.id.clone(), archive.incarnation);
                 RescueFoldDecided { environment, incarnation }.into()

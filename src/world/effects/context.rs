@@ -193,6 +193,11 @@ impl World {
         self.lock_at(&self.layout.lock_of_folds(), cancel)
     }
 
+    /// Takes the lock of everything that packs objects of rescues. Waits like [`World::lock`].
+    pub(super) fn lock_packs(&self, cancel: &Cancel) -> Result<LockFile, Fault> {
+        self.lock_at(&self.layout.lock_of_packs(), cancel)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
     fn lock_at(&self, path: &Path, cancel: &Cancel) -> Result<LockFile, Fault> {
         self.keep_folders();

@@ -12,12 +12,14 @@ use std::time::Duration;
 use crate::core::event::{FOLDED, FoldedRescue, Rescue, is_folded};
 use crate::core::{ArchiveOutcome, ArchivedIncarnation, Code, Fault};
 use crate::failpoint::kill::point;
+use crate::world::effects::archive::Throttle;
 use crate::world::effects::archive_context::Task;
 use crate::world::fs::names::{self, Names, RESCUES};
 use crate::world::fs::{paths, removal};
 use crate::world::git;
 use crate::world::git::command::{self, Git};
 use crate::world::git::fold::{self, Fold};
+use crate::world::git::own_packs::OwnPacks;
 use crate::world::git::ref_batch::RefBatch;
 use crate::world::git::ref_changes::{self, Change};
 use crate::world::git::refs;
@@ -57,6 +59,7 @@ impl Task<'_> {
         point("fold.unreferenced");
         let folded: Vec<FoldedRescue> =
             self.to_fold.iter().filter_map(|archive| folded_of(archive, &gone)).collect();
+        self.pack_objects(&common, &folded);
         if folded.is_empty() {
             let message = format!("no rescue of {} could be folded", common.display());
             let hint = "run `git for-each-ref refs/groundskeeper/rescue` in the repository: the \
@@ -126,6 +129,20 @@ impl Task<'_> {
             let there = there.filter_map(|name| wanted.get_key_value(name)).map(owned).collect();
             let absent = standing.absent.iter().filter(holds).cloned().collect();
             return Ok(Held { there, absent });
+        }
+    }
+
+    /// Packs the objects of folded rescues. They are as safe without: what fails is left loose.
+    fn pack_objects(&self, common: &Path, folded: &[FoldedRescue]) {
+        let commits = folded.iter().flat_map(|rescue| rescue.commits.iter().cloned()).collect();
+        let packed = self.world.lock_packs(self.cancel).and_then(|lock| {
+            let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);
+            let mut throttle = Throttle::new(self.cancel);
+            let packs = OwnPacks { git: &git, common, lock: &lock };
+            packs.pack(&commits, &mut || throttle.throttle())
+        });
+        if let Err(fault) = packed {
+            tracing::warn!(%fault, repository = %common.display(), "rescues were not packed");
         }
     }
 

@@ -193,6 +193,12 @@ impl Layout {
         self.locks().join(".folds")
     }
 
+    /// Returns the lock of the packs that hold rescues: one is made at a time.
+    #[must_use]
+    pub fn lock_of_packs(&self) -> PathBuf {
+        self.locks().join(".packs")
+    }
+
     /// Returns the lock that a sweep of the host holds.
     #[must_use]
     pub fn lock_of_host(&self) -> PathBuf {

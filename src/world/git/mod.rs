@@ -20,6 +20,7 @@ pub(crate) mod listing;
 pub mod locks;
 pub mod marker;
 pub(crate) mod nested;
+pub(crate) mod own_packs;
 pub(crate) mod ownership;
 pub(crate) mod reachability;
 pub(crate) mod ref_batch;
