@@ -17,14 +17,6 @@ use crate::policy;
 use crate::state::State;
 
 impl ArchivedIncarnation {
-    /// Retries a failed inspection at once: what it lacked may be available now.
-    pub(crate) fn retry_now(&mut self, now: Time) {
-        let waits = self.fault.is_some();
-        if let Some(owed) = self.owed.as_mut().filter(|o| waits && o.step == Step::Measure) {
-            owed.not_before = owed.not_before.min(now);
-        }
-    }
-
     /// Creates the archive of an environment at its end; none when nothing is left.
     pub(crate) fn of(env: &Environment, at: At, trash: Option<HostPath>) -> Option<Self> {
         let teardown = env.teardown.clone().unwrap_or_default();
@@ -109,7 +101,7 @@ impl ArchivedIncarnation {
                 self.owed = self.is_unmeasured().then(|| Owed::new(Step::Measure, at));
             }
             Is::RescueFoldDecided(_) => self.fold_decided(at),
-            Is::RescuesFolded(_) => self.fold_ended(),
+            Is::RescuesFolded(e) => self.fold_ended(e),
             Is::RemainsAttemptFailed(e) => {
                 self.fault = Some(e.fault.clone());
                 if let Some(owed) = &mut self.owed {
@@ -182,7 +174,9 @@ impl ArchivedIncarnation {
 
     fn failed(&self, now: Time, step: Step, fault: Fault) -> Vec<Event> {
         let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
-        if attempts >= policy::attempts_max(step) || fault.code == Code::NotOurs {
+        // Giving up a fold at once would only make the next one due.
+        let is_final = fault.code == Code::NotOurs && step != Step::FoldRescues;
+        if attempts >= policy::attempts_max(step) || is_final {
             return self.give_up(step, fault);
         }
         let (environment, incarnation) = (self.id.clone(), self.incarnation);

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::event::{Event, FoldedRescue, RescueFoldDecided, RescuesFolded};
+use crate::fault::{Code, Fault};
 use crate::id::HostPath;
 use crate::model::archive::ArchivedIncarnation;
 use crate::model::step::{ArchiveStep as Step, At, Owed};
@@ -48,10 +49,13 @@ impl ArchivedIncarnation {
         }
     }
 
-    pub(crate) fn fold_ended(&mut self) {
+    /// Ends the step. An archive at which it was given up is owed none again.
+    pub(crate) fn fold_ended(&mut self, e: &RescuesFolded) {
         if self.is_folding() {
+            let hint = "read the log of the daemon; the rescues keep their refs";
+            let given_up = |why: &String| Fault::new(Code::GitFailed, why.clone(), hint);
             self.owed = None;
-            self.fault = None;
+            self.fault = e.leftover.as_ref().map(given_up);
         }
     }
 
@@ -65,6 +69,10 @@ impl ArchivedIncarnation {
             if at.is_some() && commit.as_ref().is_some_and(|commit| commits.contains(commit)) {
                 *at = Some(reference.to_owned());
             }
+        }
+        if self.trash.is_none() && self.owed.is_none() {
+            // That of a fold which was given up at this archive.
+            self.fault = None;
         }
     }
 }
@@ -87,7 +95,7 @@ impl State {
     /// Returns the folds that are due: at most one a repository.
     pub(crate) fn folds_due(&self) -> Vec<Event> {
         let decided = self.crowded().into_iter().filter_map(|all| {
-            let free = all.iter().filter(|archive| archive.owed.is_none());
+            let free = all.iter().filter(|a| a.owed.is_none() && a.fault.is_none());
             // The oldest; a trash entry may soon be owed its unlink, which would go first.
             let carrier = free.min_by_key(|archive| (archive.trash.is_some(), archive.at));
             carrier.map(|archive| {
@@ -142,7 +150,7 @@ mod tests {
     use crate::id::{EffectId, EnvironmentId, Subject, Time};
     use crate::model::environment::Environment;
     use crate::model::step::At;
-    use crate::{ArchiveOutcome, Code, Command, Fault, Seq};
+    use crate::{ArchiveOutcome, Command, Seq};
 
     fn id(n: usize) -> EnvironmentId {
         EnvironmentId::parse(&format!("e{n}")).expect("an id")
@@ -278,12 +286,36 @@ mod tests {
         submit(&mut state, Command::Tick);
         for attempt in 1..40 {
             let (effect, _) = owed(&state).expect("another attempt");
-            let fault = Fault::new(Code::GitFailed, "made up", "none");
+            let code = if attempt % 2 == 0 { Code::GitFailed } else { Code::NotOurs };
+            let fault = Fault::new(code, "made up", "none");
             settle(&mut state, &effect, Err(fault));
             let due = state.next_deadline(state.at()).expect("a retry");
             assert_eq!(due, state.at().after(policy::trash_delay(attempt)));
             state.at = due;
         }
+    }
+
+    /// A step that daemons die in is owed to each archive once, until a fold succeeds.
+    #[test]
+    fn given_up_fold_is_not_decided_again_at_once() {
+        let count = policy::RESCUE_REFS_MAX + 1;
+        let mut state = state_of(count);
+        let mut carriers = std::collections::BTreeSet::new();
+        while let [Event::RescueFoldDecided(e)] = &submit(&mut state, Command::Tick)[..] {
+            assert!(carriers.insert(e.environment.clone()), "{} again", e.environment);
+            let archive = state.archive_of(&e.environment, 1).expect("an archive");
+            for event in archive.give_up(Step::FoldRescues, Fault::new(Code::Defect, "died", "")) {
+                let seq = state.seq().next();
+                state.apply(&Record { seq, at: state.at(), boot: 1, event });
+            }
+        }
+        assert_eq!(carriers.len(), count);
+        assert_eq!(state.next_deadline(state.at()), None);
+        rescued(&mut state, count, "/repo/.git");
+        submit(&mut state, Command::Tick);
+        let (effect, to_fold) = owed(&state).expect("a new archive");
+        settle(&mut state, &effect, Ok(outcome(&to_fold)));
+        assert!(state.archives().all(|archive| archive.fault.is_none()));
     }
 
     proptest! {

@@ -8,10 +8,19 @@ use crate::event::{Actor, Event, PurgeDecided, PurgeReason};
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, Time};
 use crate::model::archive::ArchivedIncarnation;
+use crate::model::step::ArchiveStep;
 use crate::policy;
 use crate::state::State;
 
 impl ArchivedIncarnation {
+    /// Retries a failed inspection at once: what it lacked may be available now.
+    pub(crate) fn retry_now(&mut self, now: Time) {
+        let waits = self.fault.is_some();
+        if let Some(owed) = self.owed.as_mut().filter(|o| waits && o.step == ArchiveStep::Measure) {
+            owed.not_before = owed.not_before.min(now);
+        }
+    }
+
     pub(crate) fn purge(&self, reason: PurgeReason, actor: Option<Actor>) -> Event {
         PurgeDecided { environment: self.id.clone(), incarnation: self.incarnation, reason, actor }
             .into()
