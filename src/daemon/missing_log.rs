@@ -79,7 +79,7 @@ fn refusal(layout: &Layout, is_empty: bool, left: &[PathBuf]) -> Fault {
     let what = if is_empty { "is empty" } else { "is missing" };
     let count = left.len();
     let message = format!(
-        "the log {} {what}, and the data directory has {count} worktrees or removed ones",
+        "the log {} {what}, and the data directory has {count} worktrees, removed ones, or parts of its log",
         log.display()
     );
     let log = paths::as_argument(&log);

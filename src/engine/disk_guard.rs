@@ -49,6 +49,14 @@ impl DiskGuard {
         }
     }
 
+    /// Returns whether work that writes up to this many bytes leaves enough free.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        let space = self.space();
+        // On a small disk no log is as long as the longest.
+        let bytes = bytes.min(space.bytes.total / 8);
+        !space.bytes.is_short() && !space.inodes.is_short() && space.bytes.free >= 2 * bytes
+    }
+
     /// Refuses work that uses space when almost none is free.
     pub(super) fn check_space(&self) -> Result<(), Fault> {
         let space = self.space();

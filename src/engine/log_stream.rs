@@ -19,12 +19,13 @@ pub struct Part {
 }
 
 impl Handle {
-    /// Returns the beginning of a flat log whose records come after `since`, and the record before
-    /// the first one. Where those after `since` were trimmed, it begins with the base of the log.
+    /// Returns the beginning of a flat log whose records come after `since`, the record before the
+    /// first one, and whether it begins with the base of the log, as where those after `since` were
+    /// trimmed: then the lives follow.
     ///
     /// # Errors
     /// Errors of the journal.
-    pub fn flat_start(&self, since: Seq) -> Result<(Vec<u8>, Head), Error> {
+    pub fn flat_start(&self, since: Seq) -> Result<(Vec<u8>, Head, bool), Error> {
         let log_id = self.reader().log_id();
         let trimmed = |base: &Base| base.head().seq > since.0;
         let base = self.reader().base()?.filter(trimmed);
@@ -32,7 +33,20 @@ impl Handle {
         let start = stream_format::Start { log_id, after, has_base: base.is_some() };
         let mut bytes = stream_format::head(&start).to_vec();
         bytes.extend(base.map(|base| base.frame()).unwrap_or_default());
-        Ok((bytes, after))
+        Ok((bytes, after, start.has_base))
+    }
+
+    /// Returns some of the lives that the state has forgotten, in flat form, and the id of the last
+    /// of them; none after the last one. A flat log with a base takes them along.
+    ///
+    /// # Errors
+    /// Errors of the journal.
+    pub fn flat_lives(&self, after: &str) -> Result<Option<(Vec<u8>, String)>, Error> {
+        let lives = self.reader().lives(after, stream_format::LIVES_MAX)?;
+        let Some(last) = lives.last().map(|life| life.environment.to_string()) else {
+            return Ok(None);
+        };
+        Ok(Some((stream_format::lives(&lives)?, last)))
     }
 
     /// Returns the end of a flat log whose last record is `last`.
@@ -48,11 +62,11 @@ impl Handle {
     pub fn flat_part(&self, after: Head, until: Seq, max: usize) -> Result<Part, Error> {
         let mut part = Part { last: after, ..Part::default() };
         for (seq, bytes) in self.reader().raw(Seq(after.seq), max)? {
-            if Seq(seq) > until {
-                break;
-            }
             if seq != part.last.seq + 1 {
                 return Err(Error::Trimmed { last: seq - 1 });
+            }
+            if Seq(seq) > until {
+                break;
             }
             part.last = Head { seq, crc: codec::checksum(seq, &bytes)? };
             part.bytes.extend_from_slice(&bytes);

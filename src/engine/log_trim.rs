@@ -4,17 +4,19 @@
 //! Nothing here appends or removes a record. A preparation that is cut short leaves the log as it
 //! is, and the next one begins anew.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::event::{LogSegment, LogTrimmed};
 use crate::core::{Seq, State, Time};
+use crate::engine::disk_guard::DiskGuard;
 use crate::engine::scheduling;
 use crate::failpoint::kill::point;
 use crate::journal::format::hex;
-use crate::journal::trim::Surplus;
-use crate::journal::{self, Base, Reader, codec};
+use crate::journal::trim::{Surplus, TRIM_BYTES_MAX};
+use crate::journal::{self, Base, Journal, Reader, codec};
 
 /// Time after a failed trim before the next attempt.
 const AGAIN: Duration = Duration::from_secs(3_600);
@@ -64,9 +66,32 @@ impl LogTrimmer {
         self.limits = limits;
     }
 
-    /// Begins to prepare a trim if the log is too long or too old. `bytes` are those of all
-    /// records.
-    pub(super) fn begin_if_due(&mut self, bytes: u64, now: Time, state: &State) {
+    /// Removes a part of what was trimmed, or begins a trim that is due. Returns whether more is to
+    /// be removed at once.
+    pub(super) fn step(
+        &mut self,
+        journal: &mut Journal,
+        disk_guard: &mut DiskGuard,
+        state: &State,
+        now: Time,
+    ) -> Result<bool, journal::Error> {
+        if !journal.has_trimmed() {
+            self.begin_if_due(journal.bytes(), now, state, disk_guard);
+            return Ok(false);
+        }
+        // It is work that can wait, and a log that cannot be written ends the daemon.
+        if disk_guard.check_space().is_err() {
+            return Ok(false);
+        }
+        disk_guard.before_commit();
+        journal.remove_trimmed()?;
+        point("trim.removed_some");
+        Ok(journal.has_trimmed())
+    }
+
+    /// Begins to prepare a trim if the log is too long or too old, and there is room for its
+    /// segment. `bytes` are those of all records.
+    fn begin_if_due(&mut self, bytes: u64, now: Time, state: &State, disk_guard: &DiskGuard) {
         if self.is_busy || now < self.not_before {
             return;
         }
@@ -75,6 +100,10 @@ impl LogTrimmer {
             Ok(None) => return,
             Err(error) => return self.failed(&error, now),
         };
+        self.not_before = now.after(AGAIN);
+        if !disk_guard.has_room(bytes.min(TRIM_BYTES_MAX)) {
+            return tracing::warn!("the log is not trimmed: the disk has no room for a segment");
+        }
         let job = Job {
             reader: self.reader.clone(),
             archive: self.limits.archive.clone(),
@@ -85,9 +114,15 @@ impl LogTrimmer {
         let deliver = Arc::clone(&self.deliver);
         let spawned = std::thread::Builder::new().name("gk-log-trim".to_owned()).spawn(move || {
             scheduling::lower();
-            deliver(Prepared(job.run()));
+            // redb panics on some damaged pages, and no trim may end all later ones.
+            let done = catch_unwind(AssertUnwindSafe(|| job.run()));
+            let failed = || journal::Error::Io {
+                what: "trim the log with",
+                path: PathBuf::from("log.redb"),
+                source: std::io::Error::other("a panic; the daemon's output has it"),
+            };
+            deliver(Prepared(done.unwrap_or_else(|_| Err(failed()))));
         });
-        self.not_before = now.after(AGAIN);
         match spawned {
             Ok(_) => self.is_busy = true,
             Err(error) => tracing::warn!(%error, "cannot begin to trim the log"),
@@ -120,19 +155,19 @@ impl LogTrimmer {
         self.is_busy = false;
         self.first = None;
         match prepared.0 {
-            Ok(Some(trim)) => {
-                // What is more than one trim takes goes at once.
-                self.not_before = Time(0);
-                let (last, reason) = (trim.event.last.0, trim.event.reason.as_str());
-                tracing::info!(last, reason, "the log is trimmed");
-                Some((trim.event, trim.base))
-            }
+            Ok(Some(trim)) => Some((trim.event, trim.base)),
             Ok(None) => None,
             Err(error) => {
                 tracing::warn!(error = %error.to_fault(), "the log cannot be trimmed");
                 None
             }
         }
+    }
+
+    /// Notes that a trim is durable. What is more than one takes goes at once.
+    pub(super) fn trimmed(&mut self, last: u64) {
+        self.not_before = Time(0);
+        tracing::info!(last, "the log is trimmed");
     }
 
     fn failed(&mut self, error: &journal::Error, now: Time) {

@@ -190,7 +190,7 @@ impl Engine {
                 self.decide(&mut batch, Command::DiskLow, None, &Span::none());
             }
             self.finish(batch)?;
-            if self.trims()? {
+            if self.stopping.is_none() && self.trims()? {
                 continue;
             }
             if last_work.elapsed() >= IDLE {
@@ -201,20 +201,9 @@ impl Engine {
         self.end()
     }
 
-    /// Removes a part of what was trimmed, or begins a trim that is due. Returns whether more is to
-    /// be removed.
     fn trims(&mut self) -> Result<bool, journal::Error> {
-        if self.stopping.is_some() {
-            return Ok(false);
-        }
-        if self.journal.has_trimmed() {
-            self.disk_guard.before_commit();
-            self.journal.remove_trimmed()?;
-            point("trim.removed_some");
-            return Ok(self.journal.has_trimmed());
-        }
-        self.trimmer.begin_if_due(self.journal.bytes(), self.now(), &self.state);
-        Ok(false)
+        let now = self.now();
+        self.trimmer.step(&mut self.journal, &mut self.disk_guard, &self.state, now)
     }
 
     /// Decides a trim that is prepared.
@@ -252,7 +241,8 @@ impl Engine {
         // No message announces a free thread or descriptor, so a failed start is retried.
         let again = if self.driver.is_stuck() { Duration::from_secs(1) } else { FOREVER };
         if self.journal.has_trimmed() && self.stopping.is_none() {
-            return Duration::ZERO;
+            let has_space = self.disk_guard.check_space().is_ok();
+            return if has_space { Duration::ZERO } else { SPACE_EVERY.min(deadline) };
         }
         let disk_guard = if self.state.has_trash() { SPACE_EVERY } else { FOREVER };
         deadline.min(idle).min(drain).min(again).min(disk_guard)
@@ -345,7 +335,10 @@ impl Engine {
             fault::call("append").map_err(unwritten)?;
             match &batch.base {
                 None => self.journal.append(&batch.records, &self.state)?,
-                Some(base) => self.journal.trim(&batch.records, &self.state, base)?,
+                Some(base) => {
+                    self.journal.trim(&batch.records, &self.state, base)?;
+                    self.trimmer.trimmed(base.head().seq);
+                }
             }
             point(if batch.base.is_some() { "trim.committed" } else { "engine.committed" });
             if let Some(mark) = &self.high_water {

@@ -26,7 +26,7 @@ const ALMOST_NONE_PART: u64 = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) free: u64,
-    total: u64,
+    pub(super) total: u64,
     /// Bound on what is set aside, and the free room below which new work is refused, below which
     /// the reserve is given back, and above which one is set aside.
     sizes: [u64; 4],

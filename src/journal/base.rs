@@ -13,12 +13,14 @@ use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
 use crate::codec;
 use crate::error::{Damage, Error};
-use crate::tables::Head;
+use crate::tables::{FORMAT_BASED, Head, META, META_FORMAT};
 use groundskeeper_core::State;
 
 /// Has one entry, the frame of the base.
 const BASE: TableDefinition<'static, u8, &[u8]> = TableDefinition::new("base");
 const BASE_KEY: u8 = 0;
+/// Has the seq of the last trimmed record besides: it is known where the base is damaged.
+const TRIMMED: TableDefinition<'static, u8, u64> = TableDefinition::new("trimmed");
 /// First bytes of a base.
 pub(super) const MAGIC: [u8; 4] = *b"GKB1";
 /// Bytes before the snapshot.
@@ -116,6 +118,10 @@ fn failed(e: impl Into<redb::Error>) -> Error {
 pub(super) fn put(txn: &WriteTransaction, base: &Base) -> Result<(), Error> {
     let mut table = txn.open_table(BASE).map_err(failed)?;
     table.insert(BASE_KEY, base.frame().as_slice()).map_err(failed)?;
+    let mut meta = txn.open_table(META).map_err(failed)?;
+    meta.insert(META_FORMAT, FORMAT_BASED.to_le_bytes().as_slice()).map_err(failed)?;
+    let mut trimmed = txn.open_table(TRIMMED).map_err(failed)?;
+    trimmed.insert(BASE_KEY, base.head().seq).map_err(failed)?;
     Ok(())
 }
 
@@ -130,6 +136,16 @@ pub(super) fn get(txn: &ReadTransaction) -> Result<Option<Base>, Error> {
     let base = Base::parse(frame.value());
     let damaged = || Error::Damaged { path: "log".into(), damage: Damage::Base };
     base.map(Some).ok_or_else(damaged)
+}
+
+/// Returns the last trimmed record, also where the base is damaged; 0 in a log that was never
+/// trimmed.
+pub(super) fn trimmed(txn: &ReadTransaction) -> Result<u64, Error> {
+    match txn.open_table(TRIMMED) {
+        Ok(table) => Ok(table.get(BASE_KEY).map_err(failed)?.map_or(0, |seq| seq.value())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(0),
+        Err(e) => Err(failed(e)),
+    }
 }
 
 #[cfg(test)]

@@ -63,6 +63,14 @@ pub enum Damage {
     /// program does not read; no later snapshot is there.
     #[error("the log was trimmed, and the state that it begins with cannot be read")]
     Base,
+    /// A segment of trimmed records is not what its name says, or belongs to another log.
+    #[error("it does not end with the record that the log continues: {found}, expected {expected}")]
+    Segment {
+        /// Seq of the record before the next part of the log.
+        expected: u64,
+        /// Seq of the last record in the segment; the same one where its checksum differs.
+        found: u64,
+    },
     /// redb refuses the file, fails or panics on it, or an entry of the file is malformed.
     #[error("the database file cannot be read: {0}")]
     Unreadable(String),
@@ -180,9 +188,9 @@ impl Error {
         match self {
             Self::Damaged { damage: Damage::Base, .. } => {
                 "keep the file; start the groundskeeper that wrote it, or put a backup back with \
-                 `replay restore BACKUP DIR`. `replay verify DIR` reads the log together with the \
-                 files in `log-archive`, and `replay fork --at last --same-id DIR NEW` makes a whole log of \
-                 them. The daemon does not start on a damaged log and never replaces it"
+                 `replay restore BACKUP DIR`. `replay fork --at last --same-id DIR NEW` makes a \
+                 whole log of it and of the files in `log-archive`, where all of them are there. \
+                 The daemon does not start on a damaged log and never replaces it"
             }
             Self::Damaged { .. } => {
                 "keep the file; run `replay verify FILE` to list the damage, or \
@@ -206,6 +214,19 @@ impl Error {
             }
             Self::Trimmed { .. } => "read the log again: what is left of it can be read",
             Self::Encode { .. } => "please report this",
+        }
+    }
+
+    /// Returns the error as damage of the file that it is about, unless a newer program wrote that.
+    pub(super) fn into_damage(self) -> Self {
+        match self {
+            Self::Io { path, source, .. } => {
+                Self::Damaged { path, damage: Damage::Unreadable(source.to_string()) }
+            }
+            Self::NotALog { path, what } => {
+                Self::Damaged { path, damage: Damage::Unreadable(what) }
+            }
+            other => other,
         }
     }
 

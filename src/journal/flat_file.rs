@@ -11,6 +11,7 @@ use crate::inspect::ReadError;
 use crate::range::{Range, Visitor};
 use crate::stream_format::{self, END_BYTES, HEAD_BYTES, Next, Start};
 use crate::tables::Head;
+use groundskeeper_core::event::FormerLife;
 
 const BUFFER_BYTES: usize = 1 << 18;
 
@@ -21,7 +22,8 @@ pub(super) struct FlatFile {
     file: File,
     /// The record before the first one.
     before: Head,
-    /// Where the first record begins.
+    /// Where the lives begin, and where the first record does.
+    lives: u64,
     begin: u64,
     base: Option<Base>,
     end: Option<Head>,
@@ -48,7 +50,14 @@ impl FlatFile {
         } else {
             None
         };
-        let begin = file.stream_position().map_err(io)?;
+        let lives = file.stream_position().map_err(io)?;
+        let (mut begin, mut buffer) = (lives, Vec::new());
+        while start.has_base
+            && let Ok(Next::Lives(_)) =
+                stream_format::next(&mut file, 0, &mut buffer).map_err(io)?
+        {
+            begin = file.stream_position().map_err(io)?;
+        }
         let length = file.seek(SeekFrom::End(0)).map_err(io)?;
         let mut end = None;
         if let Some(at) = length.checked_sub(END_BYTES as u64).filter(|at| *at >= begin) {
@@ -58,12 +67,7 @@ impl FlatFile {
             end = stream_format::parse_end(&bytes);
         }
         let (path, before) = (path.to_owned(), start.after);
-        Ok((Self { path, file, before, begin, base, end }, start))
-    }
-
-    /// Returns the record before the first one.
-    pub(super) fn before(&self) -> Head {
-        self.before
+        Ok((Self { path, file, before, lives, begin, base, end }, start))
     }
 
     /// Returns the last record as the end names it; none in a file without its end.
@@ -74,6 +78,22 @@ impl FlatFile {
     /// Returns the state that the records are folded onto.
     pub(super) fn base(&self) -> Option<&Base> {
         self.base.as_ref()
+    }
+
+    /// Hands out the lives that the state has forgotten before the first record, some at a time.
+    pub(super) fn lives(
+        &self,
+        each: &mut dyn FnMut(&[FormerLife]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(self.lives)).map_err(self.io())?;
+        let (mut input, mut buffer) = (BufReader::new(file.take(self.begin - self.lives)), vec![]);
+        while let Ok(Next::Lives(lives)) =
+            stream_format::next(&mut input, 0, &mut buffer).map_err(self.io())?
+        {
+            each(&lives)?;
+        }
+        Ok(())
     }
 
     /// Hands out the records of a range.
@@ -97,6 +117,7 @@ impl FlatFile {
                 .map_err(damaged)?
             {
                 Next::Cut => return Err(damaged(Damage::Cut(seq - 1))),
+                Next::Lives(_) => return Err(damaged(Damage::Magic(seq))),
                 Next::End(_) => break,
                 Next::Record if seq < range.from => {}
                 Next::Record => {

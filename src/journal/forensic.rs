@@ -20,10 +20,11 @@ use crate::flat_file::FlatFile;
 use crate::index;
 use crate::inspect::{ReadError, builder, facts, missing, unreadable};
 use crate::overlay::Overlay;
-use crate::segments::{self, Earlier};
+use crate::segments::{self, Segment};
 use crate::stream_format;
 use crate::tables::{Head, RECORDS, SNAPSHOTS};
 use groundskeeper_core::State;
+use groundskeeper_core::event::FormerLife;
 use groundskeeper_system::own_file::{self, Links};
 
 pub use crate::chain::Chain;
@@ -40,8 +41,10 @@ pub struct ReadOnlyLog {
     head: Option<Head>,
     before: Head,
     base: Option<Base>,
-    /// Trimmed records before it, the oldest first.
-    earlier: Vec<Earlier>,
+    /// Trimmed records before it, the oldest first, each with the record that it ends with.
+    earlier: Vec<(Segment, Head)>,
+    /// What the oldest of them begins with.
+    joined: Option<(Head, Option<Base>)>,
 }
 
 #[derive(Debug)]
@@ -106,6 +109,7 @@ impl ReadOnlyLog {
             base: flat.base().cloned(),
             body: Body::Flat(flat),
             earlier: Vec::new(),
+            joined: None,
         })
     }
 
@@ -119,8 +123,9 @@ impl ReadOnlyLog {
             let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
             let first = records.first().map_err(|e| unreadable(&e))?;
             let first = first.map_or(1, |(key, _)| key.value());
-            // A damaged one is reported by `check_base`; the records can be read without it.
+            // A damaged one is reported by `check_index`; the records can be read without it.
             let base = base::get(&txn).ok().flatten();
+            let first = first.max(base::trimmed(&txn).unwrap_or(0) + 1);
             drop(records);
             drop(txn);
             Ok((db, facts, first, base))
@@ -137,6 +142,7 @@ impl ReadOnlyLog {
             before: base.as_ref().map_or(unknown, Base::head),
             base,
             earlier: Vec::new(),
+            joined: None,
         })
     }
 
@@ -146,8 +152,10 @@ impl ReadOnlyLog {
     /// # Errors
     /// [`Error::Io`] when the folder cannot be listed, and errors of the first segment.
     pub fn with_segments(mut self, folder: &Path) -> Result<Self, Error> {
-        let found = segments::before(folder, self.first())?;
-        self.earlier = found.into_iter().map(Earlier::new).collect();
+        self.earlier = segments::before(folder, self.before)?;
+        let unknown = |segment: &Segment| (Head { seq: segment.first - 1, crc: 0 }, None);
+        let oldest = self.earlier.first().map(|(segment, _)| segment);
+        self.joined = oldest.map(|segment| segment.start().unwrap_or_else(|_| unknown(segment)));
         Ok(self)
     }
 
@@ -172,20 +180,13 @@ impl ReadOnlyLog {
     /// Returns the seq of the first record; 1 unless the log was trimmed or is a later part of one.
     #[must_use]
     pub fn first(&self) -> u64 {
-        self.earlier.first().map_or(self.before.seq + 1, Earlier::first)
+        self.before().seq + 1
     }
 
     /// Returns the record that the first one continues; its crc is 0 when it is not known.
     #[must_use]
     pub fn before(&self) -> Head {
-        match self.earlier.first() {
-            None => self.before,
-            Some(earlier) if earlier.first() == 1 => Head::default(),
-            Some(earlier) => {
-                let unknown = Head { seq: earlier.first() - 1, crc: 0 };
-                earlier.file().map_or(unknown, FlatFile::before)
-            }
-        }
+        self.joined.as_ref().map_or(self.before, |(before, _)| *before)
     }
 
     /// Returns a check for a walk that begins with the first record.
@@ -198,10 +199,7 @@ impl ReadOnlyLog {
     /// when it is not known.
     #[must_use]
     pub fn base(&self) -> Option<&Base> {
-        match self.earlier.first() {
-            None => self.base.as_ref(),
-            Some(earlier) => earlier.file().ok()?.base(),
-        }
+        self.joined.as_ref().map_or(self.base.as_ref(), |(_, base)| base.as_ref())
     }
 
     /// Returns whether this is a database, which can have snapshots.
@@ -221,21 +219,54 @@ impl ReadOnlyLog {
             is_over.set(next.is_break());
             next
         };
-        let earlier = self.earlier.iter().filter(|part| part.meets(range)).map(Some);
-        let mut parts: Vec<Option<&Earlier>> = earlier.chain([None]).collect();
+        let earlier = self.earlier.iter().filter(|(part, _)| part.meets(range)).map(Some);
+        let mut parts: Vec<Option<&(Segment, Head)>> = earlier.chain([None]).collect();
         if range.backwards {
             parts.reverse();
         }
+        // A segment that cannot be read does not take the other parts away.
+        let mut missing = None;
         for part in parts {
             match part {
-                Some(earlier) => earlier.file()?.walk(range, &mut each)?,
+                Some((segment, next)) => {
+                    let unpacked = segment.unpack(*next);
+                    let walked = unpacked.and_then(|file| file.walk(range, &mut each));
+                    missing = missing.or(walked.err());
+                }
                 None => self.walk_own(range, &mut each)?,
             }
             if is_over.get() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        missing.map_or(Ok(()), |error| Err(error.into_damage()))
+    }
+
+    /// Hands out the lives that the state has forgotten, as the log itself has them, some at a time.
+    ///
+    /// # Errors
+    /// Errors of `each`, and [`Error::Damaged`].
+    pub fn lives(
+        &self,
+        each: &mut dyn FnMut(&[FormerLife]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let db = match &self.body {
+            Body::Database(Some(db)) => db,
+            Body::Database(None) => return Ok(()),
+            Body::Flat(flat) => return flat.lives(each),
+        };
+        let walked = catch_unwind(AssertUnwindSafe(|| {
+            let txn = db.begin_read().map_err(|e| unreadable(&e))?;
+            let mut after = String::new();
+            loop {
+                let lives = index::lives(&txn, &after, stream_format::LIVES_MAX)?;
+                let Some(last) = lives.last() else { return Ok(()) };
+                after = last.environment.to_string();
+                each(&lives)?;
+            }
+        }));
+        let walked = walked.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
+        walked.map_err(|trouble: ReadError| trouble.at(&self.path))
     }
 
     fn walk_own(&self, range: Range, each: Visitor<'_>) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! The index of a log: the records about each environment, and its last life that the state has
-//! forgotten. It is made of the stored records alone, in the transaction that writes them, and made
-//! again where an earlier version or a rewrite left it behind.
+//! forgotten. It is made of the stored records, in the transaction that writes them, and made again
+//! where an earlier version or a rewrite left it behind. Only the lives outlast their records: once
+//! those are trimmed, every copy of the log must take the lives along.
 //!
 //! Nothing here decides what is forgotten. A damaged entry is an error, never an absence.
 
@@ -22,11 +23,13 @@ use groundskeeper_core::{EnvironmentId, Event, Seq};
 const RECORDS_OF: TableDefinition<'static, (&str, u64), ()> = TableDefinition::new("records_of");
 /// Maps the id of an environment to its last forgotten life: a checksum, then the encoded life.
 const LIVES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("lives");
-/// Has the seq of the last record that the index has, and the bytes of all records. They are not in
-/// `meta`, since a salvage finds the identity of a log by the order of the entries there.
+/// Has the seq of the last record that the index has, the bytes of all records, and the last record
+/// up to which they were counted. They are not in `meta`, since a salvage finds the identity of a
+/// log by the order of the entries there.
 const INDEXED: TableDefinition<'static, u8, u64> = TableDefinition::new("indexed");
 const INDEXED_KEY: u8 = 0;
 const BYTES_KEY: u8 = 1;
+const COUNTED_KEY: u8 = 2;
 /// Most records that one transaction adds while the index is made again.
 const BATCH: usize = 20_000;
 
@@ -67,7 +70,10 @@ impl<'txn> Index<'txn> {
 
     /// Takes a trimmed record out, by its stored bytes. What it says of former lives stays.
     pub(super) fn remove(&mut self, seq: u64, bytes: &[u8]) -> Result<(), Error> {
-        let sealed = open(seq, bytes)?;
+        let Ok(sealed) = open(seq, bytes) else {
+            // A damaged one that does not say what it was about. It goes all the same.
+            return self.records_of.retain(|(_, of), ()| of != seq).map_err(failed);
+        };
         if let Some(id) = peek::environment(&sealed) {
             self.records_of.remove((id, seq)).map_err(failed)?;
         }
@@ -80,6 +86,17 @@ pub(super) fn note(txn: &WriteTransaction, last: u64, bytes: u64) -> Result<(), 
     let mut indexed = txn.open_table(INDEXED).map_err(failed)?;
     indexed.insert(INDEXED_KEY, last).map_err(failed)?;
     indexed.insert(BYTES_KEY, bytes).map_err(failed)?;
+    indexed.insert(COUNTED_KEY, last).map_err(failed)?;
+    Ok(())
+}
+
+/// Takes over the lives of the log that this one is a copy of.
+pub(super) fn put_lives(txn: &WriteTransaction, lives: &[FormerLife]) -> Result<(), Error> {
+    let mut table = txn.open_table(LIVES).map_err(failed)?;
+    for life in lives {
+        let entry = encode(life)?;
+        table.insert(life.environment.as_str(), entry.as_slice()).map_err(failed)?;
+    }
     Ok(())
 }
 
@@ -87,8 +104,11 @@ pub(super) fn note(txn: &WriteTransaction, last: u64, bytes: u64) -> Result<(), 
 /// trimmed record. Returns the bytes of all records.
 pub(super) fn complete(db: &Database, head: u64, base: u64) -> Result<u64, Error> {
     let read = db.begin_read().map_err(failed)?;
-    let mut from = noted(&read, INDEXED_KEY)?.unwrap_or(0).max(base);
-    let mut bytes = match noted(&read, BYTES_KEY)? {
+    let indexed = noted(&read, INDEXED_KEY)?;
+    let mut from = indexed.unwrap_or(0).max(base);
+    let counted =
+        noted(&read, BYTES_KEY)?.filter(|_| noted(&read, COUNTED_KEY).ok() == Some(indexed));
+    let mut bytes = match counted {
         Some(bytes) => bytes,
         // An earlier version did not count them.
         None => bytes_up_to(&read, from)?,
@@ -195,7 +215,8 @@ pub(super) fn check(
     if table.len().map_err(failed)? != entries {
         return Err(damaged("it names records that the log does not have"));
     }
-    if noted(txn, BYTES_KEY)?.is_some_and(|noted| noted != size) {
+    let is_counted = noted(txn, COUNTED_KEY)? == Some(upto);
+    if is_counted && noted(txn, BYTES_KEY)?.is_some_and(|noted| noted != size) {
         return Err(damaged("it counts other bytes than those of the records"));
     }
     Ok(())

@@ -15,7 +15,9 @@ use super::envelope;
 use super::error::{Damage, Error};
 use super::index;
 use super::overlay::Overlay;
-use super::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS};
+use super::tables::{
+    FORMAT, FORMAT_BASED, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS,
+};
 use groundskeeper_core::event::Record;
 use groundskeeper_core::{Seq, State};
 
@@ -138,7 +140,7 @@ pub(super) fn facts(txn: &ReadTransaction) -> Result<Facts, ReadError> {
     };
     let format = word(META_FORMAT)?;
     match format.as_slice().try_into().map(u32::from_le_bytes) {
-        Ok(FORMAT) => {}
+        Ok(FORMAT | FORMAT_BASED) => {}
         Ok(newer) => return Err(ReadError::Newer(format!("its format is {newer}"))),
         Err(_) => return Err(Damage::Unreadable("its format is not a number".into()).into()),
     }
@@ -161,7 +163,7 @@ impl Walk<'_> {
         let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
         let base = base::get(&txn);
         // Trimmed records may still be there: they are removed a part at a time.
-        let first = base.as_ref().ok().and_then(Option::as_ref).map_or(0, |b| b.head().seq) + 1;
+        let first = base::trimmed(&txn)? + 1;
         let snapshots = txn.open_table(SNAPSHOTS).map_err(|e| missing(&e))?;
         let (mut state, mut last) = self.start(&snapshots, base)?;
         let from = last.seq + 1;

@@ -12,9 +12,11 @@ use redb::Database;
 use crate::base::{self, Base};
 use crate::envelope::{self, Envelope};
 use crate::error::{Damage, Error};
+use crate::index;
 use crate::inspect::builder;
 use crate::tables::{Head, RECORDS};
 use crate::writer::{initialise_as, open_error, put_head};
+use groundskeeper_core::event::FormerLife;
 use groundskeeper_system::portable;
 
 /// Most records in one commit.
@@ -100,6 +102,18 @@ impl Rewrite {
             self.commit(false)?;
         }
         Ok(())
+    }
+
+    /// Takes over lives that the copied log has forgotten; it begins with a base.
+    ///
+    /// # Errors
+    /// Errors of redb.
+    pub fn carry(&mut self, lives: &[FormerLife]) -> Result<(), Error> {
+        let Some(db) = &self.db else { return Err(Error::Poisoned) };
+        let failed = |e: redb::Error| Error::Storage { what: "write the new log", source: e };
+        let txn = db.begin_write().map_err(|e| failed(e.into()))?;
+        index::put_lives(&txn, lives)?;
+        txn.commit().map_err(|e| failed(e.into()))
     }
 
     /// Returns the last record that was added.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::base::{self, Base};
 use super::envelope::{self, Envelope, HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
 use super::error::Error;
-use super::tables::{FORMAT, Head};
+use super::tables::{FORMAT, FORMAT_BASED, Head};
 use crate::stream_format;
 use groundskeeper_system::own_file::{self, Links};
 use groundskeeper_system::portable;
@@ -212,7 +212,8 @@ impl Scan {
         let Some(identities) = bytes.get(TABLE_KEY.len()..TABLE_KEY_BYTES) else { return };
         let Ok(log_id) = identities[16..].try_into() else { return };
         let word = (log_id, Head::from_bytes(&identities[4..16]));
-        if identities[..4] == FORMAT.to_le_bytes() && !self.identities.contains(&word) {
+        let is_known = [FORMAT, FORMAT_BASED].iter().any(|f| identities[..4] == f.to_le_bytes());
+        if is_known && !self.identities.contains(&word) {
             self.identities.push(word);
         }
     }

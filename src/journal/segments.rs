@@ -8,8 +8,8 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, FrameCompressor};
@@ -28,6 +28,7 @@ use groundskeeper_system::portable::{self, Existing};
 /// Name of the folder of segments beside a log.
 pub const FOLDER: &str = "log-archive";
 const SUFFIX: &str = ".flat.zst";
+const UNFINISHED: &str = ".unfinished";
 const BUFFER_BYTES: usize = 1 << 17;
 
 /// A segment that was written.
@@ -55,21 +56,84 @@ pub struct Segment {
 impl Segment {
     fn at(path: PathBuf) -> Option<Self> {
         let name = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+        // A name that was taken has the checksum of the last record besides.
+        let name = name.split_once('.').map_or(name, |(name, _)| name);
         let (first, last) = name.split_once('-')?;
-        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-        (first > 0 && first <= last).then_some(Self { first, last, path })
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        (first > 0 && first <= last && last < u64::MAX).then_some(Self { first, last, path })
     }
 
-    fn name(first: u64, last: u64) -> String {
-        format!("{first}-{last}{SUFFIX}")
+    /// Returns the record before the first one, and the state after it, as the segment has them.
+    pub(super) fn start(&self) -> Result<(Head, Option<Base>), Error> {
+        unpacking(&self.path, || {
+            let mut input = open(&self.path)?;
+            let mut head = [0; stream_format::HEAD_BYTES];
+            let io = |source| Error::Io { what: "read", path: self.path.clone(), source };
+            input.read_exact(&mut head).map_err(io)?;
+            let unreadable = |why: &str| damaged(&self.path, Damage::Unreadable(why.to_owned()));
+            let start = stream_format::parse_head(&head).map_err(unreadable)?;
+            let base = if start.has_base {
+                let base = stream_format::base(&mut input).map_err(io)?;
+                Some(base.ok_or_else(|| damaged(&self.path, Damage::Base))?)
+            } else {
+                None
+            };
+            Ok((start.after, base))
+        })
+    }
+
+    /// Returns the last record of a whole segment.
+    fn end(&self) -> Result<Head, Error> {
+        let (after, base) = self.start()?;
+        unpacking(&self.path, || check(&self.path, (after, base.as_ref())))
+    }
+
+    /// Unpacks the segment to a file without a name. `next` is what the record after it continues.
+    pub(super) fn unpack(&self, next: Head) -> Result<FlatFile, Error> {
+        unpacking(&self.path, || {
+            let io = |source| Error::Io { what: "unpack", path: self.path.clone(), source };
+            let mut spool = tempfile::tempfile().map_err(io)?;
+            io::copy(&mut open(&self.path)?, &mut spool).map_err(io)?;
+            let (file, start) = FlatFile::open(&self.path, spool)?;
+            let end = file.end().unwrap_or_default();
+            let is_next = end == next || end.seq == next.seq && next.crc == 0;
+            // Its name decides which records are looked for in it.
+            if start.after.seq + 1 == self.first && end.seq == self.last && is_next {
+                return Ok(file);
+            }
+            let (expected, found) = (next.seq, end.seq);
+            Err(damaged(&self.path, Damage::Segment { expected, found }))
+        })
+    }
+
+    /// Returns whether some of its records are in a range.
+    pub(super) fn meets(&self, range: Range) -> bool {
+        self.first <= range.to && range.from <= self.last
     }
 }
 
-/// Returns the segments that lead without a gap to the record before `first`, the oldest first.
+/// Returns the segments that lead without a gap to the record `next`, the oldest first. Of several
+/// that end alike, that of a log put back from a backup among them, the one that ends with that
+/// record. Each comes with the record that it ends with.
 ///
 /// # Errors
 /// [`Error::Io`] when the folder cannot be listed; a missing one has no segments.
-pub fn before(folder: &Path, first: u64) -> Result<Vec<Segment>, Error> {
+pub(super) fn before(folder: &Path, mut next: Head) -> Result<Vec<(Segment, Head)>, Error> {
+    let (all, mut chain) = (list(folder)?, Vec::new());
+    while next.seq > 0 {
+        let mut ends: Vec<&Segment> = all.iter().filter(|s| s.last == next.seq).collect();
+        ends.sort();
+        let is_it = |s: &&&Segment| s.end().is_ok_and(|end| end == next || next.crc == 0);
+        let found = if ends.len() > 1 { ends.iter().find(is_it).copied() } else { None };
+        let Some(found) = found.or(ends.first().copied()) else { break };
+        chain.push((found.clone(), next));
+        next = found.start().map_or(Head { seq: found.first - 1, crc: 0 }, |(after, _)| after);
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+fn list(folder: &Path) -> Result<Vec<Segment>, Error> {
     let failed = |source| Error::Io { what: "list", path: folder.to_owned(), source };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -80,13 +144,13 @@ pub fn before(folder: &Path, first: u64) -> Result<Vec<Segment>, Error> {
     for entry in entries {
         all.extend(Segment::at(entry.map_err(failed)?.path()));
     }
-    let (mut chain, mut next): (Vec<Segment>, u64) = (Vec::new(), first);
-    while let Some(found) = all.iter().filter(|s| s.last + 1 == next).min() {
-        next = found.first;
-        chain.push(found.clone());
-    }
-    chain.reverse();
-    Ok(chain)
+    Ok(all)
+}
+
+/// Runs a read of a segment. The decoder panics on some damaged bytes.
+fn unpacking<T>(path: &Path, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let done = catch_unwind(AssertUnwindSafe(read));
+    done.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic).at(path)))
 }
 
 /// Reads a segment as the flat log that it is.
@@ -103,47 +167,6 @@ pub fn open(path: &Path) -> Result<impl Read + use<>, Error> {
     plain.map_err(|e| Error::NotALog { path: path.to_owned(), what: e.to_string() })
 }
 
-/// A segment that belongs to a log, unpacked when it is first read.
-#[derive(Debug)]
-pub(super) struct Earlier {
-    segment: Segment,
-    file: OnceLock<FlatFile>,
-}
-
-impl Earlier {
-    pub(super) fn new(segment: Segment) -> Self {
-        Self { segment, file: OnceLock::new() }
-    }
-
-    pub(super) fn first(&self) -> u64 {
-        self.segment.first
-    }
-
-    /// Returns whether some of its records are in a range.
-    pub(super) fn meets(&self, range: Range) -> bool {
-        self.segment.first <= range.to && range.from <= self.segment.last
-    }
-
-    /// Returns the unpacked segment.
-    pub(super) fn file(&self) -> Result<&FlatFile, Error> {
-        if let Some(file) = self.file.get() {
-            return Ok(file);
-        }
-        let path = &self.segment.path;
-        let io = |source| Error::Io { what: "unpack", path: path.clone(), source };
-        let mut spool = tempfile::tempfile().map_err(io)?;
-        io::copy(&mut open(path)?, &mut spool).map_err(io)?;
-        let (file, start) = FlatFile::open(path, spool)?;
-        // Its name decides which records are looked for in it.
-        let (first, last) = (self.segment.first, self.segment.last);
-        let found = (start.after.seq + 1, file.end().map_or(0, |end| end.seq));
-        if found != (first, last) {
-            return Err(damaged(path, Damage::Head { expected: last, found: found.1 }));
-        }
-        Ok(self.file.get_or_init(|| file))
-    }
-}
-
 /// The next record to write: adds its bytes, and returns its head; none after the last one.
 pub(super) type Source<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> Result<Option<Head>, Error>;
 
@@ -154,28 +177,64 @@ pub(super) type Source<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> Result<Option<He
 pub(super) fn write(
     folder: &Path,
     (start, base): (Start, Option<&Base>),
-    last: u64,
+    last: Head,
     source: Source<'_>,
 ) -> Result<Archived, Error> {
-    let name = Segment::name(start.after.seq + 1, last);
-    let path = folder.join(&name);
     let io = |what| move |source| Error::Io { what, path: folder.to_owned(), source };
     own_file::make_folder(folder).map_err(io("create"))?;
-    // A trim that was cut short has left it.
-    let fresh = Unfinished(folder.join(format!(".{name}.new")));
+    // Without it a power loss can take the folder with the first segment in it.
+    portable::sync_dir(folder.parent().unwrap_or(folder)).map_err(io("sync the parent of"))?;
+    // One name for all: what a killed daemon has left is written over.
+    let fresh = Unfinished(folder.join(UNFINISHED));
     let mut file = portable::open_private(&fresh.0, Existing::Emptied).map_err(io("write in"))?;
     let mut flat = Flat::new(&start, base, source);
     compress(&mut flat, &mut file).map_err(io("write in"))?;
-    let end = flat.ended()?;
+    flat.ended()?;
     file.sync_all().map_err(io("sync a file in"))?;
-    let read = check(&fresh.0, &start, base)?;
-    if read != end || end.seq != last {
-        return Err(damaged(&path, Damage::Head { expected: last, found: read.seq }));
+    let read = unpacking(&fresh.0, || check(&fresh.0, (start.after, base)))?;
+    if read != last {
+        let (expected, found) = (last.seq, read.seq);
+        return Err(damaged(&fresh.0, Damage::Segment { expected, found }));
     }
     let (bytes, sha256) = digest(&fresh.0).map_err(io("read a file in"))?;
-    std::fs::rename(&fresh.0, &path).map_err(io("rename a file in"))?;
-    portable::sync_dir(folder).map_err(io("sync"))?;
-    Ok(Archived { name, bytes, sha256 })
+    let names = format!("{}-{}", start.after.seq + 1, last.seq);
+    for name in [format!("{names}{SUFFIX}"), format!("{names}.{:08x}{SUFFIX}", last.crc)] {
+        let path = folder.join(&name);
+        match std::fs::hard_link(&fresh.0, &path) {
+            Ok(()) => {}
+            // The same records of an earlier attempt: nothing is ever replaced.
+            Err(_) if digest(&path).is_ok_and(|found| found == (bytes, sha256)) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(_) if path.symlink_metadata().is_err() => {
+                // A file system without hard links.
+                std::fs::rename(&fresh.0, &path).map_err(io("rename a file in"))?;
+            }
+            Err(e) => return Err(io("name a file in")(e)),
+        }
+        portable::sync_dir(folder).map_err(io("sync"))?;
+        return Ok(Archived { name, bytes, sha256 });
+    }
+    let taken = io::Error::from(io::ErrorKind::AlreadyExists);
+    Err(io("name a segment in")(taken))
+}
+
+/// Removes segments of trims that were never decided: those that begin with the record `first`, of
+/// which `is_there` says that the log still has the last one. Every record in them is in the log.
+pub(super) fn remove_undecided(
+    folder: &Path,
+    first: u64,
+    is_there: &dyn Fn(Head) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    for segment in list(folder)?.into_iter().filter(|segment| segment.first == first) {
+        // One that cannot be read, or of another future of this log, stays.
+        if let Ok(end) = segment.end()
+            && is_there(end)?
+        {
+            let io = |source| Error::Io { what: "remove", path: segment.path.clone(), source };
+            std::fs::remove_file(&segment.path).map_err(io)?;
+        }
+    }
+    Ok(())
 }
 
 fn compress(flat: &mut Flat<'_>, file: &mut File) -> io::Result<()> {
@@ -214,9 +273,9 @@ fn damaged(path: &Path, damage: Damage) -> Error {
 }
 
 /// Reads a segment to its end, and returns its last record.
-fn check(path: &Path, start: &Start, base: Option<&Base>) -> Result<Head, Error> {
+fn check(path: &Path, (after, base): (Head, Option<&Base>)) -> Result<Head, Error> {
     let io = |source| Error::Io { what: "read", path: path.to_owned(), source };
-    let cut = || damaged(path, Damage::Cut(start.after.seq));
+    let cut = || damaged(path, Damage::Cut(after.seq));
     let mut input = open(path)?;
     let mut head = [0; stream_format::HEAD_BYTES];
     input.read_exact(&mut head).map_err(io)?;
@@ -224,15 +283,16 @@ fn check(path: &Path, start: &Start, base: Option<&Base>) -> Result<Head, Error>
         Some(_) => stream_format::base(&mut input).map_err(io)?,
         None => None,
     };
-    if stream_format::parse_head(&head) != Ok(*start) || read_base.as_ref() != base {
+    let is_begun = stream_format::parse_head(&head).is_ok_and(|start| start.after == after);
+    if !is_begun || read_base.as_ref() != base {
         return Err(cut());
     }
-    let (mut last, mut buffer) = (start.after, Vec::new());
+    let (mut last, mut buffer) = (after, Vec::new());
     loop {
         let seq = last.seq + 1;
         let next = stream_format::next(&mut input, seq, &mut buffer).map_err(io)?;
         match next.map_err(|damage| damaged(path, damage))? {
-            Next::Cut => return Err(cut()),
+            Next::Cut | Next::Lives(_) => return Err(cut()),
             Next::End(end) if end == last => return Ok(last),
             Next::End(end) => {
                 return Err(damaged(path, Damage::Head { expected: end.seq, found: last.seq }));
@@ -280,9 +340,9 @@ impl<'a> Flat<'a> {
         Self { source, buffer, at: 0, last: start.after, is_ended: false, error: None }
     }
 
-    /// Returns the last record, after everything was read.
-    fn ended(self) -> Result<Head, Error> {
-        self.error.map_or(Ok(self.last), Err)
+    /// Returns the error that ended it early.
+    fn ended(self) -> Result<(), Error> {
+        self.error.map_or(Ok(()), Err)
     }
 
     fn refill(&mut self) -> Result<(), Error> {

@@ -3,7 +3,9 @@
 //! ```text
 //! head   "GKF1", format u32 = 1 or 2, log id 16 bytes, the seq before the first record u64,
 //!        that record's crc u32, crc32c of the 36 bytes before
-//! base   in format 2: the state after the record before the first one, as `base` frames it
+//! base   in format 2: the state after the record before the first one, as `base` frames it, then
+//!        lives that the state has forgotten: any number of "GKL1", length of what follows u32, a
+//!        list of lives, crc32c of all bytes before
 //! then   envelopes, one after another, as they stand in the log
 //! end    "GKE1", seq of the last record u64, its crc u32, crc32c of the 16 bytes before
 //! ```
@@ -15,11 +17,19 @@ use std::io::{self, Read};
 
 use crate::base::{self, Base};
 use crate::envelope::{HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
-use crate::error::Damage;
+use crate::error::{Damage, Error};
+use crate::payload;
 use crate::tables::Head;
+use groundskeeper_core::event::FormerLife;
 
 /// First bytes of a flat log.
 pub const HEAD_MAGIC: [u8; 4] = *b"GKF1";
+/// First bytes of a list of lives.
+pub const LIVES_MAGIC: [u8; 4] = *b"GKL1";
+/// Most bytes of a list of lives, and most lives in one.
+const LIVES_BYTES_MAX: usize = 1 << 24;
+/// Most lives in one list.
+pub const LIVES_MAX: usize = 1_000;
 /// First bytes of the end of a flat log.
 pub const END_MAGIC: [u8; 4] = *b"GKE1";
 /// Bytes of the head, with its checksum.
@@ -91,6 +101,41 @@ pub fn base(input: &mut impl Read) -> io::Result<Option<Base>> {
     Ok(Base::parse(&frame))
 }
 
+/// Encodes a list of at most [`LIVES_MAX`] lives.
+///
+/// # Errors
+/// [`Error::Encode`] when it is too long.
+pub fn lives(lives: &[FormerLife]) -> Result<Vec<u8>, Error> {
+    let refused = |why: String| Error::Encode { seq: 0, kind: "lives", why };
+    let body = payload::encoded(&lives).map_err(|e| refused(e.to_string()))?;
+    let length = u32::try_from(body.len()).map_err(|e| refused(e.to_string()))?;
+    let mut out = LIVES_MAGIC.to_vec();
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&body);
+    out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
+    Ok(out)
+}
+
+/// Reads the rest of a list of lives, of which `begun` is there. `None`: it is damaged.
+fn rest_of_lives(input: &mut impl Read, begun: &[u8]) -> io::Result<Option<Vec<FormerLife>>> {
+    let mut bytes = begun.to_vec();
+    if bytes.len() < 8 {
+        input.by_ref().take(8 - bytes.len() as u64).read_to_end(&mut bytes)?;
+    }
+    let Some(length) = bytes.get(4..8).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes)
+    else {
+        return Ok(None);
+    };
+    let whole = 8 + length as usize + 4;
+    if length as usize > LIVES_BYTES_MAX || bytes.len() > whole {
+        return Ok(None);
+    }
+    input.by_ref().take((whole - bytes.len()) as u64).read_to_end(&mut bytes)?;
+    let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return Ok(None) };
+    let is_whole = bytes.len() == whole && crc32c::crc32c(body) == u32::from_le_bytes(*crc);
+    Ok(is_whole.then(|| payload::decoded(&body[8..]).ok()).flatten())
+}
+
 /// Encodes an end.
 #[must_use]
 pub fn end(last: Head) -> [u8; END_BYTES] {
@@ -116,6 +161,8 @@ pub fn parse_end(bytes: &[u8]) -> Option<Head> {
 pub enum Next {
     /// A record; the buffer holds its bytes.
     Record,
+    /// Lives that the state has forgotten; before the first record only.
+    Lives(Vec<FormerLife>),
     /// The end; holds the last record that it names.
     End(Head),
     /// The input stops at an item boundary, without an end.
@@ -141,6 +188,10 @@ pub fn next(
     if have == END_BYTES && buffer[..4] == END_MAGIC {
         let end = parse_end(&buffer[..END_BYTES]);
         return Ok(end.map(Next::End).ok_or(Damage::Checksum(seq)));
+    }
+    if have == END_BYTES && buffer[..4] == LIVES_MAGIC {
+        let found = rest_of_lives(input, &buffer[..END_BYTES])?;
+        return Ok(found.map(Next::Lives).ok_or(Damage::Checksum(seq)));
     }
     let have = have + fill(input, &mut buffer[have..])?;
     if have < HEADER_BYTES {

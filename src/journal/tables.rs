@@ -10,8 +10,10 @@ pub(super) const SNAPSHOTS: TableDefinition<'static, u64, &[u8]> =
 /// Maps a name to bytes. The names are `format`, `log_id` and `head`.
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
-/// The file format that this program writes, and the only one that it reads.
+/// The file format of a log that was never trimmed.
 pub(super) const FORMAT: u32 = 1;
+/// The file format of a trimmed log: programs that know no base must not read it.
+pub(super) const FORMAT_BASED: u32 = 2;
 pub(super) const META_FORMAT: &str = "format";
 pub(super) const META_LOG_ID: &str = "log_id";
 pub(super) const META_HEAD: &str = "head";

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use redb::{ReadableTable as _, WriteTransaction};
+use redb::{ReadOnlyTable, ReadableTable as _, WriteTransaction};
 
 use crate::base::{self, Base};
 use crate::codec::{self, Decoded};
@@ -121,24 +121,10 @@ impl Reader {
         let records = txn.open_table(RECORDS).map_err(failed)?;
         let mut fold = Fold::from(before.as_ref())?;
         let after = fold.last;
-        let mut entries = records.range(after.seq + 1..=last.0).map_err(failed)?;
-        let mut next = |bytes: &mut Vec<u8>| -> Result<Option<Head>, Error> {
-            let Some(entry) = entries.next() else { return Ok(None) };
+        for entry in records.range(after.seq + 1..=last.0).map_err(failed)? {
             let (key, value) = entry.map_err(failed)?;
             fold.add(key.value(), value.value())?;
-            bytes.extend_from_slice(value.value());
-            Ok(Some(fold.last))
-        };
-        let archived = if let Some(folder) = archive {
-            let start = Start { log_id: self.log_id(), after, has_base: before.is_some() };
-            Some(segments::write(folder, (start, before.as_ref()), last.0, &mut next)?)
-        } else {
-            let mut unused = Vec::new();
-            while next(&mut unused)?.is_some() {
-                unused.clear();
-            }
-            None
-        };
+        }
         if fold.last.seq != last.0 {
             let (expected, found) = (last.0, fold.last.seq);
             return Err(damaged(Damage::Head { expected, found }));
@@ -153,8 +139,33 @@ impl Reader {
         if proof.state != *present {
             return Err(damaged(Damage::Base));
         }
+        let start = Start { log_id: self.log_id(), after, has_base: before.is_some() };
+        let keep = |folder| archive_to(folder, &records, (start, before.as_ref()), fold.last);
+        let archived = archive.map(keep).transpose()?;
         Ok(Prepared { base, records: last.0 - after.seq, archived })
     }
+}
+
+/// Keeps records in a segment.
+fn archive_to(
+    folder: &Path,
+    records: &ReadOnlyTable<u64, &'static [u8]>,
+    (start, base): (Start, Option<&Base>),
+    last: Head,
+) -> Result<Archived, Error> {
+    let first = start.after.seq + 1;
+    segments::remove_undecided(folder, first, &|head| {
+        let found = records.get(head.seq).map_err(failed)?;
+        found.map_or(Ok(false), |found| Ok(codec::checksum(head.seq, found.value())? == head.crc))
+    })?;
+    let mut entries = records.range(first..=last.seq).map_err(failed)?;
+    let mut next = |bytes: &mut Vec<u8>| -> Result<Option<Head>, Error> {
+        let Some(entry) = entries.next() else { return Ok(None) };
+        let (key, value) = entry.map_err(failed)?;
+        bytes.extend_from_slice(value.value());
+        Ok(Some(Head { seq: key.value(), crc: codec::checksum(key.value(), value.value())? }))
+    };
+    segments::write(folder, (start, base), last, &mut next)
 }
 
 /// A fold of records that follow each other.

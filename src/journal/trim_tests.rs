@@ -183,6 +183,7 @@ fn wrong_segment_is_damage() {
         });
         // A bit that means nothing to the decoder changes nothing.
         assert!(walked.is_err() || damage > 0 || seen == 301, "byte {at}: {seen} records");
+        assert!(seen + damage >= 201, "byte {at}: the records of the log itself are still read");
     }
 }
 
@@ -234,6 +235,55 @@ fn damaged_base_is_refused_unless_a_snapshot_is_there() {
         let log = ReadOnlyLog::open(&path).expect("opened");
         log.check_index().expect_err("named");
     }
+}
+
+/// What was trimmed is worth nothing: damage in it is removed with it.
+#[test]
+fn damaged_trimmed_record_is_removed() {
+    let mut log = Log::new(300, NO_SNAPSHOT);
+    log.trim(250);
+    let (path, mut wanted) = (log.path(), Vec::new());
+    drop(log.journal);
+    {
+        let db = crate::inspect::builder().open(&path).expect("opened");
+        let txn = redb::ReadableDatabase::begin_read(&db).expect("begun");
+        let records = txn.open_table(crate::tables::RECORDS).expect("a table");
+        wanted.extend_from_slice(records.get(7).expect("read").expect("there").value());
+    }
+    let mut bytes = std::fs::read(&path).expect("read");
+    let places: Vec<usize> =
+        (0..bytes.len() - wanted.len()).filter(|at| bytes[*at..].starts_with(&wanted)).collect();
+    assert!(!places.is_empty(), "the record is in the file");
+    for at in places {
+        bytes[at + wanted.len() - 1] ^= 1;
+    }
+    std::fs::write(&path, &bytes).expect("written");
+    let (journal, found) = Journal::open(&path, NO_SNAPSHOT).expect("it is not needed");
+    let mut log = Log { dir: log.dir, journal, state: found.state };
+    log.remove();
+    log.check(251);
+}
+
+/// A segment that a killed daemon left without a decision goes; one of another future stays.
+#[test]
+fn undecided_segment_is_replaced_and_foreign_one_kept() {
+    let mut log = Log::new(300, EVERY_20);
+    let (folder, reader) = (log.folder(), log.journal.reader());
+    drop(reader.prepare_trim(Seq(80), Some(&folder), &log.state).expect("prepared"));
+    let mut other = Log::new(80, EVERY_20);
+    let another = Record { boot: 2, ..record(Seq(81)) };
+    other.state.apply(&another);
+    other.journal.append(&[another], &other.state).expect("appended");
+    let foreign = folder.join("1-100.flat.zst");
+    let found = other.journal.reader().prepare_trim(Seq(81), Some(&other.folder()), &other.state);
+    drop(found.expect("prepared"));
+    std::fs::rename(other.folder().join("1-81.flat.zst"), &foreign).expect("renamed");
+    let whole = std::fs::read(&foreign).expect("read");
+    log.trim(100);
+    assert!(std::fs::read(&foreign).expect("read") == whole, "nothing is replaced");
+    assert!(!folder.join("1-80.flat.zst").exists(), "its records are in the log");
+    let joined = ReadOnlyLog::open(&log.path()).expect("open").with_segments(&folder);
+    assert_eq!(seqs(&joined.expect("joined"), Range::ALL), (1..=301).collect::<Vec<_>>());
 }
 
 #[test]

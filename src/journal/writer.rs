@@ -105,7 +105,7 @@ impl Journal {
             let damage = Damage::Head { expected: found.head.seq, found: head.seq };
             return Err(Error::Damaged { path: PathBuf::new(), damage });
         }
-        let base = base_of(&db)?;
+        let (base, has_trimmed) = base_of(&db)?;
         let bytes = index::complete(&db, head.seq, base)?;
         let last_snapshot = snapshots::last(&db)?.max(base);
         Ok(Self {
@@ -114,7 +114,7 @@ impl Journal {
             head,
             bytes,
             base,
-            has_trimmed: base > 0,
+            has_trimmed,
             log_id: found.log_id,
             snapshot_due: last_snapshot + options.snapshot_every,
             options,
@@ -350,17 +350,15 @@ fn head_of(db: &Database) -> Result<Option<Head>, Error> {
     Ok(value.and_then(|v| Head::from_bytes(v.value())))
 }
 
-/// Returns the last trimmed record; 0 if none is, or if the base is damaged: then a snapshot has
-/// been enough to open the log.
-fn base_of(db: &Database) -> Result<u64, Error> {
-    use redb::ReadableDatabase as _;
+/// Returns the last trimmed record, 0 if none is, and whether trimmed records are in the file.
+fn base_of(db: &Database) -> Result<(u64, bool), Error> {
+    use redb::{ReadableDatabase as _, ReadableTable as _};
     let failed = |e: redb::Error| Error::Storage { what: "read its base", source: e };
     let txn = db.begin_read().map_err(|e| failed(e.into()))?;
-    match base::get(&txn) {
-        Ok(base) => Ok(base.map_or(0, |base| base.head().seq)),
-        Err(Error::Damaged { .. }) => Ok(0),
-        Err(e) => Err(e),
-    }
+    let base = base::trimmed(&txn)?;
+    let records = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
+    let first = records.first().map_err(|e| failed(e.into()))?;
+    Ok((base, first.is_some_and(|(key, _)| key.value() <= base)))
 }
 
 pub(super) fn put_head(txn: &WriteTransaction, head: Head) -> Result<(), Error> {

@@ -130,8 +130,13 @@ impl EventStream {
                 }
                 Err(_) => return,
             };
+            // Trimmed between the two questions: the records begin after what was asked for.
+            let trimmed = self.reader.reader().trimmed();
+            if after < trimmed && !self.enqueue(Item::Trimmed(trimmed.next())).await {
+                break;
+            }
             let (full, is_empty) = (records.len() == BATCH, records.is_empty());
-            after = records.last().map_or(after, |r| r.seq);
+            after = records.last().map_or(after.max(trimmed), |r| r.seq);
             if self.wanted.only.is_some() && !full {
                 after = after.max(seen);
             }

@@ -62,13 +62,13 @@ impl LogStream {
         let goal = if follow { Seq(u64::MAX) } else { *self.head.borrow_and_update() };
         let reader = self.reader.clone();
         let begun = tokio::task::spawn_blocking(move || reader.flat_start(since));
-        let (head, last) = match begun.await {
+        let (head, last, has_base) = match begun.await {
             Ok(Ok(begun)) => begun,
             Ok(Err(e)) => return tracing::error!(error = %e, "cannot read the log for a copy"),
             Err(_) => return,
         };
         let mut part = Part { last, ..Part::default() };
-        if !self.enqueue(head).await {
+        if !self.enqueue(head).await || has_base && !self.send_lives().await {
             return;
         }
         loop {
@@ -95,6 +95,30 @@ impl LogStream {
             }
             if !self.wait(Seq(last.seq)).await {
                 return;
+            }
+        }
+    }
+
+    /// Sends the lives that the state has forgotten. Returns false when the stream must end.
+    async fn send_lives(&self) -> bool {
+        let mut after = String::new();
+        loop {
+            let reader = self.reader.clone();
+            let read = tokio::task::spawn_blocking(move || reader.flat_lives(&after)).await;
+            let bytes = match read {
+                Ok(Ok(Some((bytes, last)))) => {
+                    after = last;
+                    bytes
+                }
+                Ok(Ok(None)) => return true,
+                Ok(Err(e)) => {
+                    tracing::error!(error = %e, "cannot read the lives for a copy of the log");
+                    return false;
+                }
+                Err(_) => return false,
+            };
+            if !self.enqueue(bytes).await {
+                return false;
             }
         }
     }

@@ -119,6 +119,7 @@ impl Client {
         let before = Seq(seq.saturating_sub(1));
         let read = tokio::task::spawn_blocking(move || reader.read(before, 1)).await;
         let record = read.ok().and_then(Result::ok).and_then(|mut found| found.pop());
+        let record = record.filter(|record| record.seq == Seq(seq));
         record.map(|record| record.event.kind().to_owned()).unwrap_or_default()
     }
 

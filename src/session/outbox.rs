@@ -50,6 +50,11 @@ impl Outbox {
     pub(crate) async fn batch(&mut self, app: &App) -> Result<Option<Events>, Fault> {
         let Seq(head) = app.handle.view(State::seq);
         let Some((first, last)) = self.next(head) else { return Ok(None) };
+        let trimmed = app.handle.reader().trimmed().0;
+        if first <= trimmed {
+            // What the server has not got is told by the state that it led to.
+            return Ok(Some(app.handle.view(|state| self.skip_to(trimmed, first, state))));
+        }
         let reader = app.handle.reader().clone();
         let count = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
         let read = blocking(move || reader.read(Seq(first - 1), count).map_err(|e| unread(&e)));
@@ -58,6 +63,14 @@ impl Outbox {
         Ok(Some(
             app.handle.view(|state| self.build_batch((first, last), &records, (state, &forgotten))),
         ))
+    }
+
+    /// Builds the batch in the place of trimmed records: no records, and the present state of every
+    /// environment that the state has.
+    fn skip_to(&mut self, last: u64, first: u64, state: &State) -> Events {
+        self.in_flight = Some((first, last));
+        let facts = state.environments().map(fact).collect();
+        Events { first, last, records: Vec::new(), facts }
     }
 
     /// Builds a batch: its records, and the present state of the environments they name, also of

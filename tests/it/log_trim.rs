@@ -187,6 +187,11 @@ fn trimmed_log_without_segments_is_backed_up_and_put_back() {
     assert_eq!(restored.code, 0, "{}", restored.err);
     let daemon = start(&harness, &[]);
     assert_eq!(harness.phase("demo"), "ready", "it is managed as before");
+    // A forgotten life, of which no record is left, is over in the copy, too.
+    let (_, refused) = harness.refused(&["exec", &name(7), "--", "true"]);
+    assert_eq!(refused["code"], "environment_destroyed", "{refused:#}");
+    harness.new_env(&name(7), &repo, &[]);
+    assert_eq!(harness.ok(&["show", &name(7)])["incarnation"], 2);
     harness.ok(&["stop"]);
     drop(daemon);
     // A scan finds the base, too.
@@ -197,9 +202,10 @@ fn trimmed_log_without_segments_is_backed_up_and_put_back() {
     assert_eq!((&report["trimmed"], &report["lost"]), (&last.into(), &0.into()), "{report:#}");
     std::fs::rename(&saved, &log).expect("renamed");
     let _daemon = start(&harness, &[]);
+    let (_, refused) = harness.refused(&["exec", &name(8), "--", "true"]);
+    assert_eq!(refused["code"], "environment_destroyed", "{refused:#}");
     harness.ok(&["rm", "demo"]);
     harness.drain();
-    harness.check(&[&repo]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `events`: prints the records of the log, one a line, and follows new ones on request.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use http_body_util::BodyExt as _;
@@ -13,6 +14,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, encode};
 use crate::cli::render;
 use crate::core::{Code, Fault};
+use crate::world::fs::paths;
 
 pub(in crate::cli) async fn events(
     global: &Global,
@@ -28,11 +30,12 @@ pub(in crate::cli) async fn events(
         client::read(answer).await?;
         return Ok(ExitCode::SUCCESS);
     }
+    let layout = client::layout(global)?;
     each_lines(answer.into_body(), &mut |lines| {
         if global.json {
             return render::out(lines);
         }
-        let shown: String = lines.lines().map(shown).collect();
+        let shown: String = lines.lines().map(|line| shown(line, layout.root())).collect();
         render::out(&shown);
     })
     .await?;
@@ -40,15 +43,16 @@ pub(in crate::cli) async fn events(
 }
 
 /// Returns a line of the stream as text; what is no record goes to stderr.
-fn shown(line: &str) -> String {
+fn shown(line: &str, dir: &Path) -> String {
     let item: Value = serde_json::from_str(line).unwrap_or_default();
     if item["fresh"] != true {
         return render::record(&item);
     }
     let first = item["first"].as_u64().unwrap_or(0);
     render::note(&format!(
-        "records before {first} are trimmed from the log; `replay list DATA_DIR` shows those that \
-         are kept in its log-archive"
+        "records before {first} are trimmed from the log; `replay list {}` shows those that are \
+         kept in its log-archive",
+        paths::as_argument(dir)
     ));
     String::new()
 }

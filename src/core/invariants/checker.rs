@@ -22,8 +22,6 @@ pub struct Audit {
     pub(super) verified: BTreeSet<MigrationId>,
     /// Number of the last incarnation of each environment that the state has forgotten.
     pub(super) former: BTreeMap<EnvironmentId, u32>,
-    /// The last record that was trimmed.
-    pub(super) trimmed: Seq,
     /// Whether it begins with a state, so that lives forgotten before it are not known.
     pub(super) begins_late: bool,
     /// Subject and position of the last record.
@@ -85,7 +83,6 @@ impl Audit {
                 let lives = e.lives.iter().map(|life| (life.environment.clone(), life.incarnation));
                 self.former.extend(lives);
             }
-            Event::LogTrimmed(e) => self.trimmed = e.last,
             Event::DataDirectoryMoved(_) | Event::DataDirectoryCopied(_) => {
                 self.places.clear();
                 for env in state.environments().filter(|env| env.is_live()) {

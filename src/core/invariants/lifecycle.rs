@@ -34,9 +34,8 @@ impl Audit {
                 }
             }
             Event::LivesForgotten(e) => forgotten(state, e, found),
-            Event::LogTrimmed(e) if e.last <= self.trimmed || e.last >= record.seq => {
-                let what = format!("up to record {} after {}", e.last, self.trimmed);
-                found.push((TRIMMED, what));
+            Event::LogTrimmed(e) if e.last >= record.seq => {
+                found.push((TRIMMED, format!("up to record {}, before it was written", e.last)));
             }
             event if event.archive().is_some() || event.output().is_some() => {}
             event => {

@@ -47,8 +47,7 @@ invariants! {
     ASKED = 2, "revival-asked",
         "a later incarnation is begun by a request, never by the daemon itself";
     FORGOTTEN = 2, "forgotten-when-over", "the state forgets only lives that are over";
-    TRIMMED = 1, "trims-forward",
-        "a trim takes records that were written before it, and more than the one before it";
+    TRIMMED = 1, "trims-past", "a trim takes records that were written before it";
     SERVED = 2, "served-only",
         "leases, commands, cleaning and watching concern environments that are ready or retiring";
     EPOCHS = 2, "epochs-forward", "a live set is never older than the last one of the same server";

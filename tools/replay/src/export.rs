@@ -3,7 +3,7 @@
 //! NDJSON and SQLite take the filters of `list`; the flat form is a whole copy. Files are made
 //! under another name and never replace one that is there.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use groundskeeper_journal::codec::{self, Decoded};
 use groundskeeper_journal::envelope::{self, Envelope};
 use groundskeeper_journal::forensic::Range;
 use groundskeeper_journal::format;
-use groundskeeper_journal::{Base, Error, stream_format};
+use groundskeeper_journal::{Base, Error, ReadOnlyLog, stream_format};
 use tempfile::NamedTempFile;
 
 use crate::args::{ExportArgs, Form};
@@ -131,6 +131,9 @@ fn flat_file(source: &Source, path: &Path) -> Result<u8, Problem> {
     let base = base.map(Base::frame).unwrap_or_default();
     file.write_all(&stream_format::head(&start)).map_err(write("write", path))?;
     file.write_all(&base).map_err(write("write", path))?;
+    if start.has_base {
+        lives(log, &mut file, path)?;
+    }
     let (mut chain, mut failed) = (log.chain(), None);
     log.walk(Range::ALL, &mut |key, bytes| {
         let copied: Result<(), Problem> = match chain.next(key, bytes) {
@@ -147,6 +150,18 @@ fn flat_file(source: &Source, path: &Path) -> Result<u8, Problem> {
     let file = file.into_inner().map_err(|e| write("write", path)(e.into_error()))?;
     keep(file, path)?;
     Ok(INTACT)
+}
+
+/// Takes along the lives that the state has forgotten.
+fn lives(log: &ReadOnlyLog, file: &mut impl Write, path: &Path) -> Result<(), Problem> {
+    let mut failed = None;
+    log.lives(&mut |lives| {
+        if failed.is_none() {
+            failed = file.write_all(&stream_format::lives(lives)?).err();
+        }
+        Ok(())
+    })?;
+    failed.map_or(Ok(()), |e| Err(write("write", path)(e)))
 }
 
 #[cfg(feature = "sqlite")]

@@ -33,6 +33,9 @@ pub(crate) fn fork(args: &ForkArgs, out: &mut Out) -> Result<u8, Problem> {
     }
     let log_id = args.same_id.then(|| source.log.log_id());
     let mut new = Rewrite::after(&args.new, log_id, base)?;
+    if base.is_some() {
+        source.log.lives(&mut |lives| new.carry(lives))?;
+    }
     let mut chain = source.log.chain();
     let mut failed: Option<Problem> = None;
     source.log.walk(Range::up_to(to), &mut |key, bytes| {

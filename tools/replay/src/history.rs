@@ -25,11 +25,14 @@ pub(crate) struct History {
     pub(crate) left_out: u64,
     pub(crate) state: State,
     pub(crate) damaged: u64,
+    /// The incarnation before the first record of a log that begins with a state; 0 if there is
+    /// none.
+    begun: u32,
 }
 
 pub(crate) fn collect(source: &Source, id: EnvironmentId) -> Result<History, Problem> {
     let (records, state) = (VecDeque::new(), State::default());
-    let mut history = History { id, records, left_out: 0, state, damaged: 0 };
+    let mut history = History { id, records, left_out: 0, state, damaged: 0, begun: 0 };
     if source.log.first() > 1 {
         source.log.snapshots(&mut |state, _| {
             if history.state.seq().0 == 0 {
@@ -37,6 +40,7 @@ pub(crate) fn collect(source: &Source, id: EnvironmentId) -> Result<History, Pro
             }
         })?;
     }
+    history.begun = history.state.environment(&history.id).map_or(0, |env| env.incarnation);
     let from = history.state.seq().0 + 1;
     let range = Range { from, ..Range::ALL };
     let walked = source.log.walk(range, &mut |key, bytes| {
@@ -123,7 +127,7 @@ pub(crate) fn lives(history: &History) -> Vec<Life<'_>> {
             continue;
         }
         if begins.is_some() || lives.is_empty() {
-            let number = begins.unwrap_or(0);
+            let number = begins.unwrap_or(history.begun);
             lives.push(Life { number, records: Vec::new(), later: Vec::new() });
         }
         if let Some(life) = lives.last_mut() {

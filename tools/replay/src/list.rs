@@ -220,6 +220,10 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
         after += 1;
         let next = stream_format::next(&mut input, after, &mut buffer).map_err(failed)?;
         let next = next.map_err(|damage| damaged(&args.file, damage))?;
+        if matches!(next, Next::Lives(_)) {
+            after -= 1;
+            continue;
+        }
         if next != Next::Record {
             tail_buffer.release(&mut listing);
             return Ok(INTACT);
@@ -249,8 +253,8 @@ fn begin(input: &mut impl std::io::Read, after: u64) -> std::io::Result<u64> {
     let mut head = [0; stream_format::HEAD_BYTES];
     input.read_exact(&mut head)?;
     let start = stream_format::parse_head(&head).map_err(std::io::Error::other)?;
-    if start.has_base {
-        stream_format::base(input)?;
+    if start.has_base && stream_format::base(input)?.is_none() {
+        return Err(std::io::Error::other("the daemon's stream ends within its base"));
     }
     if start.after.seq > after {
         let what = format!("note: the daemon's log begins with record {}", start.after.seq + 1);

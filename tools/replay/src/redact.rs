@@ -95,6 +95,13 @@ const WORDS: &[&str] = &[
 /// Redacts.
 pub(crate) fn redact(args: &RedactArgs, out: &mut Out) -> Result<u8, Problem> {
     let source = Source::open(&args.file)?;
+    if source.log.first() > 1 && args.new.is_some() {
+        return Err(Problem::missing(
+            format!("the log begins with record {}: it was trimmed", source.log.first()),
+            "leave out the new log to redact the records that are there; the state that the log \
+             begins with has names that redaction does not reach",
+        ));
+    }
     let redactor = Redactor::new(args.salt.as_deref())?;
     let mut new = args.new.as_deref().map(|path| Rewrite::create(path, None)).transpose()?;
     let mut chain = source.log.chain();

@@ -11,7 +11,7 @@ use groundskeeper_journal::format::{bytes, hex};
 use groundskeeper_journal::inspect::Depth;
 use groundskeeper_journal::rebuild::Rewrite;
 use groundskeeper_journal::salvage::Salvage;
-use groundskeeper_journal::{Error, inspect};
+use groundskeeper_journal::{Error, ReadOnlyLog, inspect};
 use serde_json::json;
 
 use crate::args::SalvageArgs;
@@ -44,7 +44,7 @@ pub(crate) fn salvage(args: &SalvageArgs, out: &mut Out) -> Result<u8, Problem> 
                 .to_owned(),
         });
     }
-    let resealed = write(&found, &args.new)?;
+    let resealed = write(&file, &found, &args.new)?;
     let whole = inspect(&args.new, Depth::Everything, &mut |_, _| {})?;
     let contradiction = whole.state.check().err();
     let report = Report { found: &found, lost, resealed, contradiction };
@@ -54,8 +54,11 @@ pub(crate) fn salvage(args: &SalvageArgs, out: &mut Out) -> Result<u8, Problem> 
 }
 
 /// Writes the new log; says how many records were sealed anew.
-fn write(found: &Salvage, new: &Path) -> Result<u64, Problem> {
+fn write(file: &Path, found: &Salvage, new: &Path) -> Result<u64, Problem> {
     let mut log = Rewrite::after(new, found.log_id, found.base.as_ref())?;
+    if found.base.is_some() {
+        carry_lives(file, &mut log)?;
+    }
     let (mut buffer, mut time, mut boot) = (Vec::new(), 0, 0);
     for place in &found.records {
         let record = found.read(place, &mut buffer)?;
@@ -75,6 +78,19 @@ fn write(found: &Salvage, new: &Path) -> Result<u64, Problem> {
     let resealed = log.resealed();
     log.finish()?;
     Ok(resealed)
+}
+
+/// Takes along the lives that the state has forgotten. A scan does not find them; the index is read
+/// as far as redb reads the file.
+fn carry_lives(file: &Path, log: &mut Rewrite) -> Result<(), Problem> {
+    let read = ReadOnlyLog::open(file).and_then(|old| old.lives(&mut |lives| log.carry(lives)));
+    if let Err(error) = read {
+        note(&format!(
+            "warning: what the index has of lives that are over is not found ({error}): the names \
+             of forgotten environments begin again with incarnation 1"
+        ));
+    }
+    Ok(())
 }
 
 fn placeholder(seq: u64, at: u64, boot: u32) -> Envelope<'static> {

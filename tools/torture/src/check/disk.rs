@@ -11,8 +11,9 @@ use crate::ground::{FOREIGN, Ground};
 use crate::trouble::Trouble;
 
 /// What a data directory consists of.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
     "ballast",
+    "log-archive",
     "daemon.json",
     "daemon.lock",
     "daemon.log",
