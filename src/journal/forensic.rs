@@ -242,7 +242,7 @@ impl ReadOnlyLog {
         missing.map_or(Ok(()), |error| Err(error.into_damage()))
     }
 
-    /// Hands out the lives that the state has forgotten, as the log itself has them, some at a time.
+    /// Hands out the lives that the state has forgotten, some at a time; not those of segments.
     ///
     /// # Errors
     /// Errors of `each`, and [`Error::Damaged`].

@@ -113,8 +113,8 @@ impl Segment {
 }
 
 /// Returns the segments that lead without a gap to the record `next`, the oldest first. Of several
-/// that end alike, that of a log put back from a backup among them, the one that ends with that
-/// record. Each comes with the record that it ends with.
+/// with the same last seq, as beside a log that was put back from a backup, the one that ends with
+/// that record. Each comes with the record that it ends with.
 ///
 /// # Errors
 /// [`Error::Io`] when the folder cannot be listed; a missing one has no segments.

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use groundskeeper_journal::Error;
 use groundskeeper_journal::forensic::Range;
 use groundskeeper_journal::format::hex;
 use groundskeeper_journal::rebuild::Rewrite;
+use groundskeeper_journal::{Base, Error, ReadOnlyLog};
 use serde_json::json;
 
 use crate::args::ForkArgs;
@@ -17,20 +17,8 @@ use crate::source::Source;
 /// Forks.
 pub(crate) fn fork(args: &ForkArgs, out: &mut Out) -> Result<u8, Problem> {
     let source = Source::open(&args.file)?;
-    let base = source.log.base();
-    if source.log.first() > 1 && base.is_none() {
-        return Err(Problem::missing(
-            format!("it begins with record {}, without the state before it", source.log.first()),
-            "fork the log or a backup, not a part of a log",
-        ));
-    }
     let to = position(&source.log, &args.at)?;
-    if let Some(base) = base.filter(|base| base.head().seq > to) {
-        return Err(Problem::missing(
-            format!("the log begins after record {}: it was trimmed", base.head().seq),
-            "name a later record, or fork a backup from before",
-        ));
-    }
+    let base = base_of(&source.log, to)?;
     let log_id = args.same_id.then(|| source.log.log_id());
     let mut new = Rewrite::after(&args.new, log_id, base)?;
     if base.is_some() {
@@ -76,4 +64,22 @@ pub(crate) fn fork(args: &ForkArgs, out: &mut Out) -> Result<u8, Problem> {
         out.line("it has its own identity: a daemon manages nothing that the old log created");
     }
     Ok(INTACT)
+}
+
+/// Returns the state that the new log begins with: none when it begins with record 1.
+fn base_of(log: &ReadOnlyLog, to: u64) -> Result<Option<&Base>, Problem> {
+    let base = log.base();
+    if log.first() > 1 && base.is_none() {
+        return Err(Problem::missing(
+            format!("it begins with record {}, without the state before it", log.first()),
+            "fork the log or a backup, not a part of a log",
+        ));
+    }
+    if let Some(base) = base.filter(|base| base.head().seq > to) {
+        return Err(Problem::missing(
+            format!("the log begins after record {}: it was trimmed", base.head().seq),
+            "name a later record, or fork a backup from before",
+        ));
+    }
+    Ok(base)
 }
