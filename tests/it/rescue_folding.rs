@@ -191,6 +191,29 @@ fn folded_nested_repository_is_restored() {
     harness.check(&[&repo]);
 }
 
+/// A prune that read the refs before the fold had one deletes the commits of the fold.
+#[test]
+fn fold_that_lost_its_commits_is_written_again() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    rescue_all(&harness, &repo, 0..MANY);
+    wait_for("the ref of the fold", || !refs(&harness, &repo, "folded").is_empty());
+    assert_eq!(refs(&harness, &repo, "rescue").len(), MANY, "the fold waits before it deletes");
+    let fold = refs(&harness, &repo, "folded").remove(0);
+    let lost = [3, 7].map(|n| harness.git(&repo, &["rev-parse", &format!("{fold}~{n}")]));
+    for oid in lost {
+        let (folder, rest) = oid.split_at(2);
+        let loose = repo.join(".git/objects").join(folder).join(rest);
+        std::fs::remove_file(loose).expect("a loose object");
+    }
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+    prune(&harness, &repo);
+    for n in 0..MANY {
+        is_whole(&harness, &repo, &commit_of(&harness, n), n);
+    }
+    harness.check(&[&repo]);
+}
+
 /// A ref of a rescue that somebody moved is not ours to delete, and blocks no other.
 #[test]
 fn moved_rescue_ref_is_left_alone() {

@@ -19,6 +19,7 @@ use crate::world::fs::{paths, removal};
 use crate::world::git;
 use crate::world::git::command::{self, Git};
 use crate::world::git::fold::{self, Fold};
+use crate::world::git::locks;
 use crate::world::git::own_packs::OwnPacks;
 use crate::world::git::ref_batch::RefBatch;
 use crate::world::git::ref_changes::{self, Change};
@@ -38,6 +39,8 @@ struct Held {
     there: BTreeMap<String, String>,
     /// Those that the fold holds and that do not exist any more.
     absent: BTreeSet<String>,
+    /// The fold, as it was when the ref was moved to it.
+    fold: Fold,
 }
 
 impl Task<'_> {
@@ -46,6 +49,10 @@ impl Task<'_> {
         let common = paths::from_host(&self.archive.plan.repository.common_dir);
         let log = &self.world.log_id;
         let reference = names::folded(log);
+        if self.to_fold.is_empty() {
+            // All of them were dropped or restored meanwhile.
+            return Ok(ArchiveOutcome::Folded(reference, Vec::new()));
+        }
         let wanted: BTreeMap<String, String> = self
             .to_fold
             .iter()
@@ -55,7 +62,7 @@ impl Task<'_> {
             .collect();
         let held = self.hold_in_fold(&common, &reference, &wanted)?;
         point("fold.referenced");
-        let gone = self.delete_folded(&common, held)?;
+        let gone = self.delete_folded(&common, &reference, held)?;
         point("fold.unreferenced");
         let folded: Vec<FoldedRescue> =
             self.to_fold.iter().filter_map(|archive| folded_of(archive, &gone)).collect();
@@ -70,20 +77,35 @@ impl Task<'_> {
     }
 
     /// Deletes the refs that the fold makes superfluous. Returns those that do not exist any more.
-    fn delete_folded(&self, common: &Path, held: Held) -> Result<BTreeSet<String>, Fault> {
-        let (mut gone, refs) = (held.absent, &held.there);
+    fn delete_folded(
+        &self,
+        common: &Path,
+        reference: &str,
+        held: Held,
+    ) -> Result<BTreeSet<String>, Fault> {
+        let (mut gone, refs, mut fold) = (held.absent, &held.there, held.fold);
         if !refs.is_empty() {
             drop(subprocess::poll_all(&[self.cancel.as_fd()], PAUSE));
             self.cancel.check()?;
         }
-        let _lock = self.world.lock_folds(self.cancel)?;
+        let lock = self.world.lock_folds(self.cancel)?;
+        let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);
+        let found = self.mend(&git, common, reference, &mut fold)?;
+        refuse_during_gc(common)?;
+        if refs.iter().any(|(name, commit)| found.commit_of(name) != Some(commit)) {
+            let message = format!("{reference} was changed while rescues were folded");
+            return Err(Fault::new(Code::GitFailed, message, "the step is retried").transient());
+        }
+        // A lock of another holder stays: the owner of the ref, if any, is not excluded here.
         for name in refs.keys() {
-            ref_changes::break_stale(common, name);
+            locks::drop_if_dead(&locks::of(&common.join(name)));
         }
         let (log, cancel) = (self.world.log_id.as_str(), self.cancel);
         let batch = RefBatch { common, refs, log, cancel };
         let longest = batch.delete()?;
         tracing::debug!(refs = refs.len(), ?longest, "deleted the refs of folded rescues");
+        // A prune that began before the ref was moved may have ended only now.
+        self.mend(&git, common, reference, &mut fold)?;
         gone.extend(batch.standing()?.absent);
         Ok(gone)
     }
@@ -98,6 +120,7 @@ impl Task<'_> {
     ) -> Result<Held, Fault> {
         let lock = self.world.lock_folds(self.cancel)?;
         let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);
+        refuse_during_gc(common)?;
         let mut tries = 0;
         loop {
             let mut fold = Fold::read(&git, common, reference)?;
@@ -123,12 +146,13 @@ impl Task<'_> {
                     }
                     continue;
                 }
+                fold.tip = Some(made);
             }
             let holds = |name: &&String| fold.commit_of(name) == wanted.get(*name).map(|c| &**c);
             let there = standing.there.iter().filter(holds);
             let there = there.filter_map(|name| wanted.get_key_value(name)).map(owned).collect();
             let absent = standing.absent.iter().filter(holds).cloned().collect();
-            return Ok(Held { there, absent });
+            return Ok(Held { there, absent, fold });
         }
     }
 
@@ -144,6 +168,29 @@ impl Task<'_> {
         if let Err(fault) = packed {
             tracing::warn!(%fault, repository = %common.display(), "rescues were not packed");
         }
+    }
+
+    /// Returns the fold as it is now, written anew if its commits are damaged. A prune that read
+    /// the refs before the ref was moved deletes them as unreachable. They are the same when
+    /// written again, and then the ref, which names them already, keeps them from every later prune.
+    fn mend(
+        &self,
+        git: &Git<'_>,
+        common: &Path,
+        reference: &str,
+        known: &mut Fold,
+    ) -> Result<Fold, Fault> {
+        let damage = match Fold::read(git, common, reference) {
+            Ok(found) => return Ok(found),
+            Err(damage) => damage,
+        };
+        if known.tip.is_none() || refs::tip(common, reference) != known.tip {
+            return Err(damage.into());
+        }
+        known.forget_written();
+        self.write(git, known)?;
+        tracing::warn!(%damage, reference, "wrote a fold again that had lost objects");
+        Ok(Fold::read(git, common, reference)?)
     }
 
     fn write(&self, git: &Git<'_>, fold: &mut Fold) -> Result<String, Fault> {
@@ -178,11 +225,16 @@ impl Task<'_> {
                 Change::of(&git, common, &reference).delete(old.as_deref())
             } else {
                 let made = self.write(&git, &mut fold)?;
-                advance(&git, common, &reference, &made, old.as_deref())
+                let moved = advance(&git, common, &reference, &made, old.as_deref());
+                fold.tip = Some(made);
+                moved
             };
             point("fold.dropped");
             match moved {
                 Err(_) if tries < TRIES_MAX => tries += 1,
+                Ok(()) if !fold.is_empty() => {
+                    return self.mend(&git, common, &reference, &mut fold).map(drop);
+                }
                 moved => return Ok(moved?),
             }
         }
@@ -197,8 +249,14 @@ impl Task<'_> {
             rescue.flat_map(Rescue::references).any(|(_, recorded)| recorded == commit)
         };
         let rest = name.strip_prefix(&own);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("-nested-"))
-            || name.starts_with(&format!("{RESCUES}{}/", self.archive.id)) && is_recorded()
+        if rest.is_some_and(|r| r.is_empty() || r == "-head" || r.starts_with("-nested-")) {
+            return true;
+        }
+        // A name with a log or a nonce is another incarnation's, however equal the commit is.
+        let earlier = format!("{RESCUES}{}/{}", self.archive.id, self.archive.incarnation);
+        let rest = name.strip_prefix(&earlier);
+        rest.is_some_and(|r| r.is_empty() || r.starts_with('/') || r.starts_with("-nested-"))
+            && is_recorded()
     }
 
     /// Returns whether the fold holds a commit. One that cannot be read holds nothing.
@@ -206,6 +264,15 @@ impl Task<'_> {
         let read = Fold::read(git, common, &names::folded(&self.world.log_id));
         read.is_ok_and(|fold| fold.holds(commit))
     }
+}
+
+/// Fails for now while a `git gc` runs, which may have read the refs before they are changed here.
+fn refuse_during_gc(common: &Path) -> Result<(), Fault> {
+    if !git::own_packs::gc_runs(common) {
+        return Ok(());
+    }
+    let message = format!("a `git gc` works in {}", common.display());
+    Err(Fault::new(Code::RepositoryLocked, message, "the step is retried").transient())
 }
 
 /// Returns the refs of their own that hold the rescue of an archive.

@@ -252,7 +252,8 @@ impl From<Error> for Fault {
                 Self::new(Code::GitFailed, message, hint)
             }
             Error::NotAFold { reference } => {
-                let hint = format!("inspect it with `git log {reference}`, then rename it");
+                let hint =
+                    format!("inspect it with `git log {reference}`; rescues may depend on it");
                 Self::new(Code::NotOurs, message, hint)
             }
             Error::Defect(_) => {

@@ -61,8 +61,11 @@ impl Fold {
         common: &Path,
         reference: &str,
     ) -> Result<Self, Error> {
-        let Some(tip) = refs::tip(common, reference) else { return Ok(Self::default()) };
         let odd = || Error::NotAFold { reference: reference.to_owned() };
+        let Some(tip) = refs::tip(common, reference) else {
+            // A broken or symbolic ref must not pass for a missing one.
+            return if refs::exists(common, reference) { Err(odd()) } else { Ok(Self::default()) };
+        };
         let mut top = read_commit(git, &tip)?.ok_or_else(odd)?;
         for _ in 0..CHAIN {
             let next = top.parents.first().filter(|_| top.subject() == CHAIN_SUBJECT);
@@ -124,6 +127,11 @@ impl Fold {
             self.groups.push(group);
             entries = rest;
         }
+    }
+
+    /// Makes the next [`Fold::write`] write every commit, the same as before.
+    pub(in crate::world) fn forget_written(&mut self) {
+        self.groups.iter_mut().for_each(|group| group.commit = None);
     }
 
     /// Removes the entries of these names. Returns whether there were any.

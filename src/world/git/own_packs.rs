@@ -30,6 +30,16 @@ const STALE: Duration = Duration::from_secs(3_600);
 const INDEX_HEAD: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
 const INDEX_NAMES: usize = 8 + 256 * 4;
 
+/// Age from which git itself takes the mark of a running `gc` for a leftover.
+const GC_STALE: Duration = Duration::from_secs(12 * 3_600);
+
+/// Returns whether a `git gc` works in a repository, by the mark that git sets.
+pub(in crate::world) fn gc_runs(common: &Path) -> bool {
+    let Ok(found) = common.join("gc.pid").symlink_metadata() else { return false };
+    let age = found.modified().ok().and_then(|made| made.elapsed().ok());
+    age.is_none_or(|age| age <= GC_STALE)
+}
+
 /// The packs of ours in one repository.
 pub(in crate::world) struct OwnPacks<'a> {
     pub(in crate::world) git: &'a Git<'a>,
@@ -56,7 +66,7 @@ impl OwnPacks<'_> {
         pause: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
         let at = self.folder();
-        if self.is_unusual() {
+        if self.is_unusual() || gc_runs(self.common) {
             return Ok(());
         }
         self.forget_unfinished();
@@ -159,7 +169,8 @@ impl OwnPacks<'_> {
         let list = objects.iter().fold(String::new(), |text, name| text + name + "\n");
         self.set_input(list.as_bytes()).map_err(fs::Error::about("write", self.common))?;
         let bounds = ["-c", "pack.threads=1", "-c", "pack.windowMemory=64m"];
-        let settings = ["-c", "core.fsync=all"].into_iter().chain(bounds);
+        let form = ["-c", "pack.packSizeLimit=0", "-c", "pack.indexVersion=2"];
+        let settings = ["-c", "core.fsync=all"].into_iter().chain(bounds).chain(form);
         let pack = ["pack-objects", "-q", "--delta-base-offset"];
         let mut command = self.git.command(settings.chain(pack));
         command.arg(self.folder().join(PREFIX.trim_end_matches('-')));
