@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::core::event::{NestedRescue, Rescue, is_folded};
+use crate::core::event::{NestedRescue, Rescue};
 use crate::core::{Code, Fault};
 use crate::world::fs::{paths, removal};
 use crate::world::git::bundle;
@@ -107,7 +107,8 @@ fn put_one_back(
         std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
     }
     let file = dir.join("gk-bundle");
-    if is_folded(reference) {
+    // The end of a fold may not be recorded yet: then the named ref is gone.
+    if refs::tip(lent.common, reference).as_deref() != Some(commit) {
         lent.hold(outer, commit)?;
         bundle::create(outer, &file, lent.name)?;
         lent.delete(outer)?;
