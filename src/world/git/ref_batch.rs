@@ -94,6 +94,13 @@ impl RefBatch<'_> {
     /// # Errors
     /// [`Error::Locked`] while a lock is in the way; those of the system. Some refs may be deleted.
     pub(in crate::world) fn delete(&self) -> Result<Duration, Error> {
+        let deleted = self.delete_all();
+        // Whatever the end is, the repository keeps no file of this batch.
+        drop(paths::remove_file_if_any(&self.fresh()));
+        deleted
+    }
+
+    fn delete_all(&self) -> Result<Duration, Error> {
         let mut longest = Duration::ZERO;
         let mut tries = 0;
         let mut left: Vec<&String> = self.refs.keys().filter(|r| r.starts_with(OURS)).collect();
@@ -113,7 +120,6 @@ impl RefBatch<'_> {
                 drop(subprocess::poll_all(&[self.cancel.as_fd()], TURN));
             }
         }
-        drop(paths::remove_file_if_any(&self.fresh()));
         Ok(longest)
     }
 
