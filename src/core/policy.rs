@@ -135,12 +135,15 @@ pub const ARCHIVES_MAX: usize = 20_000;
 
 /// Most rescues of one repository that keep refs of their own, since every git command that lists
 /// refs reads each of them; with one more, the older ones are folded into one ref.
-pub const RESCUE_REFS_MAX: usize = 12;
+pub const RESCUE_REFS_MAX: usize = 48;
 /// Newest rescues that keep refs of their own when the others are folded. So the ref that a removal
 /// has just named is there until as many further ones have been made as lead to a fold.
 pub const RESCUE_REFS_KEPT: usize = 1;
 /// Most rescues that one step folds; further ones follow with the next.
 pub const RESCUES_FOLDED_AT_ONCE: usize = 500;
+/// Most refs of rescues and nested repositories that one step folds, so that its event fits a
+/// record.
+pub const REFS_FOLDED_AT_ONCE: usize = 2_000;
 
 /// How long the output of a clean is kept, unless the settings say otherwise.
 pub const CLEAN_RETENTION: Duration = Duration::from_secs(24 * 3600);

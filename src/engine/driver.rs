@@ -109,7 +109,7 @@ impl Driver {
             Step::AddWorktree | Step::ApplyRescue => self.checkouts_max,
             Step::RunSetup | Step::RunTeardown => HOOKS_MAX,
             Step::ResolveBase | Step::CopyIncluded | Step::Rescue => OTHERS_MAX,
-            Step::Measure | Step::Purge | Step::Clean => BACKGROUND_MAX,
+            Step::Measure | Step::Purge | Step::Clean | Step::FoldRescues => BACKGROUND_MAX,
             Step::CopySource | Step::NormaliseSource | Step::BuildStaging => MIGRATIONS_MAX,
             _ => EFFECTS_MAX,
         };

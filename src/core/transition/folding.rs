@@ -122,9 +122,9 @@ impl State {
         all.sort_by_key(|archive| archive.at);
         all.truncate(all.len().saturating_sub(policy::RESCUE_REFS_KEPT));
         let attempts = carrier.owed.as_ref().map_or(0, |owed| owed.attempts);
-        let chunks: Vec<_> = all.chunks(policy::RESCUES_FOLDED_AT_ONCE).collect();
+        let chunks = portions(all);
         let turn = usize::try_from(attempts).unwrap_or(0).checked_rem(chunks.len());
-        let chosen = turn.and_then(|turn| chunks.get(turn)).copied().unwrap_or_default();
+        let chosen = turn.and_then(|turn| chunks.get(turn)).map(Vec::as_slice).unwrap_or_default();
         chosen.iter().map(|archive| (*archive).clone()).collect()
     }
 
@@ -138,6 +138,29 @@ impl State {
             }
         }
     }
+}
+
+/// Splits archives into what one step folds: bounded in archives and in refs.
+fn portions(all: Vec<&ArchivedIncarnation>) -> Vec<Vec<&ArchivedIncarnation>> {
+    let mut portions: Vec<Vec<&ArchivedIncarnation>> = Vec::new();
+    let mut refs = 0;
+    for archive in all {
+        let count = archive.rescue.iter().flat_map(crate::event::Rescue::references).count();
+        match portions.last_mut() {
+            Some(last)
+                if last.len() < policy::RESCUES_FOLDED_AT_ONCE
+                    && refs + count <= policy::REFS_FOLDED_AT_ONCE =>
+            {
+                last.push(archive);
+                refs += count;
+            }
+            _ => {
+                portions.push(vec![archive]);
+                refs = count;
+            }
+        }
+    }
+    portions
 }
 
 #[cfg(test)]
@@ -323,7 +346,7 @@ mod tests {
         /// of refs comes below its bound as soon as folds succeed.
         #[test]
         fn folds_keep_every_rescue(
-            counts in prop::collection::vec(0_usize..40, 1..4),
+            counts in prop::collection::vec(0_usize..120, 1..4),
             ends in prop::collection::vec((any::<bool>(), 0_usize..60), 0..30),
         ) {
             let mut state = State::default();
