@@ -92,6 +92,7 @@ impl Task<'_> {
         let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);
         let found = self.mend(&git, common, reference, &mut fold)?;
         refuse_during_gc(common)?;
+        sync_folders(common, reference)?;
         if refs.iter().any(|(name, commit)| found.commit_of(name) != Some(commit)) {
             let message = format!("{reference} was changed while rescues were folded");
             return Err(Fault::new(Code::GitFailed, message, "the step is retried").transient());
@@ -264,6 +265,16 @@ impl Task<'_> {
         let read = Fold::read(git, common, &names::folded(&self.world.log_id));
         read.is_ok_and(|fold| fold.holds(commit))
     }
+}
+
+/// Flushes the name of a ref, before others are deleted that hold the same.
+fn sync_folders(common: &Path, reference: &str) -> Result<(), Fault> {
+    let file = common.join(reference);
+    let folders = file.ancestors().skip(1).take_while(|folder| folder.starts_with(common));
+    for folder in folders.filter(|folder| folder.is_dir()) {
+        groundskeeper_system::portable::sync_dir(folder).map_err(paths::failed("sync", folder))?;
+    }
+    Ok(())
 }
 
 /// Fails for now while a `git gc` runs, which may have read the refs before they are changed here.

@@ -84,6 +84,9 @@ impl OwnPacks<'_> {
         if !wanted.iter().all(|name| held.contains(*name)) {
             return Err(Error::Defect("a pack lacks objects that were put into it").into());
         }
+        // The pack's name must be on the disk before that of a loose object goes.
+        let synced = groundskeeper_system::portable::sync_dir(&at);
+        synced.map_err(fs::Error::about("sync", &at)).map_err(Error::from)?;
         point("pack.verified");
         for name in &loose {
             self.unlink_loose(name)?;

@@ -160,6 +160,10 @@ impl RefBatch<'_> {
     fn unlink(&self, name: &str) -> io::Result<()> {
         let file = self.common.join(name);
         if !file.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            if !refs::exists(self.common, name) {
+                // It was packed: its history would hold the content.
+                paths::remove_file_if_any(&self.common.join("logs").join(name))?;
+            }
             return Ok(());
         }
         let _own = match Lock::take(&file) {
