@@ -135,7 +135,7 @@ pub const ARCHIVES_MAX: usize = 20_000;
 
 /// Most rescues of one repository that keep refs of their own, since every git command that lists
 /// refs reads each of them; with one more, the older ones are folded into one ref.
-pub const RESCUE_REFS_MAX: usize = 48;
+pub const RESCUE_REFS_MAX: usize = 32;
 /// Newest rescues that keep refs of their own when the others are folded. So the ref that a removal
 /// has just named is there until as many further ones have been made as lead to a fold.
 pub const RESCUE_REFS_KEPT: usize = 1;

@@ -8,7 +8,7 @@
 //!   the environment of a record without decoding it; [`stream_format`] is the flat form for
 //!   streams and export files;
 //! * [`salvage`] finds records by a byte scan; [`rebuild`] writes a new log from them;
-//! * [`base`] is the state that a trimmed log begins with; [`trim`] cuts the oldest records off, and
+//! * [`base`] is the state that a trimmed log begins with; [`trim`] cuts the oldest records off;
 //!   [`segments`] keeps them in files beside the log;
 //! * `index` finds the records about one environment, and lives that the state has forgotten;
 //! * [`writer`] appends, as long as the log is where it was opened; [`reader`] reads and follows

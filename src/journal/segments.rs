@@ -1,10 +1,10 @@
 //! Segments: the records that were trimmed from a log, in files beside it. Only this file names
 //! ruzstd.
 //!
-//! A segment is a flat log, compressed with zstd, so that `zstd -d` and `replay` read it; it has the
+//! A segment is a flat log, compressed with zstd: `zstd -d` and `replay` read it. It has the
 //! base that it continues, so that a later segment means something without the earlier ones. Its
 //! name says its first and last record. It has another name until it is whole, read back, and on
-//! disk. Nothing here removes a segment.
+//! disk. None is removed but one that no trim was decided for.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};

@@ -173,7 +173,7 @@ impl Task<'_> {
 
     /// Returns the fold as it is now, written anew if its commits are damaged. A prune that read
     /// the refs before the ref was moved deletes them as unreachable. They are the same when
-    /// written again, and then the ref, which names them already, keeps them from every later prune.
+    /// written again: the ref, which names them already, keeps them from every later prune.
     fn mend(
         &self,
         git: &Git<'_>,

@@ -252,8 +252,7 @@ impl From<Error> for Fault {
                 Self::new(Code::GitFailed, message, hint)
             }
             Error::NotAFold { reference } => {
-                let hint =
-                    format!("inspect it with `git log {reference}`; rescues may depend on it");
+                let hint = format!("see what `git log {reference}` shows; rescues depend on it");
                 Self::new(Code::NotOurs, message, hint)
             }
             Error::Defect(_) => {

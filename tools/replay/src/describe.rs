@@ -61,11 +61,11 @@ fn daemon(event: &Event) -> Option<String> {
             lives => format!("{} lives are over and are found by the index", lives.len()),
         },
         Event::LogTrimmed(e) => {
-            let kept = e.segment.as_ref().map_or_else(
-                || "they are not kept".to_owned(),
-                |segment| format!("they are in log-archive/{}", segment.name),
-            );
-            format!("the records up to {} were trimmed for their {}; {kept}", e.last, e.reason)
+            let kept = e.segment.as_ref().map_or("nowhere", |segment| &segment.name);
+            format!(
+                "the records up to {} were trimmed for their {}; kept: {kept}",
+                e.last, e.reason
+            )
         }
         Event::RepositoryMoved(e) => format!("{} moved to {}", e.from, e.to),
         Event::SweepRequested(e) => format!("requested by {}, apply {}", actor(&e.actor), e.apply),
