@@ -2,8 +2,9 @@
 //!
 //! The check of each crash image: every acknowledged record is there and equal, there is no gap, at
 //! most the group in flight is there besides (whole or not at all), the log takes another record,
-//! and a second open reads the same. Of a trimmed log, the base is the fold of what is missing. Red controls run the same check on disks that lie. Used by
-//! tests and by `tools/torture`; it never touches a file.
+//! and a second open reads the same. Of a trimmed log, the base is the fold of what is missing.
+//! Red controls run the same check on disks that lie. Used by tests and by `tools/torture`; it
+//! never touches a file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -108,12 +108,12 @@ fn put_one_back(
     }
     let file = dir.join("gk-bundle");
     // The end of a fold may not be recorded yet: then the named ref is gone.
-    if refs::tip(lent.common, reference).as_deref() != Some(commit) {
+    if refs::tip(lent.common, reference).as_deref() == Some(commit) {
+        bundle::create(outer, &file, reference)?;
+    } else {
         lent.hold(outer, commit)?;
         bundle::create(outer, &file, lent.name)?;
         lent.delete(outer)?;
-    } else {
-        bundle::create(outer, &file, reference)?;
     }
     let git = Git::exact(&dir, Some(place), None, outer.cancel());
     let git = git.within(command::LONG);

@@ -53,13 +53,10 @@ fn daemon(event: &Event) -> Option<String> {
                 e.original
             )
         }
-        Event::LogFoundOlder(e) => {
-            format!("the log was restored: the data directory has had record {}", e.had)
+        Event::LogFoundOlder(e) => format!("the log was restored; there was record {}", e.had),
+        Event::LivesForgotten(e) => {
+            format!("lives that are over and are found by the index: {}", e.lives.len())
         }
-        Event::LivesForgotten(e) => match &e.lives[..] {
-            [only] => format!("the life of {} is over and is found by the index", only.environment),
-            lives => format!("{} lives are over and are found by the index", lives.len()),
-        },
         Event::LogTrimmed(e) => {
             let kept = e.segment.as_ref().map_or("nowhere", |segment| &segment.name);
             format!(

@@ -57,7 +57,7 @@ pub(crate) fn salvage(args: &SalvageArgs, out: &mut Out) -> Result<u8, Problem> 
 fn write(file: &Path, found: &Salvage, new: &Path) -> Result<u64, Problem> {
     let mut log = Rewrite::after(new, found.log_id, found.base.as_ref())?;
     if found.base.is_some() {
-        carry_lives(file, &mut log)?;
+        carry_lives(file, &mut log);
     }
     let (mut buffer, mut time, mut boot) = (Vec::new(), 0, 0);
     for place in &found.records {
@@ -82,7 +82,7 @@ fn write(file: &Path, found: &Salvage, new: &Path) -> Result<u64, Problem> {
 
 /// Takes along the lives that the state has forgotten. A scan does not find them; the index is read
 /// as far as redb reads the file.
-fn carry_lives(file: &Path, log: &mut Rewrite) -> Result<(), Problem> {
+fn carry_lives(file: &Path, log: &mut Rewrite) {
     let read = ReadOnlyLog::open(file).and_then(|old| old.lives(&mut |lives| log.carry(lives)));
     if let Err(error) = read {
         note(&format!(
@@ -90,7 +90,6 @@ fn carry_lives(file: &Path, log: &mut Rewrite) -> Result<(), Problem> {
              of forgotten environments begin again with incarnation 1"
         ));
     }
-    Ok(())
 }
 
 fn placeholder(seq: u64, at: u64, boot: u32) -> Envelope<'static> {
