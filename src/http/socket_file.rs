@@ -94,7 +94,7 @@ pub(super) fn bind(address: &Path) -> Result<(UnixListener, FileId), Error> {
     remove_stale(address)?;
     // Bound under another name, so that no client can connect before the mode is set.
     let fresh = address.with_extension("new");
-    paths::remove_file_if_any(&fresh).map_err(fs::Error::about("remove", &fresh))?;
+    own_file::remove_leftover(&fresh).map_err(fs::Error::about("remove", &fresh))?;
     let listener = UnixListener::bind(&fresh).map_err(fs::Error::about("listen on", &fresh))?;
     let mode = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(&fresh, mode)

@@ -9,7 +9,6 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use crate::misplaced::Misplaced;
-use crate::paths;
 
 /// Whether a link in the place of a file is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +97,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     check(path, Links::Refused)?;
     let fresh = path.with_extension("new");
     // A file of this name is half of one that a killed process wrote.
-    paths::remove_file_if_any(&fresh)?;
+    remove_leftover(&fresh)?;
     let mut options = File::options();
     private(options.write(true).create_new(true));
     let mut file = options.open(&fresh)?;
@@ -109,6 +108,18 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         drop(std::fs::remove_file(&fresh));
     }
     published
+}
+
+/// Removes a file that a killed process may have left under a temporary name of its own; a missing
+/// one is success.
+///
+/// # Errors
+/// Any other error of the system.
+pub fn remove_leftover(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a folder as [`make_folder`], and gives its owner back the right to use it.
@@ -206,7 +217,7 @@ mod tests {
                 replace(&path, b"new"),
             ];
             for result in results {
-                let fault = paths::fault("open", &path, &result.expect_err(name));
+                let fault = crate::paths::fault("open", &path, &result.expect_err(name));
                 assert!(fault.message.ends_with(&format!("{what}, not a plain file")), "{fault}");
                 assert!(fault.hint.contains("`mv "), "{fault}");
             }
