@@ -240,12 +240,15 @@ impl Engine {
             .map_or(FOREVER, |(_, since)| DRAIN_LIMIT.saturating_sub(since.elapsed()));
         // No message announces a free thread or descriptor, so a failed start is retried.
         let again = if self.driver.is_stuck() { Duration::from_secs(1) } else { FOREVER };
-        if self.journal.has_trimmed() && self.stopping.is_none() {
-            let has_space = self.disk_guard.check_space().is_ok();
-            return if has_space { Duration::ZERO } else { SPACE_EVERY.min(deadline) };
-        }
+        let trim = if !self.journal.has_trimmed() || self.stopping.is_some() {
+            FOREVER
+        } else if self.disk_guard.check_space().is_ok() {
+            Duration::ZERO
+        } else {
+            SPACE_EVERY
+        };
         let disk_guard = if self.state.has_trash() { SPACE_EVERY } else { FOREVER };
-        deadline.min(idle).min(drain).min(again).min(disk_guard)
+        deadline.min(idle).min(drain).min(again).min(disk_guard).min(trim)
     }
 
     fn is_over(&self) -> bool {
