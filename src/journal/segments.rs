@@ -16,7 +16,7 @@ use ruzstd::encoding::{CompressionLevel, FrameCompressor};
 use sha2::{Digest as _, Sha256};
 
 use crate::base::Base;
-use crate::envelope;
+use crate::chain::Chain;
 use crate::error::{Damage, Error};
 use crate::flat_file::FlatFile;
 use crate::range::Range;
@@ -287,8 +287,9 @@ fn check(path: &Path, (after, base): (Head, Option<&Base>)) -> Result<Head, Erro
     if !is_begun || read_base.as_ref() != base {
         return Err(cut());
     }
-    let (mut last, mut buffer) = (after, Vec::new());
+    let (mut chain, mut buffer) = (Chain::after(after), Vec::new());
     loop {
+        let last = chain.last();
         let seq = last.seq + 1;
         let next = stream_format::next(&mut input, seq, &mut buffer).map_err(io)?;
         match next.map_err(|damage| damaged(path, damage))? {
@@ -298,11 +299,7 @@ fn check(path: &Path, (after, base): (Head, Option<&Base>)) -> Result<Head, Erro
                 return Err(damaged(path, Damage::Head { expected: end.seq, found: last.seq }));
             }
             Next::Record => {
-                let sealed = envelope::open(seq, &buffer).map_err(|d| damaged(path, d))?;
-                if sealed.seq != seq || sealed.previous != last.crc {
-                    return Err(damaged(path, Damage::Chain(seq)));
-                }
-                last = Head { seq, crc: sealed.crc };
+                chain.next(seq, &buffer).map_err(|damage| damaged(path, damage))?;
             }
         }
     }

@@ -11,8 +11,9 @@ use std::path::Path;
 use redb::{ReadOnlyTable, ReadableTable as _, WriteTransaction};
 
 use crate::base::{self, Base};
+use crate::chain::Chain;
 use crate::codec::{self, Decoded};
-use crate::envelope::{self, Envelope};
+use crate::envelope;
 use crate::error::{Damage, Error};
 use crate::index::{self, Index};
 use crate::reader::Reader;
@@ -120,16 +121,16 @@ impl Reader {
         let before = base::get(&txn)?;
         let records = txn.open_table(RECORDS).map_err(failed)?;
         let mut fold = Fold::from(before.as_ref())?;
-        let after = fold.last;
+        let after = fold.chain.last();
         for entry in records.range(after.seq + 1..=last.0).map_err(failed)? {
             let (key, value) = entry.map_err(failed)?;
             fold.add(key.value(), value.value())?;
         }
-        if fold.last.seq != last.0 {
-            let (expected, found) = (last.0, fold.last.seq);
+        if fold.chain.last().seq != last.0 {
+            let (expected, found) = (last.0, fold.chain.last().seq);
             return Err(damaged(Damage::Head { expected, found }));
         }
-        let base = Base::of(&fold.state, fold.last.crc)?;
+        let base = Base::of(&fold.state, fold.chain.last().crc)?;
         // From what will be read of it, through independent records, to what the daemon has.
         let mut proof = Fold::from(Some(&base))?;
         for entry in records.range(last.0 + 1..=present.seq().0).map_err(failed)? {
@@ -140,7 +141,8 @@ impl Reader {
             return Err(damaged(Damage::Base));
         }
         let start = Start { log_id: self.log_id(), after, has_base: before.is_some() };
-        let keep = |folder| archive_to(folder, &records, (start, before.as_ref()), fold.last);
+        let keep =
+            |folder| archive_to(folder, &records, (start, before.as_ref()), fold.chain.last());
         let archived = archive.map(keep).transpose()?;
         Ok(Prepared { base, records: last.0 - after.seq, archived })
     }
@@ -171,32 +173,24 @@ fn archive_to(
 /// A fold of records that follow each other.
 struct Fold {
     state: State,
-    last: Head,
+    chain: Chain,
 }
 
 impl Fold {
     fn from(base: Option<&Base>) -> Result<Self, Error> {
         let Some(base) = base else {
-            return Ok(Self { state: State::default(), last: Head::default() });
+            return Ok(Self { state: State::default(), chain: Chain::after(Head::default()) });
         };
         let state = base.state().ok_or_else(|| damaged(Damage::Base))?;
-        Ok(Self { state, last: base.head() })
+        Ok(Self { state, chain: Chain::after(base.head()) })
     }
 
     fn add(&mut self, key: u64, bytes: &[u8]) -> Result<(), Error> {
-        let sealed: Envelope<'_> = envelope::open(key, bytes).map_err(damaged)?;
-        let expected = self.last.seq + 1;
-        if sealed.seq != expected {
-            return Err(damaged(Damage::OutOfOrder { expected, found: sealed.seq }));
-        }
-        if sealed.previous != self.last.crc {
-            return Err(damaged(Damage::Chain(key)));
-        }
+        let sealed = self.chain.next(key, bytes).map_err(damaged)?;
         match codec::decode(&sealed).map_err(damaged)? {
             Decoded::Record(record) => self.state.apply(&record),
             Decoded::Newer(what) => return Err(Error::Newer { path: "log".into(), what }),
         }
-        self.last = Head { seq: sealed.seq, crc: sealed.crc };
         Ok(())
     }
 }

@@ -294,12 +294,7 @@ impl Journal {
 fn create(path: &Path) -> Result<(), Error> {
     let fresh = path.with_extension("new");
     // An earlier creation that crashed may have left a file here.
-    match std::fs::remove_file(&fresh) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(io("remove", &fresh)(e));
-        }
-        _ => {}
-    }
+    own_file::remove_leftover(&fresh).map_err(io("remove", &fresh))?;
     let db = builder().create(&fresh).map_err(|e| open_error(&fresh, e))?;
     initialise(&db)?;
     // Closed before the rename: redb writes to the file once more when it closes.
