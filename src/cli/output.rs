@@ -3,6 +3,12 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
+#[cfg(feature = "daemon")]
+use tracing_subscriber::filter::{LevelFilter, Targets};
+#[cfg(feature = "daemon")]
+use tracing_subscriber::layer::SubscriberExt as _;
+#[cfg(feature = "daemon")]
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::args::Global;
 #[cfg(feature = "daemon")]
@@ -39,19 +45,35 @@ pub(super) fn show_one(global: &Global, value: &impl Serialize, text: &str) -> C
 pub(super) fn log_to_stderr(global: &Global, logging: Logging) {
     let default = ["groundskeeper=info", "groundskeeper=debug", "debug"];
     let level = default[usize::from(global.verbose).min(2)];
-    let filter = tracing_subscriber::EnvFilter::try_from_env("GROUNDSKEEPER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let wanted = std::env::var_os("GROUNDSKEEPER_LOG").unwrap_or_default();
+    let wanted = wanted.to_string_lossy();
+    let parsed = wanted.parse::<Targets>().map_err(|e| e.to_string());
+    let (filter, refused) = match parsed {
+        Ok(filter) if !wanted.trim().is_empty() => (filter, None),
+        parsed => (level.parse().unwrap_or_default(), parsed.err()),
+    };
     // A line that cannot be written is lost. Reporting that on stderr would end the thread when the
     // reader of stderr has gone.
     let builder = tracing_subscriber::fmt().log_internal_errors(false);
-    let builder = builder.with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = builder.with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
     match logging.log_format {
         LogFormat::Text => {
             let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            builder.with_ansi(is_terminal).init();
+            builder.with_ansi(is_terminal).finish().with(filter).init();
         }
         // The innermost span is on each line, so that a line alone leads to its record.
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).init(),
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_current_span(true);
+            builder.finish().with(filter).init();
+        }
+    }
+    if let Some(why) = refused {
+        tracing::warn!(
+            value = %wanted,
+            %why,
+            "GROUNDSKEEPER_LOG is not understood, so {level} is logged; \
+             write LEVEL or TARGET=LEVEL, separated by commas"
+        );
     }
 }
 

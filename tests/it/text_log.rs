@@ -70,6 +70,25 @@ fn text_log_is_quiet_about_success() {
     assert!(!lines.iter().any(|line| line.contains("demo")), "{lines:?}");
 }
 
+/// A level that is not understood is named, and the usual one is logged.
+#[test]
+fn unknown_level_is_named() {
+    for (value, logs_steps) in [("groundskeeper=loud", false), ("groundskeeper=debug", true)] {
+        let harness = Harness::new();
+        let repo = harness.repo("project", 3);
+        let mut command = harness.command(&["daemon"]);
+        command.env("GROUNDSKEEPER_LOG", value);
+        let daemon = Daemon::of(&harness, command);
+        harness.new_env("demo", &repo, &[]);
+        assert!(daemon.terminate().success(), "the daemon ends in order");
+        let text = std::fs::read_to_string(harness.path("daemon.err")).expect("a log");
+        let is_refused = text.contains("GROUNDSKEEPER_LOG is not understood");
+        assert_eq!(is_refused, !logs_steps, "{value}: {text}");
+        assert_eq!(text.contains("step done"), logs_steps, "{value}: {text}");
+        assert!(text.contains("ready"), "{value}: {text}");
+    }
+}
+
 /// A parent may close its end of stderr while the daemon runs. A variable that is set to nothing
 /// counts as not set.
 #[test]
