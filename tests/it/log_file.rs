@@ -1,7 +1,7 @@
 //! The log as a file: a damaged or newer one is refused and not changed; a reader follows a writer.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use groundskeeper::core::event::{DaemonStarted, EnvironmentReady, Record};
 use groundskeeper::core::{EnvironmentId, Event, Seq, State, Time};
@@ -377,8 +377,20 @@ const LOSSES: [(&str, Loss); 5] = [
     ("directory moved", |data| {
         std::fs::rename(data, data.with_extension("moved")).expect("moved");
     }),
-    ("directory removed", |data| std::fs::remove_dir_all(data).expect("removed")),
+    ("directory removed", remove_directory),
 ];
+
+/// Removes the data directory of a running daemon, which may write in it meanwhile.
+fn remove_directory(data: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(e) = std::fs::remove_dir_all(data) {
+        match e.kind() {
+            std::io::ErrorKind::NotFound => return,
+            std::io::ErrorKind::DirectoryNotEmpty if Instant::now() < deadline => {}
+            _ => panic!("{}: {e}", data.display()),
+        }
+    }
+}
 
 /// The daemon acknowledges nothing that no log holds, says why, and ends for its supervisor.
 #[test]
