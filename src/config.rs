@@ -43,6 +43,9 @@ pub struct Config {
     pub trash_days: u64,
     /// Hours until the files that `clean` moved away are unlinked; at most 87,600.
     pub clean_hours: u64,
+    /// Days until a rescue is dropped, 1 to 36,500, or `"never"`. Counted from the end of the life,
+    /// or from when this is set if that is later; never less than `trash_days`.
+    pub rescue_days: Limit,
     /// Size limit of the trash in units of 2^30 bytes; at most 1,048,576.
     pub trash_gigabytes: u64,
     /// Names of directories that tools rebuild, in addition to the built-in ones.
@@ -63,10 +66,10 @@ pub struct Config {
     pub databases: Vec<MigrationRequest>,
     /// Days until records are trimmed from the log, 1 to 36,500, or `"never"`. Many go at once, so
     /// that a record may stay for an eighth longer.
-    pub log_days: LogLimit,
+    pub log_days: Limit,
     /// Size of all records in units of 2^20 bytes, 1 to 1,048,576, above which the oldest quarter
     /// is trimmed, or `"never"`.
-    pub log_megabytes: LogLimit,
+    pub log_megabytes: Limit,
     /// Whether trimmed records are kept in `log-archive`.
     pub log_archive: LogArchive,
     /// Free space, in units of 2^30 bytes, below which the trash is emptied early, the oldest
@@ -86,10 +89,10 @@ pub enum Watching {
     Always,
 }
 
-/// Limit of the log.
+/// A limit that may be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
-pub enum LogLimit {
+pub enum Limit {
     /// The most that stays.
     Most(u64),
     /// None.
@@ -114,7 +117,7 @@ pub enum LogArchive {
     Off,
 }
 
-impl LogLimit {
+impl Limit {
     fn within(self, most: u64) -> bool {
         match self {
             Self::Most(n) => (1..=most).contains(&n),
@@ -153,12 +156,13 @@ impl Default for Config {
             grace_milliseconds: 3_000,
             trash_days: 7,
             clean_hours: CLEAN_RETENTION.as_secs() / 3_600,
+            rescue_days: Limit::Never(Never::Never),
             trash_gigabytes: 50,
             rebuildable: Vec::new(),
             low_disk_gigabytes: 2,
             databases: Vec::new(),
-            log_days: LogLimit::Most(90),
-            log_megabytes: LogLimit::Most(256),
+            log_days: Limit::Most(90),
+            log_megabytes: Limit::Most(256),
             log_archive: LogArchive::On,
             server: None,
             server_key_file: None,
@@ -177,6 +181,7 @@ impl Config {
             trash_seconds: self.trash_days.saturating_mul(86_400),
             trash_bytes: self.trash_gigabytes.saturating_mul(1 << 30),
             clean_seconds: self.clean_hours.saturating_mul(3_600),
+            rescue_seconds: self.rescue_days.most().map(|days| days.saturating_mul(86_400)),
         }
     }
 
@@ -249,6 +254,9 @@ impl Config {
         }
         if self.trash_days > 3_650 || self.trash_gigabytes > 1 << 20 {
             return Err("trash_days must be at most 3650, trash_gigabytes at most 1048576".into());
+        }
+        if !self.rescue_days.within(36_500) {
+            return Err("rescue_days must be between 1 and 36500, or \"never\"".to_owned());
         }
         if !self.log_days.within(36_500) {
             return Err("log_days must be between 1 and 36500, or \"never\"".to_owned());

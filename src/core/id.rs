@@ -216,6 +216,13 @@ impl Time {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// Returns this time less `span`, at least the beginning of the range (1970).
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
     /// Returns the span from `earlier` to this time; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -145,6 +145,13 @@ pub const RESCUES_FOLDED_AT_ONCE: usize = 500;
 /// record.
 pub const REFS_FOLDED_AT_ONCE: usize = 2_000;
 
+/// Least time between the announcement that a rescue will be dropped for its age and the drop.
+pub const EXPIRY_NOTICE: Duration = Duration::from_secs(24 * 3600);
+/// Most announcements that one decision makes; further ones follow at once.
+pub const EXPIRIES_AT_ONCE: usize = 500;
+/// Most rescues that are being dropped for their age at the same time.
+pub const RESCUES_DROPPED_AT_ONCE: usize = 16;
+
 /// How long the output of a clean is kept, unless the settings say otherwise.
 pub const CLEAN_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Most cleans whose output is kept; the oldest is unlinked for a new one.

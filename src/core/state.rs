@@ -44,6 +44,8 @@ pub struct State {
     pub(super) migrations: BTreeMap<MigrationId, Migration>,
     /// Highest seq that the data directory is known to have had, where the log ends before it.
     pub(super) found_older: Option<Seq>,
+    /// When the limit of age of rescues was set; none while there is none.
+    pub(super) rescue_limit_set: Option<Time>,
 }
 
 impl State {

@@ -16,7 +16,8 @@ use groundskeeper_core::{EnvironmentId, Event, Fault, HostPath, MigrationId, Non
 /// Decodes an earlier version of a kind. Returns none when kind or version is unknown here.
 pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
     Ok(match (e.kind, e.kind_version) {
-        (3, 1) => Some(read::<RetentionChangedV1>(e)?.into()),
+        (3, 1) => Some(RetentionChangedV2::from(read::<RetentionChangedV1>(e)?).into()),
+        (3, 2) => Some(read::<RetentionChangedV2>(e)?.into()),
         (10, 1) => Some(read::<ProvisionRequestedV1>(e)?.into()),
         (10, 2) => Some(read::<ProvisionRequestedV2>(e)?.into()),
         (15, 1) => Some(read::<SetupFinishedV1>(e)?.into()),
@@ -44,12 +45,27 @@ pub(super) struct RetentionChangedV1 {
     pub(super) trash_bytes: u64,
 }
 
-impl From<RetentionChangedV1> for Event {
+impl From<RetentionChangedV1> for RetentionChangedV2 {
     fn from(old: RetentionChangedV1) -> Self {
         let RetentionChangedV1 { trash_seconds, trash_bytes } = old;
-        let clean_seconds = CLEAN_RETENTION.as_secs();
-        let retention = event::Retention { trash_seconds, trash_bytes, clean_seconds };
-        event::RetentionChanged { retention }.into()
+        Self { trash_seconds, trash_bytes, clean_seconds: CLEAN_RETENTION.as_secs() }
+    }
+}
+
+/// Version 2 had no limit of age of rescues.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RetentionChangedV2 {
+    pub(super) trash_seconds: u64,
+    pub(super) trash_bytes: u64,
+    pub(super) clean_seconds: u64,
+}
+
+impl From<RetentionChangedV2> for Event {
+    fn from(old: RetentionChangedV2) -> Self {
+        let RetentionChangedV2 { trash_seconds, trash_bytes, clean_seconds } = old;
+        let limits =
+            event::Retention { rescue_seconds: None, trash_seconds, trash_bytes, clean_seconds };
+        event::RetentionChanged { retention: limits }.into()
     }
 }
 

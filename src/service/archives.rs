@@ -41,9 +41,8 @@ fn archives(
     wanted: impl Fn(&ArchivedIncarnation) -> bool,
 ) -> Vec<ArchivedIncarnationView> {
     app.handle.view(|state| {
-        let seconds = state.retention().trash_seconds;
         let found = state.archives().filter(|r| wanted(r));
-        found.map(|r| ArchivedIncarnationView::of(r, seconds)).collect()
+        found.map(|r| ArchivedIncarnationView::of(r, state)).collect()
     })
 }
 

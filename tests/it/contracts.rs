@@ -434,13 +434,14 @@ fn trash_and_rescue_text_matches_snapshot() {
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["rescue", "ls"]), @"
-     ID  INCARNATION  REMOVED  COMMIT  HOLDS  LACKS  REF
-     one  N  Ns ago  HEX  the working tree  -  refs/groundskeeper/rescue/one/1-HEX-HEX
+     ID  INCARNATION  REMOVED  UNTIL  COMMIT  HOLDS  LACKS  REF
+     one  N  Ns ago  dropped  HEX  the working tree  -  refs/groundskeeper/rescue/one/1-HEX-HEX
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["rescue", "show", "one"]), @"
     id  one, incarnation N
     removed  TIME (Ns ago)
+    kept  until it is dropped
     repository  DIR/project/.git
     branch  gk/one
     ref  refs/groundskeeper/rescue/one/1-HEX-HEX

@@ -53,6 +53,7 @@ mod removal_obstacles;
 mod replay;
 mod repos;
 mod rescue;
+mod rescue_age;
 mod rescue_folding;
 mod restore;
 mod rings;

@@ -23,6 +23,8 @@ use crate::world::process::cancel::Cancel;
 
 /// Age in seconds at which a lock file of git is reported; git holds one for less.
 const LOCK_SECONDS: u64 = 10;
+/// Most environments that one check names.
+const NAMED_MAX: usize = 20;
 
 /// Result of one check.
 #[derive(Debug, Serialize)]
@@ -161,6 +163,7 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
             checks.push(worktrees_check(&mut client).await);
             checks.push(watching_check(&d.watching));
             checks.push(trash_check(&mut client).await);
+            checks.push(rescues_check(&mut client).await);
             checks.push(locks_check(&mut client).await);
             checks.push(sweep_check(d.sweep.as_ref()));
             checks.push(if d.priority == "ordinary" {
@@ -205,6 +208,30 @@ async fn trash_check(client: &mut Client) -> Check {
         names.join(", ")
     );
     Check::warn(name, detail, "run `groundskeeper trash ls` to list the work")
+}
+
+/// Names the rescues that are about to be dropped because of their age.
+async fn rescues_check(client: &mut Client) -> Check {
+    let name = "rescues";
+    let list: Result<Vec<ArchivedIncarnationView>, _> =
+        client.call(Method::GET, "/v1/rescues", None::<&()>).await;
+    let list = match list {
+        Ok(list) => list,
+        Err(CliError(p)) => return Check::warn(name, p.message, p.hint),
+    };
+    let ending: Vec<&ArchivedIncarnationView> =
+        list.iter().filter(|r| r.rescue_expires_soon).collect();
+    let Some(first) = ending.iter().filter_map(|r| r.rescue_expires_at.as_deref()).min() else {
+        return Check::ok(name, format!("{}, none of them about to be dropped", list.len()));
+    };
+    let named: Vec<&str> = ending.iter().take(NAMED_MAX).map(|r| r.id.as_str()).collect();
+    let more = ending.len().saturating_sub(named.len());
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    let (count, named) = (ending.len(), named.join(", "));
+    let detail = format!("{count} are dropped for their age from {first} on: {named}{more}");
+    let hint = "restore what you need (`groundskeeper restore ID`), or write `rescue_days = \"never\"` \
+                in the configuration and run `groundskeeper stop`";
+    Check::warn(name, detail, hint)
 }
 
 /// Checks whether the worktree of each environment is in its place.

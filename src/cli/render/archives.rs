@@ -13,7 +13,7 @@ pub fn trash(list: &[ArchivedIncarnationView]) -> String {
         ["ID", "INCARNATION", "KIND", "REMOVED", "UNLINKED", "SIZE", "FILES", "PATH"],
         list.iter().map(|r| {
             let until = match (&r.expires_at, &r.purge) {
-                (Some(time), _) => time.get(..10).unwrap_or(time).to_owned(),
+                (Some(time), _) => day(time),
                 (None, Some(why)) => format!("now ({why})"),
                 (None, None) if r.only_copy_of.is_empty() => "-".to_owned(),
                 (None, None) => "never (only copy)".to_owned(),
@@ -61,13 +61,14 @@ pub fn stays(r: &ArchivedIncarnationView) -> Option<String> {
 #[must_use]
 pub fn rescues(list: &[ArchivedIncarnationView]) -> String {
     table(
-        ["ID", "INCARNATION", "REMOVED", "COMMIT", "HOLDS", "LACKS", "REF"],
+        ["ID", "INCARNATION", "REMOVED", "UNTIL", "COMMIT", "HOLDS", "LACKS", "REF"],
         list.iter().map(|r| {
             let commit = r.commit.clone().unwrap_or_default();
             [
                 r.id.clone(),
                 r.incarnation.to_string(),
                 format!("{} ago", age(&r.removed_at)),
+                r.rescue_expires_at.as_ref().map_or_else(|| "dropped".to_owned(), |time| day(time)),
                 commit.get(..10).unwrap_or_default().to_owned(),
                 r.holds.join(", "),
                 if r.lacks.is_empty() { "-".to_owned() } else { r.lacks.join(", ") },
@@ -77,6 +78,10 @@ pub fn rescues(list: &[ArchivedIncarnationView]) -> String {
     )
 }
 
+fn day(time: &str) -> String {
+    time.get(..10).unwrap_or(time).to_owned()
+}
+
 /// Returns the text of `rescue show`, with the commands that inspect and restore the rescue.
 #[must_use]
 pub fn rescue(r: &ArchivedIncarnationView) -> String {
@@ -84,6 +89,7 @@ pub fn rescue(r: &ArchivedIncarnationView) -> String {
     let mut rows = vec![
         ("id", format!("{}, incarnation {}", r.id, r.incarnation)),
         ("removed", format!("{} ({} ago)", r.removed_at, age(&r.removed_at))),
+        ("kept", format!("until {}", r.rescue_expires_at.as_deref().unwrap_or("it is dropped"))),
         ("repository", printable(&r.repo)),
         ("branch", printable(&r.branch)),
         ("ref", reference.clone()),

@@ -146,6 +146,18 @@ pub struct LeftoverArchived {
     pub branch: Option<String>,
 }
 
+/// Kind 92: a rescue is to be dropped because of its age, not before a time that is at least a day
+/// away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescueExpiryAnnounced {
+    /// The environment's id.
+    pub environment: EnvironmentId,
+    /// The ended incarnation.
+    pub incarnation: u32,
+    /// When it is dropped.
+    pub at: Time,
+}
+
 /// Kind 79: a repository has many rescues with refs of their own; the older ones are to be folded
 /// into one ref.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,7 +35,7 @@ macro_rules! for_each_topic {
         $($then)+! {
             $($more)?
             Host(HostEvent) of host {
-                DaemonStarted = 1, 1; DaemonStopped = 2, 1; RetentionChanged = 3, 2;
+                DaemonStarted = 1, 1; DaemonStopped = 2, 1; RetentionChanged = 3, 3;
                 DataDirectoryMoved = 4, 1; DataDirectoryCopied = 5, 1; LogFoundOlder = 6, 1;
                 LivesForgotten = 7, 1; LogTrimmed = 8, 1;
             }
@@ -66,7 +66,7 @@ macro_rules! for_each_topic {
                 TrashMeasured = 70, 1; PurgeDecided = 71, 1; TrashPurged = 72, 1;
                 RemainsAttemptFailed = 73, 1; RescueDropRequested = 74, 1; RescueDropped = 75, 1;
                 LateWorkRescued = 76, 2; TrashLookFailed = 77, 1; LeftoverArchived = 78, 1;
-                RescueFoldDecided = 79, 1; RescuesFolded = 89, 1;
+                RescueFoldDecided = 79, 1; RescuesFolded = 89, 1; RescueExpiryAnnounced = 92, 1;
             }
             Process(ProcessEvent) of environment { ProcessStarted = 80, 1; ProcessExited = 81, 1; }
             Output(OutputEvent) of output {

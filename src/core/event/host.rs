@@ -124,6 +124,8 @@ pub struct Retention {
     pub trash_bytes: u64,
     /// Seconds until the output of a clean is unlinked.
     pub clean_seconds: u64,
+    /// Seconds until a rescue is dropped, if that is more than `trash_seconds`; none for never.
+    pub rescue_seconds: Option<u64>,
 }
 
 /// Kind 40: an environment is in use until a time.

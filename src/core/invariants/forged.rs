@@ -6,11 +6,12 @@ use crate::event::{
     DestroyRequested, DirectoryTrashed, EnvironmentAdopted, EnvironmentReady, Event, Finding,
     FlipBegun, Flipped, FormerLife, LeaseGranted, LeaseReleased, LiveSetTaken, LivesForgotten,
     LogTrimmed, MigrationFailed, MigrationFinished, MigrationPlan, MigrationRequested, Origin,
-    Plan, ProvisionRequested, PurgeDecided, Record, RegistrationRemoved, Rescue, RestoreFrom,
-    RestoreRequested, Retention, RetentionChanged, SecretsWritten, Size, SourceCopied, SourceCopy,
-    SourceInspected, SourceNormalised, SourceState, Staging, StagingBuilt, StagingVerified,
-    SweepFinished, SweepRequested, TeardownInspected, TeardownOptions, TeardownReason, Tombstoned,
-    TrashMeasured, WorkRescued, Worktree, WorktreeAdded,
+    Plan, ProvisionRequested, PurgeDecided, Record, RegistrationRemoved, Rescue,
+    RescueDropRequested, RescueExpiryAnnounced, RestoreFrom, RestoreRequested, Retention,
+    RetentionChanged, SecretsWritten, Size, SourceCopied, SourceCopy, SourceInspected,
+    SourceNormalised, SourceState, Staging, StagingBuilt, StagingVerified, SweepFinished,
+    SweepRequested, TeardownInspected, TeardownOptions, TeardownReason, Tombstoned, TrashMeasured,
+    WorkRescued, Worktree, WorktreeAdded,
 };
 use crate::invariants::{Audit, INVARIANTS, invariant};
 use crate::policy::BranchPolicy;
@@ -67,8 +68,9 @@ fn inspected() -> Event {
 }
 
 fn ready() -> Vec<Event> {
+    let (trash_seconds, clean_seconds) = (7 * 86_400, 86_400);
     let retention =
-        Retention { trash_seconds: 7 * 86_400, trash_bytes: 1 << 40, clean_seconds: 86_400 };
+        Retention { trash_seconds, trash_bytes: 1 << 40, clean_seconds, rescue_seconds: None };
     vec![
         started(),
         RetentionChanged { retention }.into(),
@@ -303,11 +305,22 @@ fn work_and_migrations() -> Vec<(&'static str, Vec<Record>)> {
     ]
 }
 
+fn rescues() -> Vec<(&'static str, Vec<Record>)> {
+    let (environment, incarnation, actor, at) = (demo(), 1, Actor::daemon(), Time(u64::MAX));
+    let dropped = RescueDropRequested { environment: demo(), incarnation, actor };
+    let announced = RescueExpiryAnnounced { environment, incarnation, at };
+    vec![
+        ("rescue-kept", with(torn(), vec![dropped.into()])),
+        ("rescue-kept", with(torn(), vec![announced.into()])),
+    ]
+}
+
 /// An invariant that no forged log violates fails this test.
 #[test]
 fn every_invariant_has_violating_log() {
     let mut forged = order_and_lives();
     forged.extend(work_and_migrations());
+    forged.extend(rescues());
     for (name, records) in &forged {
         assert!(invariant(name).is_some(), "{name}");
         let found = breaches(records);

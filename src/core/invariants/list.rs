@@ -61,6 +61,8 @@ invariants! {
         "a branch is deleted only if its policy allows it and the environment created it";
     KEPT = 3, "trash-kept",
         "a trash entry is kept for its retention time, or purged for a recorded reason";
+    ANNOUNCED = 3, "rescue-kept",
+        "a rescue is dropped by a request, or by its age a day after that was announced";
     LEASED = 3, "leases-respected", "no live set retires an environment that a lease holds";
     ADOPTED = 4, "adopted-untouched", "an adopted worktree is never changed, only forgotten";
     PLACES = 4, "places-disjoint",

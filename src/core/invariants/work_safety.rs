@@ -1,16 +1,19 @@
 //! The user's work: inspected, agreed to, rescued, moved, kept; in this order and no other.
 
 use crate::event::{
-    BranchSettled, CleanPurgeDecided, DestroyRequested, Event, LeftoverArchived, PurgeDecided,
-    PurgeReason, Record, SweepFinished, TeardownReason,
+    BranchSettled, CleanPurgeDecided, DestroyRequested, Event, LeftoverArchived, Origin,
+    PurgeDecided, PurgeReason, Record, RescueDropRequested, RescueExpiryAnnounced, SweepFinished,
+    TeardownReason,
 };
 use crate::id::{EnvironmentId, Time};
 use crate::invariants::checker::Audit;
-use crate::invariants::list::{BRANCH, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED, Violations};
+use crate::invariants::list::{
+    ANNOUNCED, BRANCH, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED, Violations,
+};
 use crate::model::cleaned_output::OutputPhase;
 use crate::model::environment::{Environment, Phase};
 use crate::model::step::EnvironmentStep as Step;
-use crate::policy::BranchPolicy;
+use crate::policy::{BranchPolicy, EXPIRY_NOTICE};
 use crate::state::State;
 
 /// Reasons for which the content of the trash may be unlinked.
@@ -39,6 +42,8 @@ impl Audit {
             }
             Event::BranchSettled(e) => branch(state, e, found),
             Event::PurgeDecided(e) => purge(state, record.at, e, found),
+            Event::RescueExpiryAnnounced(e) => announced(state, record.at, e, found),
+            Event::RescueDropRequested(e) => dropped(state, record.at, e, found),
             Event::CleanPurgeDecided(e) => purge_of_clean(state, record.at, e, found),
             Event::DestroyRequested(e) => leased(state, record.at, e, found),
             Event::SweepFinished(e) => sweep(state, e, found),
@@ -133,6 +138,25 @@ fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Violations) {
     }
     if archive.restoring.is_some() || archive.trash.is_none() {
         found.push((KEPT, format!("{} is not in the trash, or is being restored", who())));
+    }
+}
+
+fn announced(state: &State, at: Time, e: &RescueExpiryAnnounced, found: &mut Violations) {
+    let Some(archive) = state.archive_of(&e.environment, e.incarnation) else { return };
+    let due = state.rescue_due(archive);
+    if due.is_none_or(|due| e.at < due) || e.at < at.after(EXPIRY_NOTICE) {
+        let (id, life) = (&e.environment, e.incarnation);
+        found.push((ANNOUNCED, format!("the rescue of incarnation {life} of {id} ends too early")));
+    }
+}
+
+fn dropped(state: &State, at: Time, e: &RescueDropRequested, found: &mut Violations) {
+    let Some(archive) = state.archive_of(&e.environment, e.incarnation) else { return };
+    let is_over = archive.rescue_ends.is_some_and(|ends| ends <= at) && archive.trash.is_none();
+    if e.actor.origin == Origin::Daemon && !is_over {
+        let (id, life) = (&e.environment, e.incarnation);
+        let what = format!("the rescue of incarnation {life} of {id} is dropped without a request");
+        found.push((ANNOUNCED, what));
     }
 }
 

@@ -59,6 +59,8 @@ pub struct ArchivedIncarnation {
     /// The branch that was checked out at the end, if it is known.
     #[serde(serialize_with = "empty_is_none::serialize")]
     pub on_branch: Option<String>,
+    /// When its rescue is dropped because of its age, once that is announced.
+    pub rescue_ends: Option<Time>,
 }
 
 impl ArchivedIncarnation {

@@ -48,6 +48,10 @@ pub(crate) enum Act {
     Wait {
         millis: u16,
     },
+    /// Days in which retentions and ages end.
+    Days {
+        days: u8,
+    },
     Dirty {
         who: usize,
     },
@@ -152,6 +156,7 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         8 => (who.clone(), how).prop_map(|(who, how)| Act::Finish { who, how }),
         1 => who.clone().prop_map(|who| Act::Repeat { who }),
         3 => any::<u16>().prop_map(|millis| Act::Wait { millis }),
+        1 => (1..4_u8).prop_map(|days| Act::Days { days }),
         2 => who.clone().prop_map(|who| Act::Dirty { who }),
         4 => (who.clone(), proptest::option::of(life.clone()))
             .prop_map(|(who, life)| Act::Restore { who, life }),

@@ -82,7 +82,9 @@ impl Harness {
     }
 
     fn start(&mut self) {
-        let retention = Retention { trash_seconds: 30, trash_bytes: 3, clean_seconds: 10 };
+        let (trash_seconds, trash_bytes, clean_seconds) = (30, 3, 10);
+        let rescue_seconds = Some(3_600);
+        let retention = Retention { trash_seconds, trash_bytes, clean_seconds, rescue_seconds };
         let ground = Ground::default();
         self.command(Command::Start { pid: 1, version: "test".into(), retention, ground });
     }

@@ -15,7 +15,12 @@ const CLEAN: Act = Act::Clean { who: 0, now: false };
 /// Creates a live environment with output of tools in it, and nothing owed.
 fn built() -> Harness {
     let mut bench = Harness::new();
-    let retention = Retention { trash_seconds: 1_000, trash_bytes: 100, clean_seconds: 100 };
+    let retention = Retention {
+        trash_seconds: 1_000,
+        trash_bytes: 100,
+        clean_seconds: 100,
+        rescue_seconds: None,
+    };
     bench.command(Command::Start {
         pid: 2,
         version: "test".into(),
@@ -89,7 +94,12 @@ fn trash_over_limit_purges_clean_first() {
     bench.act(&CLEAN);
     bench.flow();
     remove(&mut bench, 0);
-    let retention = Retention { trash_seconds: 1_000, trash_bytes: 2, clean_seconds: 100 };
+    let retention = Retention {
+        trash_seconds: 1_000,
+        trash_bytes: 2,
+        clean_seconds: 100,
+        rescue_seconds: None,
+    };
     bench.command(Command::Start {
         pid: 3,
         version: "test".into(),

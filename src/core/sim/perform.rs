@@ -94,6 +94,7 @@ impl Harness {
                 }
             }
             Act::Wait { millis } => self.wait(Duration::from_millis(millis.into())),
+            Act::Days { days } => self.wait(Duration::from_secs(u64::from(days) * 86_400)),
             Act::Dirty { who } => {
                 if let Some(traces) = self.disk.get_mut(&name(who)).filter(|t| t.directory) {
                     self.made += 1;

@@ -219,4 +219,11 @@ macro_rules! frozen_enums {
     };
 }
 
-pub(super) use {frozen_enums, frozen_structs};
+/// Carries fields of the same names over to the struct of the next version.
+macro_rules! carried {
+    ($old:ident: $($field:ident)* => $new:path { $($own:ident: $value:expr),* }) => {
+        $new { $($field: $old.$field,)* $($own: $value),* }
+    };
+}
+
+pub(super) use {carried, frozen_enums, frozen_structs};

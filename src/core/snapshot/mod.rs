@@ -12,8 +12,9 @@
 //! Nothing here reads or writes bytes. The journal's codec does, and frames them.
 
 mod frozen;
+pub mod v10;
 pub mod v8;
 pub mod v9;
 
 pub use frozen::Frozen;
-pub use v9 as current;
+pub use v10 as current;

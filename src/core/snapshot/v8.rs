@@ -1,6 +1,6 @@
 //! Version 8 of the snapshot format: environments had no tree of attributes.
 //!
-//! Everything else is as in version 9, whose structs it names.
+//! Everything else is as in version 9, or in version 10, whose structs it names.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId, Seq, Time};
 use crate::model::step::EnvironmentStep;
-use crate::snapshot::frozen::Entries;
-use crate::snapshot::v9::{self, parts};
+use crate::snapshot::frozen::{Entries, carried};
+use crate::snapshot::v9;
+use crate::snapshot::v10::parts;
 
 /// Version of the format.
 pub const VERSION: u32 = 8;
@@ -27,8 +28,8 @@ pub struct State<'a> {
     trust: Cow<'a, BTreeMap<HostPath, Vec<String>>>,
     requests: Entries<'a, RequestId, parts::IdempotencyRecord<'a>>,
     request_order: Cow<'a, BTreeMap<Seq, RequestId>>,
-    retention: parts::Retention,
-    archives: Entries<'a, EnvironmentId, Entries<'a, u32, parts::ArchivedIncarnation<'a>>>,
+    retention: v9::Retention,
+    archives: v9::Archives<'a>,
     outputs: Entries<'a, EnvironmentId, Entries<'a, Seq, parts::CleanedOutput<'a>>>,
     sweep: Option<parts::Sweep>,
     last_sweep: Option<(Time, parts::SweepFinished<'a>)>,
@@ -70,13 +71,6 @@ struct Environment<'a> {
     unwatched: Option<Cow<'a, str>>,
     nonce: Option<Cow<'a, Nonce>>,
     lineage: Cow<'a, [Nonce]>,
-}
-
-/// Carries fields of the same names over to the next version.
-macro_rules! carried {
-    ($old:ident: $($field:ident)* => $new:path { $($own:ident: $value:expr),* }) => {
-        $new { $($field: $old.$field,)* $($own: $value),* }
-    };
 }
 
 impl<'a> From<State<'a>> for v9::State<'a> {

@@ -47,6 +47,7 @@ impl ArchivedIncarnation {
             lineage: env.lineage.clone(),
             unseen: teardown.unseen,
             on_branch: teardown.on_branch,
+            rescue_ends: None,
         })
     }
 
@@ -97,9 +98,11 @@ impl ArchivedIncarnation {
             Is::RescueDropped(_) => {
                 // Dropping a rescue inspects nothing; an unmeasured directory still needs that.
                 self.rescue = None;
+                self.rescue_ends = None;
                 self.fault = None;
                 self.owed = self.is_unmeasured().then(|| Owed::new(Step::Measure, at));
             }
+            Is::RescueExpiryAnnounced(e) => self.rescue_ends = Some(e.at),
             Is::RescueFoldDecided(_) => self.fold_decided(at),
             Is::RescuesFolded(e) => self.fold_ended(e),
             Is::RemainsAttemptFailed(e) => {

@@ -33,6 +33,10 @@ impl State {
             }
             _ => {}
         }
+        // Only the rescue says what it lacks: without it, the directory would go by age.
+        if archive.trash.is_some() && archive.rescue.as_ref().is_some_and(|r| !r.lacks.is_empty()) {
+            return Err(last_copy(archive));
+        }
         let environment = id.clone();
         Ok(vec![RescueDropRequested { environment, incarnation, actor }.into()])
     }
@@ -72,4 +76,44 @@ fn busy(archive: &ArchivedIncarnation) -> Fault {
         }
     };
     Fault::new(Code::EnvironmentBusy, message, "retry when that operation has ended")
+}
+
+fn last_copy(archive: &ArchivedIncarnation) -> Fault {
+    let (id, life) = (&archive.id, archive.incarnation);
+    let message = format!(
+        "the rescue of {id} (incarnation {life}) lists content that only its trash entry holds"
+    );
+    let hint = format!(
+        "run `groundskeeper restore {id}` to restore it, or `groundskeeper trash empty {id} \
+         --lose` to unlink that content permanently, then drop the rescue"
+    );
+    Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(archive.is_last_copy_of())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seq;
+    use crate::event::{Plan, Rescue};
+    use crate::id::Time;
+    use crate::model::environment::Environment;
+    use crate::model::step::At;
+
+    /// The rescue knows what only the trash holds, so it goes after the trash.
+    #[test]
+    fn rescue_of_last_copy_is_not_dropped() {
+        let at = At { seq: Seq(1), time: Time(1) };
+        let id = EnvironmentId::parse("demo").expect("an id");
+        let mut env = Environment::begin(at, &id, 1, &Plan::default());
+        let lacks = vec!["ignored: .env".to_owned()];
+        env.teardown.get_or_insert_default().rescue =
+            Some(Rescue { reference: Some("refs/r".into()), lacks, ..Rescue::default() });
+        for (trash, is_refused) in [(Some("/trash/demo.1".into()), true), (None, false)] {
+            let mut state = State::default();
+            state.keep_archive(ArchivedIncarnation::of(&env, at, trash));
+            let decided = state.decide_drop_rescue(&id, 1, Actor::default());
+            let code = decided.as_ref().err().map(|fault| fault.code);
+            assert_eq!(code, is_refused.then_some(Code::UnsafeToRemove), "{decided:?}");
+        }
+    }
 }

@@ -106,6 +106,7 @@ impl State {
         let mut events = self.leases_over(now);
         events.extend(self.purges_due(now));
         events.extend(self.folds_due());
+        events.extend(self.rescues_over(now));
         if self.next_sweep().is_some_and(|due| due <= now) {
             let (apply, limit) = (true, policy::SWEEP_LIMIT);
             events.push(SweepRequested { apply, limit, actor: Actor::daemon() }.into());
@@ -119,7 +120,7 @@ impl State {
         match event {
             HostEvent::DaemonStarted(_) => self.started(at),
             HostEvent::DaemonStopped(_) => self.orderly = true,
-            HostEvent::RetentionChanged(e) => self.retention = e.retention.clone(),
+            HostEvent::RetentionChanged(e) => self.retention_changed(at.time, e),
             HostEvent::DataDirectoryMoved(e) => self.data_moved(&e.from, &e.to),
             HostEvent::DataDirectoryCopied(_) => self.is_a_copy(at),
             HostEvent::LogFoundOlder(e) => self.found_older = Some(e.had),

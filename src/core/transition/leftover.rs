@@ -33,6 +33,7 @@ impl ArchivedIncarnation {
             lineage: Vec::new(),
             unseen: false,
             on_branch: None,
+            rescue_ends: None,
         }
     }
 

@@ -19,6 +19,7 @@ mod reconcile_tests;
 mod relocation;
 mod repository;
 mod requests;
+mod rescue_age;
 mod restore;
 mod retention;
 mod service;

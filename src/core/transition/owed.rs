@@ -62,7 +62,7 @@ impl State {
         let ends = self.archives().filter_map(|r| r.due(seconds));
         // A time that is past already: the next tick comes at once and decides the purges.
         let full = (self.trash_is_over() || self.folds_are_due()).then(|| self.at());
-        retries.chain(ends).chain(full).min()
+        retries.chain(ends).chain(full).chain(self.rescues_over_at()).min()
     }
 
     /// Returns the next retry of cleaned output, or the next end of its retention.

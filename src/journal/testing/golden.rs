@@ -13,8 +13,9 @@ use crate::testing::samples::samples;
 use crate::upcast::{
     CleanRequestedV1, CleanedV1, DestroyRequestedV1, EnvironmentAdoptedV1, LateWorkRescuedV1,
     MigrationUndoRequestedV1, ProvisionRequestedV1, ProvisionRequestedV2, RescueV1, RestoreFromV1,
-    RestoreRequestedV1, RetentionChangedV1, RolledBackV1, RolledBackV2, SetupFinishedV1,
-    TeardownHookFinishedV1, TeardownInspectedV1, TeardownInspectedV2, WorkRescuedV1,
+    RestoreRequestedV1, RetentionChangedV1, RetentionChangedV2, RolledBackV1, RolledBackV2,
+    SetupFinishedV1, TeardownHookFinishedV1, TeardownInspectedV1, TeardownInspectedV2,
+    WorkRescuedV1,
 };
 use groundskeeper_core::event::{
     EnvironmentReady, MigrationPlan, MigrationRequested, Record, SetupReport, Size,
@@ -80,7 +81,8 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     };
     let inspected =
         || TeardownInspectedV1 { environment: environment.clone(), unsaved: unsaved.clone() };
-    let keeps = || RetentionChangedV1 { trash_seconds: 604_800, trash_bytes: 1 << 34 };
+    let kept = || RetentionChangedV1 { trash_seconds: 604_800, trash_bytes: 1 << 34 };
+    let keeps = || RetentionChangedV2::from(kept());
     let clean = || CleanRequestedV1 { environment: environment.clone(), actor: actor() };
     let cleaned = || CleanedV1 {
         environment: environment.clone(),
@@ -94,7 +96,8 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     };
     vec![
         ("133-MigrationUndoRequested.v1.bin", crate::payload::bytes(&undo()), 133, undo().into()),
-        ("003-RetentionChanged.v1.bin", crate::payload::bytes(&keeps()), 3, keeps().into()),
+        ("003-RetentionChanged.v1.bin", crate::payload::bytes(&kept()), 3, keeps().into()),
+        ("003-RetentionChanged.v2.bin", crate::payload::bytes(&keeps()), 3, keeps().into()),
         ("085-CleanRequested.v1.bin", crate::payload::bytes(&clean()), 85, clean().into()),
         ("086-Cleaned.v1.bin", crate::payload::bytes(&cleaned()), 86, cleaned().into()),
         ("019-RolledBack.v1.bin", crate::payload::bytes(&rolled()), 19, rolled().into()),

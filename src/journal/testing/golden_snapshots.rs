@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::codec;
-use crate::testing::sample_state::sample_state;
+use crate::testing::sample_state::{earlier_state, sample_state};
 use groundskeeper_core::State;
-use groundskeeper_core::snapshot::{Frozen as _, v8, v9};
+use groundskeeper_core::snapshot::{Frozen as _, v8, v9, v10};
 
 /// Fields of the state that are structs. The other fields are maps, whose keys are ids.
 const STRUCTS: [&str; 3] = [".retention", ".sweep", ".live"];
@@ -25,6 +25,7 @@ fn encoded_again(version: u32, body: &[u8]) -> Vec<u8> {
     let encoded = match version {
         v8::VERSION => codec::read_frozen::<v8::State<'_>>(body).map(|s| codec::frozen_body(&s)),
         v9::VERSION => codec::read_frozen::<v9::State<'_>>(body).map(|s| codec::frozen_body(&s)),
+        v10::VERSION => codec::read_frozen::<v10::State<'_>>(body).map(|s| codec::frozen_body(&s)),
         other => panic!("version {other} is not read"),
     };
     encoded.expect("decoded").expect("encoded")
@@ -50,7 +51,7 @@ fn golden_snapshots_match_frozen_structs() {
         assert!(codec::decode_snapshot(&golden).is_some(), "{name} is not read");
         found.insert(version);
     }
-    assert_eq!(found, BTreeSet::from([v8::VERSION, v9::VERSION]));
+    assert_eq!(found, BTreeSet::from([v8::VERSION, v9::VERSION, v10::VERSION]));
 }
 
 /// What is written is of the current version, and the state that is read equals the one written.
@@ -64,24 +65,45 @@ fn current_snapshot_round_trips() {
     assert_eq!(codec::decode_snapshot(&written), Some((state, 7)));
 }
 
-/// Version 8 differs only in what it has no place for.
+/// Each earlier version differs only in what it has no place for.
 #[test]
-fn earlier_snapshot_upgrades() {
-    let golden = std::fs::read(folder().join("v8.bin")).expect("a golden file");
-    let (upgraded, crc) = codec::decode_snapshot(&golden).expect("read");
+fn earlier_snapshots_upgrade() {
     let json = |state: &State| serde_json::to_value(state).expect("json");
-    let mut expected = json(&sample_state());
-    for environment in expected["environments"].as_object_mut().expect("a map").values_mut() {
-        environment["attributes"] = Value::Null;
+    let mut expected = json(&earlier_state());
+    let upgraded = |name: &str| {
+        let golden = std::fs::read(folder().join(name)).expect("a golden file");
+        let (state, crc) = codec::decode_snapshot(&golden).expect("read");
+        (json(&state), crc)
+    };
+    for name in ["rescue_seconds", "rescue_limit_set", "rescue_ends"] {
+        empty(&mut expected, name);
     }
-    assert_eq!((json(&upgraded), crc), (expected, 7));
+    assert_eq!(upgraded("v9.bin"), (expected.clone(), 7));
+    empty(&mut expected, "attributes");
+    assert_eq!(upgraded("v8.bin"), (expected, 7));
+}
+
+/// Empties every field of this name.
+fn empty(value: &mut Value, name: &str) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                if key == name {
+                    *value = Value::Null;
+                }
+                empty(value, name);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| empty(item, name)),
+        _ => {}
+    }
 }
 
 #[test]
 fn unknown_snapshot_version_is_ignored() {
     let state = sample_state();
-    let body = codec::frozen_body(&v9::State::freeze(&state)).expect("encoded");
-    assert!(codec::decode_snapshot(&codec::frame_snapshot(v9::VERSION, 7, &body)).is_some());
+    let body = codec::frozen_body(&v10::State::freeze(&state)).expect("encoded");
+    assert!(codec::decode_snapshot(&codec::frame_snapshot(v10::VERSION, 7, &body)).is_some());
     for version in [0, v8::VERSION - 1, codec::SNAPSHOT_VERSION + 1, u32::MAX] {
         assert_eq!(codec::decode_snapshot(&codec::frame_snapshot(version, 7, &body)), None);
     }

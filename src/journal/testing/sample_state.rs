@@ -76,6 +76,13 @@ const HOST: [&str; 24] = [
 
 /// Returns a state with every field set somewhere.
 pub(crate) fn sample_state() -> State {
+    let mut state = earlier_state();
+    put(&mut state, sample("RescueExpiryAnnounced", "env5"));
+    state
+}
+
+/// Returns the state of which the golden snapshots before version 10 are.
+pub(crate) fn earlier_state() -> State {
     let mut state = State::default();
     for (id, kinds) in HISTORIES.iter().chain(&ARCHIVES) {
         for kind in *kinds {

@@ -10,10 +10,11 @@ use groundskeeper_core::event::{
     LateWorkRescued, LeftoverArchived, LiveSetContinued, LiveSetHeld, LiveSetTaken, LivesForgotten,
     LogFoundOlder, LogSegment, LogTrimmed, NotMoved, ProcessExited, ProcessStarted,
     ProvisionFailed, ProvisionRequested, PurgeDecided, RemainsAttemptFailed, RepositoryMoved,
-    RescueApplied, RescueDropRequested, RescueDropped, RescueFoldDecided, RescuesFolded,
-    RestoreFrom, RestoreRequested, Restored, Retention, RetentionChanged, RolledBack, RunFinished,
-    RunRequested, SetupFinished, SetupReport, SetupStarted, Size, SweepFinished, SweepRequested,
-    TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorktreeAdded,
+    RescueApplied, RescueDropRequested, RescueDropped, RescueExpiryAnnounced, RescueFoldDecided,
+    RescuesFolded, RestoreFrom, RestoreRequested, Restored, Retention, RetentionChanged,
+    RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport, SetupStarted, Size,
+    SweepFinished, SweepRequested, TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp,
+    WatcherResumed, WorktreeAdded,
 };
 use groundskeeper_core::{EnvironmentId, Event, RequestId, Seq, Time};
 
@@ -149,6 +150,7 @@ fn ends_of_provision() -> Vec<Event> {
 fn archives() -> Vec<Event> {
     let (environment, incarnation, actor) = (env(), 2, actor());
     let size = Size { entries: 20_000, apparent: 1_000_000, allocated: 2_000_000 };
+    let at = Time(1_700_000_086_400_000_000);
     vec![
         TrashMeasured { environment: environment.clone(), incarnation, size }.into(),
         LateWorkRescued { environment: environment.clone(), incarnation, rescue: rescue() }.into(),
@@ -188,6 +190,7 @@ fn archives() -> Vec<Event> {
         .into(),
         TrashLookFailed { environment: environment.clone(), incarnation, fault: fault() }.into(),
         RescueDropRequested { environment: environment.clone(), incarnation, actor }.into(),
+        RescueExpiryAnnounced { environment: environment.clone(), incarnation, at }.into(),
         RescueFoldDecided { environment: environment.clone(), incarnation }.into(),
         RescuesFolded {
             environment: environment.clone(),
@@ -337,6 +340,7 @@ fn processes_and_sweep() -> Vec<Event> {
                 trash_seconds: 604_800,
                 trash_bytes: 1 << 34,
                 clean_seconds: 86_400,
+                rescue_seconds: Some(2_592_000),
             },
         }
         .into(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::core::event::NestedRescue;
-use crate::core::{ArchivedIncarnation, CleanedOutput};
+use crate::core::{ArchivedIncarnation, CleanedOutput, State};
 use crate::format::rfc3339;
 use crate::service::types::problem::Problem;
 use crate::world::copies_in;
@@ -36,6 +36,13 @@ pub struct ArchivedIncarnationView {
     pub purge: Option<String>,
     /// Why the last attempt at that failed.
     pub error: Option<Problem>,
+    /// When its rescue is dropped because of its age, RFC 3339; null for one that is kept until a
+    /// request drops it.
+    #[serde(default)]
+    pub rescue_expires_at: Option<String>,
+    /// Whether that was announced: it happens within about a day.
+    #[serde(default)]
+    pub rescue_expires_soon: bool,
     /// The ref that holds what no branch has: its own, or one that holds many rescues.
     pub rescue: Option<String>,
     /// The commit of the rescue, by which it is inspected.
@@ -89,11 +96,12 @@ pub struct RestoreRequest {
 }
 
 impl ArchivedIncarnationView {
-    pub(crate) fn of(r: &ArchivedIncarnation, trash_seconds: u64) -> Self {
+    pub(crate) fn of(r: &ArchivedIncarnation, state: &State) -> Self {
         let last = r.is_last_copy_of();
         let kept = r.trash.is_some() && r.purge.is_none() && last.is_empty();
         let raw = r.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());
         let nested = r.rescue.iter().flat_map(|rescue| &rescue.nested);
+        let trash_seconds = state.retention().trash_seconds;
         let expires = r.at.after(std::time::Duration::from_secs(trash_seconds));
         Self {
             kind: "removed".to_owned(),
@@ -106,6 +114,8 @@ impl ArchivedIncarnationView {
             entries: r.size.map(|s| s.entries),
             purge: r.purge.as_ref().map(ToString::to_string),
             error: r.fault.as_ref().map(Problem::of),
+            rescue_expires_at: state.rescue_ends(r).map(rfc3339),
+            rescue_expires_soon: r.rescue_ends.is_some(),
             rescue: r.rescue.as_ref().and_then(|r| r.reference.clone()),
             commit: r.rescue.as_ref().and_then(|r| r.commit.clone()),
             holds: r.rescue.as_ref().map(|r| r.holds.clone()).unwrap_or_default(),
@@ -133,6 +143,8 @@ impl ArchivedIncarnationView {
             entries: o.size.map(|s| s.entries),
             purge: o.purge.as_ref().map(ToString::to_string),
             error: o.fault.as_ref().map(Problem::of),
+            rescue_expires_at: None,
+            rescue_expires_soon: false,
             rescue: None,
             commit: None,
             holds: Vec::new(),

@@ -170,8 +170,12 @@ fn engine(dir: &Path) -> (Handle, std::thread::JoinHandle<()>) {
     let (engine, handle) = Engine::new(journal, found.state, world);
     let thread = std::thread::spawn(move || {
         let _got = scheduling::raise();
-        let retention =
-            Retention { trash_seconds: 1 << 30, trash_bytes: 1 << 50, clean_seconds: 1 << 30 };
+        let retention = Retention {
+            trash_seconds: 1 << 30,
+            trash_bytes: 1 << 50,
+            clean_seconds: 1 << 30,
+            rescue_seconds: None,
+        };
         let ground = groundskeeper::core::Ground::default();
         drop(engine.run(Command::Start { pid: 1, version: "bench".into(), retention, ground }));
     });

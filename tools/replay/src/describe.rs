@@ -167,11 +167,8 @@ fn teardown(event: &Event) -> Option<String> {
             format!("nothing would be lost, HEAD {}", short_or_empty(e.head.as_deref()))
         }
         Event::TeardownInspected(e) => {
-            format!(
-                "removal accepted with work at risk, HEAD {}: {}",
-                short_or_empty(e.head.as_deref()),
-                e.unsaved.join("; ")
-            )
+            let (head, what) = (short_or_empty(e.head.as_deref()), e.unsaved.join("; "));
+            format!("removal accepted with work at risk, HEAD {head}: {what}")
         }
         Event::InspectionOutdated(_) => "the tree changed; it is inspected again".to_owned(),
         Event::TeardownHookStarted(e) => format!("pid {}, hook {}", e.pid, short(&e.hash)),
@@ -250,6 +247,9 @@ fn archive(event: &Event) -> Option<String> {
         }
         Event::TrashLookFailed(e) => {
             format!("incarnation {} is kept, it could not be inspected: {}", e.incarnation, e.fault)
+        }
+        Event::RescueExpiryAnnounced(e) => {
+            format!("incarnation {}: its rescue is dropped at {}", e.incarnation, rfc3339(e.at))
         }
         Event::RescueFoldDecided(e) => format!(
             "incarnation {}: its repository has many rescue refs, the older ones are to be folded",

@@ -218,8 +218,12 @@ pub(crate) fn measured(name: &str) -> Event {
 
 /// Two lives made, one removed, one that failed: 24 records.
 pub(crate) fn story() -> Vec<Record> {
-    let retention =
-        Retention { trash_seconds: 7 * 86_400, trash_bytes: 1 << 40, clean_seconds: 86_400 };
+    let retention = Retention {
+        trash_seconds: 7 * 86_400,
+        trash_bytes: 1 << 40,
+        clean_seconds: 86_400,
+        rescue_seconds: None,
+    };
     let mut events = vec![started(), RetentionChanged { retention }.into()];
     events.extend(made("demo", 1));
     events.extend(made("other", 1));

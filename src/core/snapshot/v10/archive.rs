@@ -8,9 +8,9 @@ use crate::model::archive::ArchivedIncarnation as LiveArchive;
 use crate::model::cleaned_output as live;
 use crate::model::step::{ArchiveStep, OutputStep};
 use crate::snapshot::frozen::{OrEmpty, frozen_enums, frozen_structs};
-use crate::snapshot::v9::common::{Fault, Path, ProcessSeen, Rescue, Size, Text, Texts};
-use crate::snapshot::v9::environment::{Base, Plan, Worktree};
-use crate::snapshot::v9::step::Owed;
+use crate::snapshot::v10::common::{Fault, Path, ProcessSeen, Rescue, Size, Text, Texts};
+use crate::snapshot::v10::environment::{Base, Plan, Worktree};
+use crate::snapshot::v10::step::Owed;
 
 frozen_enums! {
     enum OutputPhase of live::OutputPhase { Taking, Kept, Returning }
@@ -39,6 +39,7 @@ frozen_structs! {
         lineage: Cow<'a, [Nonce]>,
         unseen: bool,
         on_branch: OrEmpty<'a, String>,
+        rescue_ends: Option<Time>,
     }
     pub(in crate::snapshot) struct CleanedOutput<'a> of live::CleanedOutput {
         id: Cow<'a, EnvironmentId>,

@@ -10,8 +10,8 @@ use crate::model::run::{Run as LiveRun, RunEnd as LiveRunEnd};
 use crate::model::step::HostStep;
 use crate::model::sweep::Sweep as LiveSweep;
 use crate::snapshot::frozen::{OrEmpty, frozen_structs};
-use crate::snapshot::v9::common::{Actor, Path, Text};
-use crate::snapshot::v9::step::Owed;
+use crate::snapshot::v10::common::{Actor, Path, Text};
+use crate::snapshot::v10::step::Owed;
 
 frozen_structs! {
     pub(in crate::snapshot) struct Lease<'a> of LiveLease {
@@ -37,6 +37,7 @@ frozen_structs! {
         trash_seconds: u64,
         trash_bytes: u64,
         clean_seconds: u64,
+        rescue_seconds: Option<u64>,
     }
     pub(in crate::snapshot) struct Sweep of LiveSweep {
         owed: Owed<HostStep>,

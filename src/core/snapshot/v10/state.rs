@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 
 use crate::id::{EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Time};
 use crate::snapshot::frozen::{Entries, frozen_structs};
-use crate::snapshot::v9::archive::{ArchivedIncarnation, CleanedOutput};
-use crate::snapshot::v9::environment::Environment;
-use crate::snapshot::v9::host::{
+use crate::snapshot::v10::archive::{ArchivedIncarnation, CleanedOutput};
+use crate::snapshot::v10::environment::Environment;
+use crate::snapshot::v10::host::{
     IdempotencyRecord, Lease, Live, Retention, Run, Sweep, SweepFinished,
 };
-use crate::snapshot::v9::migration::Migration;
+use crate::snapshot::v10::migration::Migration;
 use crate::state::State as LiveState;
 
 /// Version of the format.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 frozen_structs! {
-    /// The state in version 9 of the format.
+    /// The state in version 10 of the format.
     pub struct State<'a> of LiveState {
         seq: Seq,
         at: Time,
@@ -38,5 +38,6 @@ frozen_structs! {
         runs: Entries<'a, RequestId, Run<'a>>,
         migrations: Entries<'a, MigrationId, Migration<'a>>,
         found_older: Option<Seq>,
+        rescue_limit_set: Option<Time>,
     }
 }
