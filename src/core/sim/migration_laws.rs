@@ -224,7 +224,8 @@ impl Harness {
                 assert!(migration.has_migrated());
             }
             MigrationPhase::Failed | MigrationPhase::Rehearsed => {
-                assert_eq!(disk.database, 1);
+                // A rollback that was given up does not know, and says so.
+                assert!(disk.database == 1 || !clean, "the old database");
                 assert!(disk.secrets == 1 || !clean, "old secrets with the old database");
                 assert!(disk.staging == 0 || !clean, "nothing is left, or it is named");
             }

@@ -243,7 +243,10 @@ impl Migration {
         let again = fault.transient || matches!(step, Step::CleanUp | Step::DropStaging);
         // A caller waits, and a full or read-only disk does not change within a minute: the next
         // migration of this database removes what is left.
-        let lasting = if fault.transient { u32::MAX } else { policy::LASTING_ATTEMPTS_MAX };
+        // Once the flip has begun, only this step finds out which database is installed.
+        let flipping = step == Step::DropStaging && !self.installed.is_empty();
+        let lasting =
+            if fault.transient || flipping { u32::MAX } else { policy::LASTING_ATTEMPTS_MAX };
         again && self.attempts_with_this() < policy::attempts_max(step).min(lasting)
     }
 
