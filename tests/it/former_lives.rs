@@ -3,14 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
-use groundskeeper::core::event::{
-    Actor, Base, BaseResolved, BranchSettled, DestroyRequested, DirectoryTrashed, EnvironmentReady,
-    Event, Plan, ProvisionRequested, Record, RegistrationRemoved, TeardownInspected,
-    TeardownOptions, Tombstoned, Worktree, WorktreeAdded,
-};
-use groundskeeper::core::{EnvironmentId, HostPath};
-use groundskeeper::journal::{Journal, Options, ReadOnlyLog};
+use groundskeeper::core::EnvironmentId;
+use groundskeeper::journal::ReadOnlyLog;
+use groundskeeper::journal::testing::lives;
 use serde_json::Value;
 
 use crate::api::call;
@@ -21,78 +18,15 @@ const LIVES: usize = 3_000;
 /// Fewer than this many finished lives are remembered.
 const REMEMBERED: usize = 1_250;
 
-/// Returns the events of one life of which nothing is left.
-fn life(id: &EnvironmentId) -> Vec<Event> {
-    let environment = || id.clone();
-    let plan = Plan { path: HostPath::from(format!("/gone/{id}").as_str()), ..Plan::default() };
-    let (actor, request) = (Actor::default(), None);
-    let options = TeardownOptions::default();
-    let inspected = TeardownInspected {
-        environment: environment(),
-        unsaved: Vec::new(),
-        fingerprint: Some("f".into()),
-        head: Some("c".repeat(40)),
-        rescue: false,
-        has_hook: false,
-        quiet: true,
-        noted: Vec::new(),
-        unseen: false,
-        branch: None,
-    };
-    let settled = BranchSettled {
-        environment: environment(),
-        deleted: true,
-        reason: "merged".into(),
-        rescue: Vec::new(),
-    };
-    let (nonce, attributes, incarnation) = (None, None, 1);
-    vec![
-        ProvisionRequested {
-            environment: environment(),
-            incarnation,
-            plan,
-            actor: actor.clone(),
-            request: request.clone(),
-            nonce,
-            attributes,
-        }
-        .into(),
-        BaseResolved { environment: environment(), base: Base::default() }.into(),
-        WorktreeAdded { environment: environment(), worktree: Worktree::default() }.into(),
-        EnvironmentReady { environment: environment() }.into(),
-        DestroyRequested { environment: environment(), force: true, actor, request, options }
-            .into(),
-        inspected.into(),
-        DirectoryTrashed { environment: environment(), trash: None }.into(),
-        RegistrationRemoved { environment: environment() }.into(),
-        settled.into(),
-        Tombstoned { environment: environment(), leftovers: Vec::new() }.into(),
-    ]
-}
-
 pub(crate) fn name(n: usize) -> String {
     format!("life-{n:05}")
 }
 
 /// Appends finished lives to a log that no daemon has open.
 pub(crate) fn append(log: &Path, lives: impl Iterator<Item = usize>) {
-    let (mut journal, found) = Journal::open(log, Options::default()).expect("opened");
-    let mut state = found.state;
-    let at = state.at().max(groundskeeper::clock::now());
-    let lives: Vec<usize> = lives.collect();
-    for some in lives.chunks(100) {
-        let mut records = Vec::new();
-        for n in some {
-            let id = EnvironmentId::parse(&name(*n)).expect("an id");
-            for event in life(&id) {
-                let record = Record { seq: state.seq().next(), at, boot: state.boot(), event };
-                state.apply(&record);
-                records.push(record);
-            }
-        }
-        journal.append(&records, &state).expect("appended");
-    }
-    journal.checkpoint().expect("closed");
+    let id = |n| EnvironmentId::parse(&name(n)).expect("an id");
+    let ids: Vec<EnvironmentId> = lives.map(id).collect();
+    lives::append(log, &ids, groundskeeper::clock::now(), Duration::ZERO).expect("appended");
 }
 
 /// Returns a harness whose log holds finished lives, and how many of them its daemon remembers.
@@ -157,7 +91,7 @@ fn forgotten_lives_answer_as_remembered_ones() {
     let (code, unknown) = harness.refused(&["show", "life-of-another"]);
     assert_eq!((code, &unknown["code"]), (3, &Value::from("environment_not_found")));
     let events = events(&harness, &["--env", &first]);
-    assert_eq!(events.len(), life(&EnvironmentId::parse(&first).expect("an id")).len());
+    assert_eq!(events.len(), lives::RECORDS);
     // A new life of an old name has the next number, and is what the name means from then on.
     let repo = harness.repo("project", 2);
     let at = harness.new_env(&first, &repo, &[]);

@@ -6,6 +6,8 @@
 pub(crate) mod golden;
 #[cfg(test)]
 mod golden_snapshots;
+#[cfg(any(test, feature = "testing"))]
+pub mod lives;
 #[cfg(test)]
 pub(crate) mod parts;
 #[cfg(any(test, feature = "testing"))]

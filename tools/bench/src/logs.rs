@@ -16,17 +16,34 @@ use groundskeeper::core::event::{
 use groundskeeper::core::{Command, EnvironmentId, Event, HostPath, Seq, State, Time};
 use groundskeeper::engine::{Engine, Handle, scheduling};
 use groundskeeper::journal::inspect::Depth;
-use groundskeeper::journal::{Journal, Options, codec, inspect};
+use groundskeeper::journal::{Journal, Options, codec, envelope, inspect};
 use groundskeeper::world::World;
 use groundskeeper::world::fs::data_dir::Layout;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, opened};
 use crate::table::{Table, median, quantile, ratio, show};
 
 /// The events of one environment's life, applied to `state`; with `whole` up to its tombstone.
 pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
     let environment = EnvironmentId::parse(&format!("env-{n}")).expect("an id");
-    let path = HostPath::from(format!("/home/u/.local/share/groundskeeper/{n}/project").as_str());
+    let mut events = begins(&environment, n);
+    if whole {
+        events.extend(ends(&environment, Some(place(n))));
+    }
+    let record = |event| {
+        let record = Record { seq: state.seq().next(), at: Time(1), boot: 1, event };
+        state.apply(&record);
+        record
+    };
+    events.into_iter().map(record).collect()
+}
+
+fn place(n: u64) -> HostPath {
+    HostPath::from(format!("/home/u/.local/share/groundskeeper/{n}/project").as_str())
+}
+
+/// The records of a provision.
+pub(crate) fn begins(environment: &EnvironmentId, n: u64) -> Vec<Event> {
     let plan = Plan {
         repository: Repository {
             common_dir: "/home/u/src/project/.git".into(),
@@ -34,7 +51,7 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
             name: "project".into(),
             object_format: "sha1".into(),
         },
-        path: path.clone(),
+        path: place(n),
         branch: format!("gk/env-{n}"),
         ..Plan::default()
     };
@@ -44,7 +61,7 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
         reference: Some("refs/heads/main".into()),
         ..Base::default()
     };
-    let mut events: Vec<Event> = vec![
+    vec![
         ProvisionRequested {
             environment: id(),
             incarnation: 1,
@@ -60,16 +77,7 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
         SetupFinished { environment: id(), report: SetupReport::default(), tail: Vec::new() }
             .into(),
         EnvironmentReady { environment: id() }.into(),
-    ];
-    if whole {
-        events.extend(ends(&environment, Some(path)));
-    }
-    let record = |event| {
-        let record = Record { seq: state.seq().next(), at: Time(1), boot: 1, event };
-        state.apply(&record);
-        record
-    };
-    events.into_iter().map(record).collect()
+    ]
 }
 
 /// The records of a removal, which leaves a directory in the trash, or nothing.
@@ -291,42 +299,72 @@ pub(crate) fn fold(dir: &Path, table: &mut Table) {
     }
     journal.checkpoint().expect("checkpointed");
     drop(journal);
-    let mut times = Vec::new();
+    let (mut times, mut bare) = (Vec::new(), Vec::new());
+    let stored = stored(&path, &data.join("stored"));
     for _ in 0..5 {
         let start = Instant::now();
         let found = inspect(&path, Depth::EveryRecord, &mut |_, _| {}).expect("intact");
         times.push(start.elapsed());
         assert!(found.folded >= 1_000_000 && found.state == state);
+        let start = Instant::now();
+        assert_eq!(decoded(&data.join("stored"), &stored), found.folded);
+        bare.push(start.elapsed());
     }
-    let time = median(&mut times);
-    table.row("fold of 1,000,000 events, s", &show(time), "", time.as_secs_f64(), 0.5, false);
-    open_after_kill(&data, table);
+    let (time, bare) = (median(&mut times), median(&mut bare));
+    let what = "fold of 1,000,000 events / read, crc, decode";
+    table.row(what, &show(time), &show(bare), ratio(time, bare), 3.0, false);
+    open_after_kill(dir, &data, table);
+}
+
+/// Writes the records of a log as they are stored, one after another. Returns their lengths.
+fn stored(log: &Path, file: &Path) -> Vec<usize> {
+    let mut out = std::io::BufWriter::new(File::create(file).expect("a file"));
+    let (mut lengths, mut previous) = (Vec::new(), 0);
+    let read = inspect(log, Depth::EveryRecord, &mut |record, _| {
+        let (bytes, crc) = codec::encode(record, previous).expect("encoded");
+        out.write_all(&bytes).expect("written");
+        lengths.push(bytes.len());
+        previous = crc;
+    });
+    read.expect("intact");
+    out.flush().expect("written");
+    lengths
+}
+
+/// Reads, checks and decodes stored records, which no fold can do without. Returns how many.
+fn decoded(file: &Path, lengths: &[usize]) -> u64 {
+    let bytes = std::fs::read(file).expect("read");
+    let (mut rest, mut count) = (bytes.as_slice(), 0);
+    for length in lengths {
+        let (record, after) = rest.split_at(*length);
+        let sealed = envelope::open(count + 1, record).expect("whole");
+        std::hint::black_box(codec::decode(&sealed).expect("decoded"));
+        (rest, count) = (after, count + 1);
+    }
+    count
 }
 
 #[expect(clippy::disallowed_methods, reason = "idle means that time passes")]
-fn open_after_kill(data: &Path, table: &mut Table) {
-    let (mut opens, mut starts) = (Vec::new(), Vec::new());
+fn open_after_kill(dir: &Path, data: &Path, table: &mut Table) {
+    let none = dir.join("fold-none");
+    let (mut killed, mut stopped, mut starts, mut bare) = (vec![], vec![], vec![], vec![]);
     for _ in 0..5 {
         let start = Instant::now();
-        let mut daemon = Daemon::start(data);
-        starts.push(start.elapsed());
-        std::thread::sleep(Duration::from_millis(600));
-        daemon.kill();
+        Daemon::start(&none).stop();
+        bare.push(start.elapsed());
         let start = Instant::now();
-        let (journal, _) =
-            Journal::open(&data.join("log.redb"), Options::default()).expect("opened");
-        opens.push(start.elapsed());
-        drop(journal);
+        Daemon::start(data).stop();
+        starts.push(start.elapsed());
+        stopped.extend(opened(data));
+        let mut daemon = Daemon::start(data);
+        std::thread::sleep(Duration::from_secs(1));
+        daemon.kill();
+        killed.extend(opened(data));
     }
-    let (open, start) = (median(&mut opens), median(&mut starts));
-    let millis = open.as_secs_f64() * 1e3;
-    table.row("open after SIGKILL when idle, ms", &show(open), "", millis, 20.0, false);
-    table.row(
-        "start to ready, 1,000,000 events, s",
-        &show(start),
-        "",
-        start.as_secs_f64(),
-        1.0,
-        false,
-    );
+    let (killed, stopped) = (median(&mut killed), median(&mut stopped));
+    let what = "1,000,000 events: open after SIGKILL / a stop";
+    table.row(what, &show(killed), &show(stopped), ratio(killed, stopped), 2.0, false);
+    let (start, bare) = (median(&mut starts), median(&mut bare));
+    let what = "start and stop, 1,000,000 events / none";
+    table.row(what, &show(start), &show(bare), ratio(start, bare), 3.0, false);
 }

@@ -17,6 +17,7 @@ mod session;
 mod table;
 mod unwatched;
 mod watching;
+mod years;
 
 use std::process::ExitCode;
 
@@ -27,12 +28,15 @@ use clap::Parser;
 #[command(version)]
 struct Arguments {
     /// Which parts: provision, parallel, removal, sweep, unlink, journal, clients, fold, lives, ls,
-    /// idle, session, watching, memory, large, unwatched, migration;
-    /// all when left out
+    /// idle, session, watching, memory, large, unwatched, migration, years;
+    /// all but years when left out
     parts: Vec<String>,
     /// Rounds of 32 provisions at once
     #[arg(long, default_value_t = 100)]
     rounds: u32,
+    /// Weeks of the part `years`
+    #[arg(long, default_value_t = 52, value_parser = clap::value_parser!(u64).range(2..=520))]
+    weeks: u64,
     /// Where temporary repositories and data go
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     dir: std::path::PathBuf,
@@ -40,8 +44,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let wanted =
-        |part: &str| arguments.parts.is_empty() || arguments.parts.iter().any(|p| p == part);
+    // A year takes minutes, and is asked for.
+    let wanted = |part: &str| {
+        arguments.parts.is_empty() && part != "years" || arguments.parts.iter().any(|p| p == part)
+    };
     let dir = match tempfile::Builder::new().prefix("gk-bench").tempdir_in(&arguments.dir) {
         Ok(dir) => dir,
         Err(e) => {
@@ -67,6 +73,7 @@ fn main() -> ExitCode {
         ("clients", &|table| logs::clients(dir, table)),
         ("fold", &|table| logs::fold(dir, table)),
         ("lives", &|table| lives::finished(dir, table)),
+        ("years", &|table| years::year(dir, arguments.weeks, table)),
         ("ls", &|table| daemon::list(dir, table)),
         ("idle", &|table| {
             daemon::idle(dir, table);

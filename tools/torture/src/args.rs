@@ -27,6 +27,15 @@ pub(crate) struct Arguments {
     /// End after so many histories
     #[arg(long, value_name = "N")]
     pub(crate) histories: Option<u64>,
+    /// Live so many years in one place, with 500 lives a day, and print what that costs; ends
+    /// before only with --seconds or --minutes
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..=20),
+conflicts_with_all = ["histories", "only", "point", "self_test", "guards"]
+    )]
+    pub(crate) years: Option<u64>,
     /// Only this kind of fault; may be given more than once (`--list` names them)
     #[arg(long, value_name = "FAULT")]
     pub(crate) only: Vec<String>,

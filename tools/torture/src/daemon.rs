@@ -62,6 +62,15 @@ impl Daemon {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Bytes of memory that it has in use.
+    pub(crate) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
+        kilobytes.unwrap_or(0_u64) * 1_024
+    }
+
     /// As a power switch would; true when it still lived.
     pub(crate) fn kill(&mut self) -> bool {
         let lived = !self.is_dead();

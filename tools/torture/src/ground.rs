@@ -36,6 +36,7 @@ pub(crate) struct Programs {
 pub(crate) struct Ground {
     root: PathBuf,
     keep: std::sync::atomic::AtomicBool,
+    is_old: std::sync::atomic::AtomicBool,
     pub(crate) programs: Programs,
 }
 
@@ -51,8 +52,8 @@ impl Ground {
         let dir = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(below);
         let root = dir.map_err(failed("make a folder in", below))?.keep();
         let root = root.canonicalize().map_err(failed("find", &root))?;
-        let keep = std::sync::atomic::AtomicBool::new(false);
-        let ground = Self { root, keep, programs: programs.clone() };
+        let (keep, is_old) = Default::default();
+        let ground = Self { root, keep, is_old, programs: programs.clone() };
         for folder in ["home", "bin", "data", "outside", "databases"] {
             make_dir(&ground.path(folder))?;
         }
@@ -70,6 +71,17 @@ impl Ground {
     /// Makes the daemons trim what is older than a day from their log.
     pub(crate) fn trims_daily(&self) -> Result<(), Trouble> {
         write(&self.path("config.toml"), &format!("{CONFIG}log_days = 1\n"))
+    }
+
+    /// Makes what ages go by age, rescues too, and the lists those of what lives.
+    pub(crate) fn ages(&self) -> Result<(), Trouble> {
+        self.is_old.store(true, std::sync::atomic::Ordering::Relaxed);
+        write(&self.path("config.toml"), &format!("{CONFIG}rescue_days = 180\n"))
+    }
+
+    /// Whether more lives were there than a list of all can hold.
+    pub(crate) fn is_old(&self) -> bool {
+        self.is_old.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Returns every record of the log and of its segments, one a line.

@@ -174,7 +174,7 @@ fn lives(
     finish(&mut past, &mut end)?;
     done.survived -= u64::from(!end.findings.is_empty());
     done.findings.extend(end.findings);
-    done.records = past.log.len() as u64;
+    done.records = past.log.last();
     done.answers = model.answers().len() as u64;
     Ok(())
 }

@@ -91,7 +91,7 @@ fn trouble(
     if !daemon.ready && !fault.may_end_it() {
         lived.findings.push(Finding { check: "start", what: "it did not start".into() });
     }
-    let since = past.log.len().to_string();
+    let since = past.log.last().to_string();
     let follower = Started::new(&mut ground.command(&["events", "--follow", "--since", &since]))?;
     let stage = Stage {
         ground,

@@ -6,7 +6,7 @@
 //! `agent`), trouble comes (`fault`), the daemon dies (`life`), the next one has to come to rest,
 //! and everything that must never happen is looked for (`check`). `model` holds what the outside
 //! was promised. `world` has histories of another kind: git worlds, in which the world does the
-//! unexpected and no daemon is killed. `selftest` shows that each check can fail.
+//! unexpected and no daemon is killed. `years` is one history that lasts. `selftest` shows that each check can fail.
 
 mod agent;
 mod args;
@@ -34,6 +34,7 @@ mod time;
 mod tour;
 mod trouble;
 mod world;
+mod years;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ fn main() -> ExitCode {
         Ok(true)
     } else if arguments.simulate {
         job::simulate()
+    } else if let Some(years) = arguments.years {
+        years::run(&arguments, years)
     } else if arguments.guards {
         guards::run(&arguments)
     } else if arguments.self_test {

@@ -105,6 +105,16 @@ impl Model {
         self.release(|piece| piece.kind == Kind::InPlace);
     }
 
+    /// How many pieces were made so far.
+    pub(crate) fn pieces(&self) -> usize {
+        self.seen().pieces.len()
+    }
+
+    /// Of the first pieces that were made, rescues may be gone because of their age.
+    pub(crate) fn aged(&self, first: usize) {
+        self.seen().pieces.iter_mut().take(first).for_each(|piece| piece.released = true);
+    }
+
     /// What was rescued from an environment may be gone from now on.
     pub(crate) fn rescue_dropped(&self, id: &str) {
         self.release(|piece| piece.environment == id);

@@ -109,6 +109,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Trouble> {
     }
 }
 
+/// Returns what the first signal sets. The second one ends the torture, whatever is under way.
+pub(crate) fn stopped_by_signals() -> Result<Arc<AtomicBool>, Trouble> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let again =
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
+        let registered = again.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
+        registered.map_err(|e| Trouble::new("cannot take signals").because(&e))?;
+    }
+    Ok(stop)
+}
+
 fn prepare(
     arguments: &Arguments,
     place: &std::path::Path,
@@ -117,14 +129,7 @@ fn prepare(
     let seconds = arguments.seconds.or_else(|| arguments.minutes.map(|m| m.saturating_mul(60)));
     // A count of histories is a bound by itself.
     let most = if arguments.histories.is_some() { 86_400 } else { 60 };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The second time it ends at once, whatever is under way.
-        let again =
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
-        let registered = again.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
-        registered.map_err(|e| Trouble::new("cannot take signals").because(&e))?;
-    }
+    let stop = stopped_by_signals()?;
     Ok(Shared {
         faults: faults(arguments)?,
         setting: Setting {
@@ -187,7 +192,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn made_up() -> u64 {
+pub(crate) fn made_up() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     since.as_secs() % 1_000_000 * 1_000
 }

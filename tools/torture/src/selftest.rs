@@ -246,7 +246,7 @@ fn drop_records(scene: &mut Scene<'_>) -> Result<(), Trouble> {
 }
 
 fn publish(scene: &mut Scene<'_>) -> Result<(), Trouble> {
-    let at = scene.past.log.len();
+    let at = scene.past.log.last();
     let line = json!({ "seq": at, "kind": "Tombstoned" }).to_string();
     write(&scene.past.ground.path("told"), &line)?;
     scene.published.push(line);

@@ -16,6 +16,8 @@ use crate::trouble::Trouble;
 /// Records as the API told them, one a line.
 #[derive(Debug, Default)]
 pub(crate) struct History {
+    /// The record before the first one that is looked at.
+    since: u64,
     lines: Vec<String>,
 }
 
@@ -34,8 +36,18 @@ const OF_THE_LIVING: [&str; 9] = [
 const BEGINNINGS: [&str; 3] = ["ProvisionRequested", "RestoreRequested", "EnvironmentAdopted"];
 
 impl History {
-    pub(crate) fn len(&self) -> usize {
-        self.lines.len()
+    /// One that looks at what comes after a record.
+    pub(crate) fn since(since: u64) -> Self {
+        Self { since, lines: Vec::new() }
+    }
+
+    /// The last record that was seen.
+    pub(crate) fn last(&self) -> u64 {
+        self.since + self.lines.len() as u64
+    }
+
+    fn told(&self, seq: u64) -> Option<&String> {
+        at(&self.lines, self.since, seq)
     }
 
     /// Reads the log through the API and holds it against all that was seen before.
@@ -45,30 +57,30 @@ impl History {
         published: &[String],
         findings: &mut Findings<'_>,
     ) -> Result<(), Trouble> {
-        let told = ground.gk(&["events"])?;
+        let told = ground.gk(&["events", "--since", &self.since.to_string()])?;
         if !told.ok() {
             return Err(Trouble::new(format!("events: {}", told.err.trim())));
         }
         let mut lines: Vec<String> = told.out.lines().map(str::to_owned).collect();
         if let Some(first) = lines.first().and_then(|line| value(line)["first"].as_u64()) {
-            lines = whole(ground, lines.split_off(1), first, findings)?;
+            lines = whole(ground, lines.split_off(1), (self.since, first), findings)?;
         }
         for (n, line) in lines.iter().enumerate() {
             let seq = value(line)["seq"].as_u64();
-            findings.unless(seq == Some(n as u64 + 1), || format!("record {} is {seq:?}", n + 1));
+            let expected = self.since + n as u64 + 1;
+            findings.unless(seq == Some(expected), || format!("record {expected} is {seq:?}"));
         }
         findings.unless(lines.len() >= self.lines.len(), || {
             format!("{} records are left of {}", lines.len(), self.lines.len())
         });
         if let Some(n) = self.lines.iter().zip(&lines).position(|(was, is)| was != is) {
-            findings.add(format!("record {} was {} and is {}", n + 1, self.lines[n], lines[n]));
+            let seq = self.since + n as u64 + 1;
+            findings.add(format!("record {seq} was {} and is {}", self.lines[n], lines[n]));
         }
         for line in published {
             // What is no record says how the stream ended.
             let Some(seq) = value(line)["seq"].as_u64() else { continue };
-            let at = usize::try_from(seq).ok().and_then(|seq| seq.checked_sub(1));
-            let there = at.and_then(|at| lines.get(at));
-            findings.unless(there == Some(line), || {
+            findings.unless(at(&lines, self.since, seq) == Some(line), || {
                 format!("it was published and is not in the log: {line}")
             });
         }
@@ -86,10 +98,11 @@ impl History {
         let (mut wrong, mut head) = (Vec::new(), 0);
         let read = inspect(&ground.log(), Depth::Everything, &mut |found, state| {
             head = found.seq.0;
-            let told = usize::try_from(head - 1).ok().and_then(|n| self.lines.get(n));
-            let line = format::json(found);
-            if told.is_some_and(|told| value(told) != line) {
-                wrong.push(format!("record {head} is {line} and was told otherwise"));
+            if let Some(told) = self.told(head) {
+                let line = format::json(found);
+                if value(told) != line {
+                    wrong.push(format!("record {head} is {line} and was told otherwise"));
+                }
             }
             for answer in answers.get(&head).into_iter().flatten() {
                 let env = state.environments().find(|e| e.id.as_str() == answer.id);
@@ -111,8 +124,8 @@ impl History {
         for what in wrong {
             findings.add(what);
         }
-        findings.unless(head >= self.lines.len() as u64, || {
-            format!("the file ends at {head}, and {} were told", self.lines.len())
+        findings.unless(head >= self.last(), || {
+            format!("the file ends at {head}, and was told up to {}", self.last())
         });
         for answer in answers.range(head + 1..).flat_map(|(_, all)| all) {
             findings.add(format!("{answer} was acknowledged, and the log ends at {head}"));
@@ -120,16 +133,22 @@ impl History {
     }
 }
 
+/// Returns the line of a record among those after another one.
+fn at(lines: &[String], since: u64, seq: u64) -> Option<&String> {
+    lines.get(usize::try_from(seq.checked_sub(since + 1)?).ok()?)
+}
+
 /// Completes the records that a trimmed log has left by those of its segments, which go on with the
 /// same ones.
 fn whole(
     ground: &Ground,
     told: Vec<String>,
-    first: u64,
+    (since, first): (u64, u64),
     findings: &mut Findings<'_>,
 ) -> Result<Vec<String>, Trouble> {
     let mut all = ground.records()?;
-    let begin = usize::try_from(first - 1).unwrap_or(usize::MAX);
+    all.drain(..all.len().min(usize::try_from(since).unwrap_or(usize::MAX)));
+    let begin = usize::try_from(first - since - 1).unwrap_or(usize::MAX);
     let end = (begin + told.len()).min(all.len());
     findings.unless(all.get(begin..end) == Some(&told[..]), || {
         format!("the records from {first} on are others in the file")

@@ -14,7 +14,8 @@ use groundskeeper::journal::inspect::Depth;
 use serde_json::Value;
 
 use crate::child;
-use crate::ground::Ground;
+use crate::client::NAMES;
+use crate::ground::{ADOPTED, Ground};
 use crate::time;
 use crate::trouble::Trouble;
 
@@ -48,13 +49,28 @@ impl Findings<'_> {
     }
 }
 
-/// Every environment, as the API shows it.
+/// Every environment, as the API shows it. After years, those that live and those of the clients.
 pub(crate) fn environments(ground: &Ground) -> Result<Vec<Value>, Trouble> {
-    let shown = ground.gk(&["ls", "--all"])?;
-    match shown.json() {
-        Value::Array(all) => Ok(all),
-        _ => Err(Trouble::new(format!("ls --all said {} {}", shown.out.trim(), shown.err.trim()))),
+    if !ground.is_old() {
+        return listed(ground, &["ls", "--all"]);
     }
+    let mut all = listed(ground, &["ls"])?;
+    for id in NAMES.into_iter().chain(ADOPTED) {
+        if !all.iter().any(|env| env["id"] == id) {
+            let shown = ground.gk(&["show", id])?;
+            all.extend(shown.ok().then(|| shown.json()));
+        }
+    }
+    Ok(all)
+}
+
+fn listed(ground: &Ground, verb: &[&str]) -> Result<Vec<Value>, Trouble> {
+    let shown = ground.gk(verb)?;
+    if let Value::Array(all) = shown.json() {
+        return Ok(all);
+    }
+    let (out, err) = (shown.out.trim(), shown.err.trim());
+    Err(Trouble::new(format!("{} said {out} {err}", verb.join(" "))))
 }
 
 /// Waits until the daemon owes nothing to anybody.
