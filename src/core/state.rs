@@ -4,6 +4,7 @@
 //! everything else reads. It holds nothing that the log cannot rebuild.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -18,6 +19,9 @@ use crate::model::migration::Migration;
 use crate::model::run::Run;
 use crate::model::sweep::Sweep;
 
+/// A map of large values, which copies of the state share until one of them changes.
+pub(super) type Shared<K, V> = BTreeMap<K, Arc<V>>;
+
 /// The fold of the log up to one seq: everything that the daemon knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct State {
@@ -26,15 +30,15 @@ pub struct State {
     pub(super) boot: u32,
     /// Whether the last daemon closed the log in order; then the next start counts no interruption.
     pub(super) orderly: bool,
-    pub(super) environments: BTreeMap<EnvironmentId, Environment>,
+    pub(super) environments: Shared<EnvironmentId, Environment>,
     pub(super) leases: BTreeMap<LeaseId, Lease>,
     pub(super) trust: BTreeMap<HostPath, Vec<String>>,
     pub(super) requests: BTreeMap<RequestId, IdempotencyRecord>,
     pub(super) request_order: BTreeMap<Seq, RequestId>,
     pub(super) retention: Retention,
     #[serde(rename = "remains")]
-    pub(super) archives: BTreeMap<EnvironmentId, BTreeMap<u32, ArchivedIncarnation>>,
-    pub(super) outputs: BTreeMap<EnvironmentId, BTreeMap<Seq, CleanedOutput>>,
+    pub(super) archives: BTreeMap<EnvironmentId, Shared<u32, ArchivedIncarnation>>,
+    pub(super) outputs: BTreeMap<EnvironmentId, Shared<Seq, CleanedOutput>>,
     pub(super) sweep: Option<Sweep>,
     pub(super) last_sweep: Option<(Time, SweepFinished)>,
     pub(super) live: Live,
@@ -70,12 +74,12 @@ impl State {
     /// Returns the current incarnation of an environment, whatever its phase.
     #[must_use]
     pub fn environment(&self, id: &EnvironmentId) -> Option<&Environment> {
-        self.environments.get(id)
+        self.environments.get(id).map(Arc::as_ref)
     }
 
     /// Returns all current incarnations, by id, tombstones included.
     pub fn environments(&self) -> impl Iterator<Item = &Environment> {
-        self.environments.values()
+        self.environments.values().map(Arc::as_ref)
     }
 
     /// Returns a lease by its id; none once it was released or its expiry was recorded.
@@ -119,28 +123,28 @@ impl State {
     /// Returns the archive of one ended incarnation: trash entry, rescue ref, or both.
     #[must_use]
     pub fn archive_of(&self, id: &EnvironmentId, incarnation: u32) -> Option<&ArchivedIncarnation> {
-        self.archives.get(id)?.get(&incarnation)
+        self.archives.get(id)?.get(&incarnation).map(Arc::as_ref)
     }
 
     /// Returns the archives of all ended incarnations, by id and incarnation.
     pub fn archives(&self) -> impl Iterator<Item = &ArchivedIncarnation> {
-        self.archives.values().flat_map(BTreeMap::values)
+        self.archives.values().flat_map(BTreeMap::values).map(Arc::as_ref)
     }
 
     /// Returns the output of one clean, while any of it may be in the trash.
     #[must_use]
     pub fn output(&self, id: &EnvironmentId, clean: Seq) -> Option<&CleanedOutput> {
-        self.outputs.get(id)?.get(&clean)
+        self.outputs.get(id)?.get(&clean).map(Arc::as_ref)
     }
 
     /// Returns the output of all cleans, by environment, the oldest first.
     pub fn outputs(&self) -> impl Iterator<Item = &CleanedOutput> {
-        self.outputs.values().flat_map(BTreeMap::values)
+        self.outputs.values().flat_map(BTreeMap::values).map(Arc::as_ref)
     }
 
     /// Returns the output of the cleans of one environment, the oldest first.
     pub fn outputs_of(&self, id: &EnvironmentId) -> impl Iterator<Item = &CleanedOutput> {
-        self.outputs.get(id).into_iter().flat_map(BTreeMap::values)
+        self.outputs.get(id).into_iter().flat_map(BTreeMap::values).map(Arc::as_ref)
     }
 
     /// Returns whether a lease of this id ended recently, as opposed to never having existed.

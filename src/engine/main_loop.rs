@@ -376,6 +376,7 @@ impl Engine {
         let reason = self.stopping.take().map_or_else(String::new, |(reason, _)| reason);
         let mut batch = Batch::default();
         self.decide(&mut batch, Command::Stop { reason }, None, &Span::none());
+        self.journal.snapshot_next();
         // Still stopping: `finish` must start no effect.
         self.stopping = Some((String::new(), Instant::now()));
         self.finish(batch)?;

@@ -86,7 +86,7 @@ pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> ReadError {
 /// of 1 GiB made a scan slower and kept what was scanned in memory.
 pub(super) fn builder() -> redb::Builder {
     let mut builder = Database::builder();
-    builder.set_cache_size(8 << 20);
+    builder.set_cache_size(4 << 20);
     builder
 }
 

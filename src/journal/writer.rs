@@ -22,6 +22,8 @@ use groundskeeper_system::portable;
 /// Records between two snapshots. Folding a million records takes about 0.25 s, so the rest after a
 /// snapshot folds in some 13 ms.
 pub const SNAPSHOT_EVERY: u64 = 50_000;
+/// Records after a snapshot from which an orderly end makes one.
+const SNAPSHOT_AT_END: u64 = 1_000;
 
 /// Settings of a log. Tests change them; the daemon uses [`Options::default`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +182,15 @@ impl Journal {
     /// not, or would not be, in the file at the log's path.
     pub fn append(&mut self, records: &[Record], state: &State) -> Result<(), Error> {
         self.append_with(records, state, None)
+    }
+
+    /// Makes the next commit write a snapshot, unless few records follow the last one: the daemon
+    /// ends, and the next one then folds nothing.
+    pub fn snapshot_next(&mut self) {
+        let last = self.snapshot_due.saturating_sub(self.options.snapshot_every);
+        if self.head.seq >= last.saturating_add(SNAPSHOT_AT_END) {
+            self.snapshot_due = self.head.seq;
+        }
     }
 
     /// Appends records, and makes `base` the base of the log in the same commit.

@@ -1,6 +1,6 @@
 //! Use cases of the daemon itself: its description and its shutdown.
 
-use crate::core::Seq;
+use crate::core::{Seq, Time};
 use crate::format::rfc3339;
 use crate::service::app::App;
 use crate::service::status;
@@ -27,7 +27,7 @@ pub(crate) fn describe(app: &App) -> DaemonView {
             git: app.about.git.clone(),
             started_at: rfc3339(app.about.started),
             environments,
-            owed: state.environments().filter(|e| e.owed.is_some()).count(),
+            owed: state.owed(Time(u64::MAX)).count(),
             priority: app.about.priority.clone(),
             processes_started: crate::world::process::subprocess::started(),
             watching: watching.clone(),

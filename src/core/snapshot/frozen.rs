@@ -5,6 +5,7 @@
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -86,6 +87,30 @@ impl<'a, A: Frozen<'a>, B: Frozen<'a>> Frozen<'a> for (A, B) {
 
     fn thaw(self) -> Self::Live {
         (self.0.thaw(), self.1.thaw())
+    }
+}
+
+/// A value that copies of the live state share. It is boxed, so that the memory of one that was read
+/// is free for the next as soon as it is thawed.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Shared<F>(Box<F>);
+
+impl<F> From<F> for Shared<F> {
+    fn from(frozen: F) -> Self {
+        Self(Box::new(frozen))
+    }
+}
+
+impl<'a, F: Frozen<'a>> Frozen<'a> for Shared<F> {
+    type Live = Arc<F::Live>;
+
+    fn freeze(live: &'a Self::Live) -> Self {
+        F::freeze(live).into()
+    }
+
+    fn thaw(self) -> Self::Live {
+        Arc::new(self.0.thaw())
     }
 }
 

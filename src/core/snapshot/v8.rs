@@ -30,7 +30,7 @@ pub struct State<'a> {
     request_order: Cow<'a, BTreeMap<Seq, RequestId>>,
     retention: v9::Retention,
     archives: v9::Archives<'a>,
-    outputs: Entries<'a, EnvironmentId, Entries<'a, Seq, parts::CleanedOutput<'a>>>,
+    outputs: Entries<'a, EnvironmentId, v9::Outputs<'a>>,
     sweep: Option<parts::Sweep>,
     last_sweep: Option<(Time, parts::SweepFinished<'a>)>,
     live: parts::Live<'a>,
@@ -75,7 +75,10 @@ struct Environment<'a> {
 
 impl<'a> From<State<'a>> for v9::State<'a> {
     fn from(old: State<'a>) -> Self {
-        let environments = old.environments.into_iter().map(|(id, one)| (id, one.into()));
+        let environments = old
+            .environments
+            .into_iter()
+            .map(|(id, one)| (id, parts::Environment::from(one).into()));
         carried! {
             old: seq at boot orderly leases trust requests request_order retention archives outputs
             sweep last_sweep live ended_leases runs migrations found_older

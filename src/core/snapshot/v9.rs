@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::PurgeReason;
 use crate::id::{EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId, Seq, Time};
 use crate::model::step::ArchiveStep;
-use crate::snapshot::frozen::{Entries, OrEmpty, carried};
+use crate::snapshot::frozen::{Entries, OrEmpty, Shared, carried};
 use crate::snapshot::v10::{self, parts};
 
 /// Version of the format.
@@ -23,14 +23,14 @@ pub struct State<'a> {
     pub(super) at: Time,
     pub(super) boot: u32,
     pub(super) orderly: bool,
-    pub(super) environments: Entries<'a, EnvironmentId, parts::Environment<'a>>,
+    pub(super) environments: Entries<'a, EnvironmentId, Shared<parts::Environment<'a>>>,
     pub(super) leases: Entries<'a, LeaseId, parts::Lease<'a>>,
     pub(super) trust: Cow<'a, BTreeMap<HostPath, Vec<String>>>,
     pub(super) requests: Entries<'a, RequestId, parts::IdempotencyRecord<'a>>,
     pub(super) request_order: Cow<'a, BTreeMap<Seq, RequestId>>,
     pub(super) retention: Retention,
     pub(super) archives: Archives<'a>,
-    pub(super) outputs: Entries<'a, EnvironmentId, Entries<'a, Seq, parts::CleanedOutput<'a>>>,
+    pub(super) outputs: Entries<'a, EnvironmentId, Outputs<'a>>,
     pub(super) sweep: Option<parts::Sweep>,
     pub(super) last_sweep: Option<(Time, parts::SweepFinished<'a>)>,
     pub(super) live: parts::Live<'a>,
@@ -39,6 +39,9 @@ pub struct State<'a> {
     pub(super) migrations: Entries<'a, MigrationId, parts::Migration<'a>>,
     pub(super) found_older: Option<Seq>,
 }
+
+/// Outputs of one environment.
+pub(super) type Outputs<'a> = Entries<'a, Seq, Shared<parts::CleanedOutput<'a>>>;
 
 /// Archives, by environment and incarnation.
 pub(super) type Archives<'a> = BTreeMap<EnvironmentId, BTreeMap<u32, ArchivedIncarnation<'a>>>;
@@ -78,7 +81,11 @@ pub(super) struct ArchivedIncarnation<'a> {
 impl<'a> From<State<'a>> for v10::State<'a> {
     fn from(old: State<'a>) -> Self {
         let lives = |all: BTreeMap<u32, ArchivedIncarnation<'a>>| {
-            Entries::Owned(all.into_iter().map(|(n, one)| (n, one.into())).collect())
+            Entries::Owned(
+                all.into_iter()
+                    .map(|(n, one)| (n, parts::ArchivedIncarnation::from(one).into()))
+                    .collect(),
+            )
         };
         let archives = old.archives.into_iter().map(|(id, all)| (id, lives(all)));
         carried! {

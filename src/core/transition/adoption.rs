@@ -1,5 +1,7 @@
 //! Adoptions: a foreign worktree that is watched and leased from now on, and never deleted.
 
+use std::sync::Arc;
+
 use crate::command::Adopt;
 use crate::decision::{Decision, limit};
 use crate::event::{Base, EnvironmentAdopted};
@@ -44,6 +46,6 @@ impl State {
         env.adopted = true;
         env.owed = None;
         env.set_phase(Phase::Ready, at);
-        self.environments.insert(e.environment.clone(), env);
+        self.environments.insert(e.environment.clone(), Arc::new(env));
     }
 }

@@ -3,6 +3,8 @@
 //! An archive outlives the environment's record, so that a new environment of the same id changes
 //! nothing about it. Archives are folded and decided here; they are never in service.
 
+use std::sync::Arc;
+
 use crate::effect::ArchiveOutcome as Outcome;
 use crate::event::{
     ArchiveEvent, Event, LateWorkRescued, PurgeDecided, RemainsAttemptFailed, RescueDropped,
@@ -220,7 +222,7 @@ impl State {
             self.rescues_folded(e);
         }
         let Some(lives) = self.archives.get_mut(id) else { return };
-        if let Some(archive) = lives.get_mut(&incarnation) {
+        if let Some(archive) = lives.get_mut(&incarnation).map(Arc::make_mut) {
             archive.apply(at, event);
         }
         self.forget_empty(id, incarnation);
@@ -228,8 +230,9 @@ impl State {
 
     /// Adds the archive of an ended incarnation.
     pub(crate) fn keep_archive(&mut self, archive: Option<ArchivedIncarnation>) {
-        let Some(archive) = archive else { return };
-        self.archives.entry(archive.id.clone()).or_default().insert(archive.incarnation, archive);
+        let Some(archive) = archive.map(Arc::new) else { return };
+        let lives = self.archives.entry(archive.id.clone()).or_default();
+        lives.insert(archive.incarnation, archive);
     }
 
     /// Folds in that a restore began, took the directory, or put it back.
@@ -242,7 +245,7 @@ impl State {
         taken: bool,
     ) {
         let lives = self.archives.get_mut(id);
-        if let Some(archive) = lives.and_then(|l| l.get_mut(&from.incarnation)) {
+        if let Some(archive) = lives.and_then(|l| l.get_mut(&from.incarnation)).map(Arc::make_mut) {
             archive.restoring = restoring;
             // A measurement would race with the restore, which moves the directory.
             if restoring.is_some() && archive.owed.as_ref().is_some_and(|o| o.step == Step::Measure)
@@ -262,9 +265,9 @@ impl State {
 
     /// Retries failed inspections at once: what they lacked may be available now.
     pub(crate) fn retry_now(&mut self, at: At) {
-        self.archives.values_mut().flat_map(|lives| lives.values_mut()).for_each(|archive| {
-            archive.retry_now(at.time);
-        });
+        let archives = self.archives.values_mut().flat_map(|lives| lives.values_mut());
+        let failed = archives.filter(|archive| archive.fault.is_some());
+        failed.map(Arc::make_mut).for_each(|archive| archive.retry_now(at.time));
     }
 
     fn forget_empty(&mut self, id: &EnvironmentId, incarnation: u32) {

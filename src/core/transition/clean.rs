@@ -6,6 +6,8 @@
 //! until its time: a restore within that time can still be followed by an undo, and the removal
 //! need not wait for another unlink. Nothing here reads the disk.
 
+use std::sync::Arc;
+
 use crate::decision::{Decision, destroyed, not_ready};
 use crate::effect::OutputOutcome;
 use crate::event::{
@@ -43,8 +45,7 @@ impl CleanedOutput {
 
     fn start_purge(&mut self, at: At, reason: PurgeReason) {
         self.purge = reason.given();
-        self.fault = None;
-        self.phase = OutputPhase::Kept;
+        (self.fault, self.phase) = (None, OutputPhase::Kept);
         match &mut self.owed {
             // A running step goes on; a step that waits for another attempt may start at once.
             Some(owed) => owed.not_before = owed.not_before.min(at.time),
@@ -155,7 +156,7 @@ impl State {
     /// Folds in an event about the output of a clean.
     pub(crate) fn apply_output(&mut self, at: At, event: OutputEvent<'_>) {
         let (id, clean) = event.subject();
-        if let Some(output) = self.outputs.get_mut(id).and_then(|o| o.get_mut(&clean)) {
+        if let Some(output) = self.output_mut(id, clean) {
             output.apply(at, event);
         }
         self.forget_outputs(id);
@@ -170,7 +171,7 @@ impl State {
                     env.enter(Step::Clean, at);
                 });
                 if let Some(env) = self.environments.get(&e.environment) {
-                    let output = CleanedOutput::begin(at, env, e.now);
+                    let output = Arc::new(CleanedOutput::begin(at, env, e.now));
                     self.outputs.entry(env.id.clone()).or_default().insert(at.seq, output);
                 }
             }
@@ -182,7 +183,7 @@ impl State {
                 let outputs = self.outputs.get_mut(&e.environment).into_iter();
                 let outputs = outputs.flat_map(std::collections::BTreeMap::values_mut);
                 let taking = outputs.filter(|o| o.phase == OutputPhase::Taking);
-                taking.for_each(|output| output.taken(at, e));
+                taking.map(Arc::make_mut).for_each(|output| output.taken(at, e));
             }
             CleanEvent::CleanUndoRequested(e) => {
                 self.with(at, &e.environment, |env| {
@@ -206,14 +207,14 @@ impl State {
     }
 
     fn output_mut(&mut self, id: &EnvironmentId, clean: Seq) -> Option<&mut CleanedOutput> {
-        self.outputs.get_mut(id)?.get_mut(&clean)
+        self.outputs.get_mut(id)?.get_mut(&clean).map(Arc::make_mut)
     }
 
     /// Folds the present state of an environment into the output of its cleans.
     pub(crate) fn follow_cleans(&mut self, at: At, id: &EnvironmentId) {
         let Some(env) = self.environments.get(id) else { return };
         let Some(outputs) = self.outputs.get_mut(id) else { return };
-        for output in outputs.values_mut() {
+        for output in outputs.values_mut().map(Arc::make_mut) {
             output.follow(at, env);
         }
         self.forget_outputs(id);

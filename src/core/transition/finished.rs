@@ -87,7 +87,7 @@ mod tests {
         let at = At { seq: Seq(n as u64 + 1), time: Time(n as u64) };
         let mut env = Environment::begin(at, &id(n), 3, &Plan::default());
         (env.owed, env.phase) = (None, Phase::Tombstoned);
-        state.environments.insert(id(n), env);
+        state.environments.insert(id(n), env.into());
         (state.seq, state.at) = (at.seq, at.time);
     }
 

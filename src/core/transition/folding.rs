@@ -5,6 +5,7 @@
 //! here drops a rescue: a folded one is as restorable as before, by its commit.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::event::{Event, FoldedRescue, RescueFoldDecided, RescuesFolded};
 use crate::fault::{Code, Fault};
@@ -134,7 +135,7 @@ impl State {
         for folded in &e.folded {
             let lives = self.archives.get_mut(&folded.environment);
             if let Some(archive) = lives.and_then(|lives| lives.get_mut(&folded.incarnation)) {
-                archive.fold_into(reference, &folded.commits);
+                Arc::make_mut(archive).fold_into(reference, &folded.commits);
             }
         }
     }
@@ -278,7 +279,8 @@ mod tests {
         submit(&mut state, Command::Tick);
         let (effect, to_fold) = owed(&state).expect("a fold");
         let lives = state.archives.get_mut(&id(2)).and_then(|lives| lives.get_mut(&1));
-        let rescue = lives.and_then(|archive| archive.rescue.as_mut()).expect("a rescue");
+        let rescue =
+            lives.and_then(|archive| Arc::make_mut(archive).rescue.as_mut()).expect("a rescue");
         rescue.commit = Some("f".repeat(40));
         state.archives.remove(&id(3));
         settle(&mut state, &effect, Ok(outcome(&to_fold)));

@@ -1,6 +1,7 @@
 //! The host: starts and stops of the daemon, the limits of the trash, and sweeps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::command::Ground;
 use crate::decision::Decision;
@@ -10,6 +11,7 @@ use crate::event::{
 };
 use crate::fault::{Code, Fault};
 use crate::id::Time;
+use crate::model::environment::Environment;
 use crate::model::step::{At, HostStep, OutputStep, Owed};
 use crate::model::sweep::Sweep;
 use crate::policy;
@@ -158,18 +160,26 @@ impl State {
 
     /// Marks all consents as unverified: a tree may have changed since it was inspected.
     fn disturb(&mut self) {
-        for teardown in self.environments.values_mut().filter_map(|e| e.teardown.as_mut()) {
-            teardown.disturbed = true;
+        let is_sure = |env: &Environment| env.teardown.as_ref().is_some_and(|t| !t.disturbed);
+        for env in self.environments.values_mut().filter(|env| is_sure(env)) {
+            if let Some(teardown) = &mut Arc::make_mut(env).teardown {
+                teardown.disturbed = true;
+            }
         }
     }
 
     fn count_interruptions(&mut self, at: At) {
-        let environments = self.environments.values_mut().filter_map(|e| e.owed.as_mut());
-        environments.for_each(|owed| interrupted(owed, at));
+        for env in self.environments.values_mut().filter(|env| env.owed.is_some()) {
+            Arc::make_mut(env).owed.iter_mut().for_each(|owed| interrupted(owed, at));
+        }
         let archives = self.archives.values_mut().flat_map(BTreeMap::values_mut);
-        archives.filter_map(|r| r.owed.as_mut()).for_each(|owed| interrupted(owed, at));
+        for archive in archives.filter(|archive| archive.owed.is_some()) {
+            Arc::make_mut(archive).owed.iter_mut().for_each(|owed| interrupted(owed, at));
+        }
         let outputs = self.outputs.values_mut().flat_map(BTreeMap::values_mut);
-        outputs.filter_map(|o| o.owed.as_mut()).for_each(|owed| interrupted(owed, at));
+        for output in outputs.filter(|output| output.owed.is_some()) {
+            Arc::make_mut(output).owed.iter_mut().for_each(|owed| interrupted(owed, at));
+        }
         let migrations = self.migrations.values_mut().filter_map(|m| m.owed.as_mut());
         migrations.for_each(|owed| interrupted(owed, at));
         self.sweep.iter_mut().for_each(|sweep| interrupted(&mut sweep.owed, at));

@@ -151,7 +151,7 @@ mod tests {
         let e = leftover();
         let at = At { seq: Seq(0), time: Time(0) };
         let mut env = Environment::begin(at, &e.environment, 1, &Plan::default());
-        state.environments.insert(e.environment.clone(), env.clone());
+        state.environments.insert(e.environment.clone(), env.clone().into());
         let kinds = |state: &State| -> Vec<&'static str> {
             let events =
                 state.swept(&Former::default(), SweepFinished::default(), vec![leftover()]);
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(kinds(&state), ["SweepFinished"], "a live incarnation has no leftovers");
         env.owed = None;
         env.phase = Phase::Tombstoned;
-        state.environments.insert(e.environment.clone(), env);
+        state.environments.insert(e.environment.clone(), env.into());
         assert_eq!(kinds(&state), ["LeftoverArchived", "SweepFinished"]);
         let events = state.swept(&Former::default(), SweepFinished::default(), vec![leftover()]);
         folded(&mut state, Time(1), events);

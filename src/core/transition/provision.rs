@@ -2,6 +2,7 @@
 //! adoptions have files of their own, and share the steps from here on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::command::Provision;
 use crate::decision::{Decision, limit, not_found};
@@ -154,7 +155,7 @@ impl State {
         let mut env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
         env.nonce.clone_from(&e.nonce);
         env.attributes.clone_from(&e.attributes);
-        self.environments.insert(e.environment.clone(), env);
+        self.environments.insert(e.environment.clone(), Arc::new(env));
     }
 
     fn rolled_back(&mut self, at: At, e: &RolledBack) {

@@ -4,6 +4,8 @@
 //! daemon's state. A copy forgets everything that belongs to its original. Nothing here reads the
 //! disk: the daemon does so before it opens its log.
 
+use std::sync::Arc;
+
 use crate::command::Ground;
 use crate::event::{
     DataDirectoryCopied, DataDirectoryMoved, Event, LogFoundOlder, RepositoryMoved, Rescue,
@@ -156,26 +158,29 @@ impl State {
 
     /// Folds in that the data directory was moved.
     pub(crate) fn data_moved(&mut self, from: &HostPath, to: &HostPath) {
-        self.environments.values_mut().for_each(|env| env.data_moved(from, to));
+        let environments = self.environments.values_mut().map(Arc::make_mut);
+        environments.for_each(|env| env.data_moved(from, to));
         self.each_archive(|archive| archive.data_moved(from, to));
         let outputs = self.outputs.values_mut().flat_map(|outputs| outputs.values_mut());
-        outputs.for_each(|output| output.data_moved(from, to));
+        outputs.map(Arc::make_mut).for_each(|output| output.data_moved(from, to));
     }
 
     /// Folds in that a repository was moved.
     pub(crate) fn repository_moved(&mut self, e: &RepositoryMoved) {
-        self.environments.values_mut().for_each(|env| env.repository_moved(e));
+        let environments = self.environments.values_mut().map(Arc::make_mut);
+        environments.for_each(|env| env.repository_moved(e));
         self.each_archive(|archive| archive.repository_moved(e));
         let outputs = self.outputs.values_mut().flat_map(|outputs| outputs.values_mut());
         let outputs = outputs.filter(|o| o.repository == e.from);
-        outputs.for_each(|output| output.repository = e.to.clone());
+        outputs.map(Arc::make_mut).for_each(|output| output.repository = e.to.clone());
         if let Some(hashes) = self.trust.remove(&e.from) {
             self.trust.insert(e.to.clone(), hashes);
         }
     }
 
     fn each_archive(&mut self, change: impl FnMut(&mut ArchivedIncarnation)) {
-        self.archives.values_mut().flat_map(|lives| lives.values_mut()).for_each(change);
+        let archives = self.archives.values_mut().flat_map(|lives| lives.values_mut());
+        archives.map(Arc::make_mut).for_each(change);
     }
 
     /// Forgets everything but history: worktrees, trash, refs and branches are the original's. An
@@ -188,7 +193,8 @@ impl State {
         for run in self.runs.values_mut().filter(|run| run.ended.is_none()) {
             run.ended = Some(RunEnd::destroyed());
         }
-        for env in self.environments.values_mut().filter(|env| env.phase != Phase::Tombstoned) {
+        let environments = self.environments.values_mut();
+        for env in environments.filter(|env| env.phase != Phase::Tombstoned).map(Arc::make_mut) {
             env.teardown = None;
             env.tombstoned(at, &[]);
             env.seq = at.seq;

@@ -4,6 +4,7 @@
 //! The age counts from the end of the incarnation, or from when the limit was set if that is later,
 //! so that a new limit drops nothing at once. Without a limit nothing here is ever due.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Actor, Event, RescueDropRequested, RescueExpiryAnnounced, RetentionChanged};
@@ -113,7 +114,8 @@ impl State {
         let of = |limits: &crate::event::Retention| (limits.rescue_seconds, limits.trash_seconds);
         if of(&self.retention) != of(&e.retention) {
             let all = self.archives.values_mut().flat_map(|lives| lives.values_mut());
-            all.for_each(|archive| archive.rescue_ends = None);
+            let announced = all.filter(|archive| archive.rescue_ends.is_some());
+            announced.map(Arc::make_mut).for_each(|archive| archive.rescue_ends = None);
         }
         if self.retention.rescue_seconds != e.retention.rescue_seconds {
             self.rescue_limit_set = e.retention.rescue_seconds.map(|_| now);

@@ -1,5 +1,7 @@
 //! Restores: a new incarnation that begins from the archive of an ended one.
 
+use std::sync::Arc;
+
 use crate::command::Restore;
 use crate::decision::Decision;
 use crate::event::{RestoreRequested, Restored};
@@ -54,7 +56,7 @@ impl State {
         env.base = archive.and_then(|r| r.base.clone());
         env.nonce.clone_from(&e.nonce);
         env.lineage = archive.map(ArchivedIncarnation::lineage).unwrap_or_default();
-        self.environments.insert(e.environment.clone(), env);
+        self.environments.insert(e.environment.clone(), Arc::new(env));
         self.restore_changed(at, &e.environment, &e.from, Some(e.incarnation), false);
     }
 

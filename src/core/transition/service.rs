@@ -1,5 +1,7 @@
 //! Environments in service: commands that run in them, and watches.
 
+use std::sync::Arc;
+
 use crate::decision::{Decision, destroyed, limit, not_found, not_ready};
 use crate::event::{
     Event, Origin, ProcessEvent, ProcessExited, ProcessStarted, WatchEvent, WatcherGaveUp,
@@ -65,7 +67,7 @@ impl State {
         id: &EnvironmentId,
         change: impl FnOnce(&mut Environment),
     ) {
-        if let Some(env) = self.environments.get_mut(id) {
+        if let Some(env) = self.environments.get_mut(id).map(Arc::make_mut) {
             env.seq = at.seq;
             change(env);
         }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::id::{EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Time};
-use crate::snapshot::frozen::{Entries, frozen_structs};
+use crate::snapshot::frozen::{Entries, Shared, frozen_structs};
 use crate::snapshot::v10::archive::{ArchivedIncarnation, CleanedOutput};
 use crate::snapshot::v10::environment::Environment;
 use crate::snapshot::v10::host::{
@@ -23,14 +23,14 @@ frozen_structs! {
         at: Time,
         boot: u32,
         orderly: bool,
-        environments: Entries<'a, EnvironmentId, Environment<'a>>,
+        environments: Entries<'a, EnvironmentId, Shared<Environment<'a>>>,
         leases: Entries<'a, LeaseId, Lease<'a>>,
         trust: Cow<'a, BTreeMap<HostPath, Vec<String>>>,
         requests: Entries<'a, RequestId, IdempotencyRecord<'a>>,
         request_order: Cow<'a, BTreeMap<Seq, RequestId>>,
         retention: Retention,
-        archives: Entries<'a, EnvironmentId, Entries<'a, u32, ArchivedIncarnation<'a>>>,
-        outputs: Entries<'a, EnvironmentId, Entries<'a, Seq, CleanedOutput<'a>>>,
+        archives: Entries<'a, EnvironmentId, Entries<'a, u32, Shared<ArchivedIncarnation<'a>>>>,
+        outputs: Entries<'a, EnvironmentId, Entries<'a, Seq, Shared<CleanedOutput<'a>>>>,
         sweep: Option<Sweep>,
         last_sweep: Option<(Time, SweepFinished<'a>)>,
         live: Live<'a>,
