@@ -90,8 +90,8 @@ impl<'a, A: Frozen<'a>, B: Frozen<'a>> Frozen<'a> for (A, B) {
     }
 }
 
-/// A value that copies of the live state share. It is boxed, so that the memory of one that was read
-/// is free for the next as soon as it is thawed.
+/// A value that copies of the live state share. It is boxed, so that the memory of one that was
+/// read is free for the next as soon as it is thawed.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Shared<F>(Box<F>);
