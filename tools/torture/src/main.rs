@@ -6,8 +6,8 @@
 //! `agent`), trouble comes (`fault`), the daemon dies (`life`), the next one has to come to rest,
 //! and everything that must never happen is looked for (`check`). `model` holds what the outside
 //! was promised. `world` has histories of another kind: git worlds, in which the world does the
-//! unexpected and no daemon is killed. `years` is one history that lasts. `selftest` shows that each
-//! check can fail.
+//! unexpected and no daemon is killed. `years` is one history that lasts. `selftest` shows that
+//! each check can fail.
 
 mod agent;
 mod args;
