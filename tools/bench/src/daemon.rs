@@ -132,7 +132,7 @@ pub(crate) fn list(dir: &Path, table: &mut Table) {
     }
     let (time, bare) = (median(&mut times), bare_list(dir, &mut connection));
     let what = "ls of 1,000 environments / look, encode, send";
-    table.row(what, &show(time), &show(bare), ratio(time, bare), 4.0, false);
+    table.row(what, &show(time), &show(bare), ratio(time, bare), 8.0, false);
     let spawned = children(daemon.child.id()).saturating_sub(before);
     table.row("ls: processes spawned", &spawned.to_string(), "", spawned as f64, 0.0, false);
 }
