@@ -62,7 +62,9 @@ impl State {
     pub(crate) fn rescues_over(&self, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
         let mut drops = self.drops_free();
-        for (due, archive) in self.rescues_by_age() {
+        let mut aging: Vec<(Time, &ArchivedIncarnation)> = self.rescues_aging().collect();
+        aging.sort_by_key(|(due, _)| *due);
+        for (due, archive) in aging {
             match archive.rescue_ends {
                 None if due.before(policy::EXPIRY_NOTICE) > now => break,
                 None if events.len() < policy::EXPIRIES_AT_ONCE => {
@@ -85,7 +87,7 @@ impl State {
             None => Some(due.before(policy::EXPIRY_NOTICE)),
             Some(ends) => may_drop.then(|| ends.max(due)),
         };
-        self.rescues_by_age().into_iter().filter_map(next).min()
+        self.rescues_aging().filter_map(next).min()
     }
 
     /// Returns how many further drops may be owed.
@@ -97,16 +99,12 @@ impl State {
         policy::RESCUES_DROPPED_AT_ONCE.saturating_sub(dropping)
     }
 
-    /// Returns the rescues that a limit of age concerns, and when each reaches it; oldest first.
-    fn rescues_by_age(&self) -> Vec<(Time, &ArchivedIncarnation)> {
-        if self.retention().rescue_seconds.is_none() {
-            return Vec::new();
-        }
-        let alone = self.archives().filter(|archive| archive.is_rescue_alone());
-        let due = alone.filter_map(|archive| Some((self.rescue_due(archive)?, archive)));
-        let mut all: Vec<(Time, &ArchivedIncarnation)> = due.collect();
-        all.sort_by_key(|(due, _)| *due);
-        all
+    /// Returns the rescues that a limit of age concerns, and when each reaches it.
+    fn rescues_aging(&self) -> impl Iterator<Item = (Time, &ArchivedIncarnation)> {
+        let limited = self.retention().rescue_seconds.is_some();
+        let all = limited.then(|| self.archives()).into_iter().flatten();
+        let alone = all.filter(|archive| archive.is_rescue_alone());
+        alone.filter_map(|archive| Some((self.rescue_due(archive)?, archive)))
     }
 
     /// Folds in new limits. What was announced by the former ones is announced again.
