@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use groundskeeper::core::EnvironmentId;
-use groundskeeper::journal::ReadOnlyLog;
+use groundskeeper::journal::inspect::Depth;
 use groundskeeper::journal::testing::lives;
+use groundskeeper::journal::{ReadOnlyLog, inspect};
 use serde_json::Value;
 
 use crate::api::call;
@@ -202,4 +203,19 @@ fn kills_while_lives_are_forgotten_are_survived() {
         assert_eq!(harness.ok(&["ls", "--all"]).as_array().map(Vec::len), Some(LIVES));
         harness.check_log();
     }
+}
+
+/// After an orderly stop the next daemon folds nothing, however many records came.
+#[test]
+fn orderly_stop_leaves_nothing_to_fold() {
+    let harness = Harness::new();
+    drop(Daemon::start(&harness));
+    let log = harness.data().join("log.redb");
+    append(&log, 0..200);
+    let daemon = Daemon::start(&harness);
+    harness.ok(&["ls"]);
+    assert!(daemon.terminate().success());
+    let found = inspect(&log, Depth::FromSnapshot, &mut |_, _| {}).expect("read");
+    assert_eq!(found.folded, 0);
+    assert!(found.state.seq().0 > 2_000);
 }
