@@ -227,6 +227,37 @@ fn late_writes_are_rescued_from_trash() {
     harness.check(&[&repo]);
 }
 
+/// A look for late writes that finds none makes no object: it would be loose and unreachable, one
+/// or two a removal.
+#[test]
+fn second_look_at_same_work_makes_no_object() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let mut daemon = Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", "trash.moved")]);
+    let tree = harness.new_env("demo", &repo, &[]);
+    harness.write(&tree.join("staged"), "in the index\n");
+    harness.git(&tree, &["add", "staged"]);
+    harness.write(&tree.join("work"), "in the tree\n");
+    harness.refused(&["--no-autostart", "rm", "demo", "--force"]);
+    wait_for("the end of a killed daemon", || daemon.is_dead());
+    let before = harness.git(&repo, &["count-objects"]);
+    let trash = std::fs::read_dir(harness.data().join("trash")).expect("a folder");
+    let folder = trash.flatten().next().expect("its place in the trash").path();
+    // The time stamp of the folder says that something may have been written.
+    harness.write(&folder.join("project/late"), "gone again\n");
+    std::fs::remove_file(folder.join("project/late")).expect("removed");
+    let _daemon = Daemon::start(&harness);
+    wait_for("the end of the removal", || harness.phase("demo") == "tombstoned");
+    harness.ok(&["trash", "empty", "demo"]);
+    assert_eq!(harness.git(&repo, &["count-objects"]), before);
+    let unreachable = harness.git(&repo, &["fsck", "--unreachable", "--no-reflogs"]);
+    assert_eq!(unreachable, "");
+    let rescue = reference(&harness);
+    assert_eq!(harness.git(&repo, &["show", &format!("{rescue}:work")]), "in the tree");
+    assert_eq!(harness.git(&repo, &["show", &format!("{rescue}^2:staged")]), "in the index");
+    harness.check(&[&repo]);
+}
+
 /// The repository's objects are missing, so late writes cannot be rescued.
 #[test]
 fn uninspectable_trash_is_never_purged() {

@@ -52,11 +52,8 @@ impl Rescuer<'_> {
         self.keep_nested(&mut nested);
         bounded(&mut parts.lacks);
         let (mut reference, mut commit) = (None, None);
-        if let Some(tree) = &parts.tree {
-            let earlier = self.earlier_commit()?.filter(|c| !parts.parents.contains(c));
-            parts.parents.extend(earlier);
-            let parents = self.gathered(tree, std::mem::take(&mut parts.parents))?;
-            match self.commit(tree, &parents, &self.message(&parts.holds)) {
+        if let Some(tree) = parts.tree.take() {
+            match self.commit_parts(&tree, &mut parts) {
                 Ok(made) => (reference, commit) = (Some(self.names().rescue()), Some(made)),
                 Err(fault) if fault.code == Code::DiskFull || raw.is_none() => return Err(fault),
                 // With raw copies the rescue is still worth having; it
@@ -67,6 +64,42 @@ impl Rescuer<'_> {
         let RescueParts { holds, lacks, .. } = parts;
         let rescue = Rescue { reference, commit, holds, lacks, raw, nested };
         Ok(Some(SavedWork { rescue, only_commits }))
+    }
+
+    /// Returns the commit of the parts: the earlier one if it is of the same, otherwise a new one,
+    /// which holds the earlier one.
+    fn commit_parts(&self, tree: &str, parts: &mut RescueParts) -> Result<String, Fault> {
+        let parents = std::mem::take(&mut parts.parents);
+        if let Some(same) = self.committed_before(tree, &parents)? {
+            return Ok(same);
+        }
+        let earlier = self.earlier_commit()?.filter(|earlier| !parents.contains(earlier));
+        let parents = self.gathered(tree, parents.into_iter().chain(earlier).collect())?;
+        self.commit(tree, &parents, &self.message(&parts.holds))
+    }
+
+    /// Returns the earlier rescue, or the part of it, that has exactly this tree and these parents.
+    /// So a second look at the same content leaves no object that nothing refers to.
+    pub(in crate::world) fn committed_before(
+        &self,
+        tree: &str,
+        parents: &[String],
+    ) -> Result<Option<String>, Fault> {
+        let Some(earlier) = self.earlier_commit()? else { return Ok(None) };
+        let its_parents = format!("{earlier}^@");
+        let list = ["rev-list", "--no-walk=unsorted", "--no-commit-header", "--format=%H %T %P"];
+        let command = self.repository().command(list.into_iter().chain([&*earlier, &its_parents]));
+        // An earlier one that cannot be read serves nothing.
+        let Ok(listed) = self.line(command)? else { return Ok(None) };
+        let is_same = |fields: &mut std::str::SplitWhitespace<'_>| {
+            fields.next() == Some(tree) && fields.eq(parents.iter().map(String::as_str))
+        };
+        let found = listed.lines().find_map(|line| {
+            let mut fields = line.split_whitespace();
+            let commit = fields.next()?;
+            is_same(&mut fields).then(|| commit.to_owned())
+        });
+        Ok(found)
     }
 
     /// Adds what an earlier rescue of this incarnation saved of nested repositories
@@ -162,7 +195,7 @@ impl Rescuer<'_> {
         Ok(self.repository().line(["rev-parse", "--verify", &format!("{commit}^{{tree}}")])?)
     }
 
-    /// Runs git and returns its single line of output. The inner error is a failure that the caller
+    /// Runs git and returns its output, without the end of the last line. The inner error is a failure that the caller
     /// may work around; a full disk is an error of its own, because nothing else can succeed then.
     pub(in crate::world) fn line(
         &self,
