@@ -34,6 +34,7 @@ use crate::world::git::command;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::orphans;
 use crate::world::watch::select::backend;
+use groundskeeper_system::heap;
 
 /// Options of a daemon besides its configuration.
 #[derive(Debug, Default)]
@@ -55,6 +56,7 @@ pub struct StartOptions {
 /// # Errors
 /// When the daemon cannot start, or the log fails while it runs.
 pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault> {
+    heap::tune();
     let layout = Layout::new(create_directory(data_dir)?);
     let _lock = take_lock(&layout)?;
     own_files::check(&layout)?;

@@ -23,6 +23,7 @@ use crate::journal::{self, Journal, Reader};
 use crate::migrate::MigrationRunner;
 use crate::world::World;
 use crate::world::relocation::HighWater;
+use groundskeeper_system::heap;
 
 /// Most commands that wait in the mailbox; further ones are refused.
 pub const MAILBOX_MAX: usize = 1_024;
@@ -193,9 +194,10 @@ impl Engine {
             if self.stopping.is_none() && self.trims()? {
                 continue;
             }
-            if last_work.elapsed() >= IDLE {
+            if last_work.elapsed() >= IDLE && !self.journal.is_checkpointed() {
                 fault::call("checkpoint").map_err(unwritten)?;
                 self.journal.checkpoint()?;
+                heap::give_back();
             }
         }
         self.end()

@@ -1,10 +1,11 @@
 //! What every layer above the core needs of the operating system: paths as the log stores them, the
 //! errors of files as faults with a hint, what `/proc` shows, calls that only Linux has, the wall
-//! clock, and locks that survive a panic.
+//! clock, the heap, and locks that survive a panic.
 //!
 //! It knows neither git nor databases.
 
 pub mod clock;
+pub mod heap;
 #[cfg(unix)]
 pub mod linux_calls;
 pub mod misplaced;

@@ -168,6 +168,34 @@ fn folded_rescues_leave_few_loose_objects() {
     harness.check(&[&repo]);
 }
 
+/// Whatever is folded and dropped: the lists of rescues leave no loose objects behind.
+#[test]
+fn changed_folds_leave_no_loose_objects() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    rescue_all(&harness, &repo, 0..MANY);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+    harness.ok(&["trash", "empty"]);
+    let fold = refs(&harness, &repo, "folded").remove(0);
+    let loose = || {
+        let counted = harness.git(&repo, &["count-objects"]);
+        counted.split(' ').next().and_then(|n| n.parse::<usize>().ok()).expect("a number")
+    };
+    let before = loose();
+    for n in 0..6 {
+        let tip = harness.git(&repo, &["rev-parse", &fold]);
+        harness.ok(&["rescue", "drop", &name(n)]);
+        assert_ne!(harness.git(&repo, &["rev-parse", &fold]), tip, "each drop makes a new fold");
+        assert_eq!(loose(), before, "after {} drops", n + 1);
+    }
+    assert!(packs(&repo).len() <= 4, "{:?}", packs(&repo));
+    prune(&harness, &repo);
+    for n in 6..MANY {
+        is_whole(&harness, &repo, &commit_of(&harness, n), n);
+    }
+    harness.check(&[&repo]);
+}
+
 /// git makes bundles of refs only, and a folded nested repository has none.
 #[test]
 fn folded_nested_repository_is_restored() {

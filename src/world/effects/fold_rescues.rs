@@ -62,11 +62,13 @@ impl Task<'_> {
             .collect();
         let held = self.hold_in_fold(&common, &reference, &wanted)?;
         point("fold.referenced");
+        let lists = held.fold.own_objects().clone();
         let gone = self.delete_folded(&common, &reference, held)?;
         point("fold.unreferenced");
         let folded: Vec<FoldedRescue> =
             self.to_fold.iter().filter_map(|archive| folded_of(archive, &gone)).collect();
-        self.pack_objects(&common, &folded);
+        let commits = folded.iter().flat_map(|rescue| rescue.commits.iter().cloned()).collect();
+        self.pack_objects(&common, &commits, &lists);
         if folded.is_empty() {
             let message = format!("no rescue of {} could be folded", common.display());
             let hint = "run `git for-each-ref refs/groundskeeper/rescue` in the repository: the \
@@ -157,14 +159,14 @@ impl Task<'_> {
         }
     }
 
-    /// Packs the objects of folded rescues. They are as safe without: what fails is left loose.
-    fn pack_objects(&self, common: &Path, folded: &[FoldedRescue]) {
-        let commits = folded.iter().flat_map(|rescue| rescue.commits.iter().cloned()).collect();
+    /// Packs the objects of folded rescues, and those of folds, of which each change leaves eight or
+    /// more. They are as safe without: what fails is left loose.
+    fn pack_objects(&self, common: &Path, commits: &BTreeSet<String>, lists: &BTreeSet<String>) {
         let packed = self.world.lock_packs(self.cancel).and_then(|lock| {
             let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);
             let mut throttle = Throttle::new(self.cancel);
             let packs = OwnPacks { git: &git, common, lock: &lock };
-            packs.pack(&commits, &mut || throttle.throttle())
+            packs.pack(commits, lists, &mut || throttle.throttle())
         });
         if let Err(fault) = packed {
             tracing::warn!(%fault, repository = %common.display(), "rescues were not packed");
@@ -208,25 +210,34 @@ impl Task<'_> {
         if !refs::exists(common, &reference) {
             return Ok(());
         }
+        if let Some(changed) = self.remove_from_fold(common, &reference)? {
+            self.pack_objects(common, &BTreeSet::new(), changed.own_objects());
+        }
+        Ok(())
+    }
+
+    /// Removes the entries of this incarnation, and returns the fold without them; none if there
+    /// are none.
+    fn remove_from_fold(&self, common: &Path, reference: &str) -> Result<Option<Fold>, Fault> {
         let lock = self.world.lock_folds(self.cancel)?;
         let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);
         let mut tries = 0;
         loop {
-            let mut fold = Fold::read(&git, common, &reference)?;
+            let mut fold = Fold::read(&git, common, reference)?;
             let own: BTreeSet<String> = fold
                 .entries()
                 .filter(|entry| self.is_own_entry(*entry))
                 .map(|e| e.0.into())
                 .collect();
             if !fold.remove(&own.iter().map(String::as_str).collect()) {
-                return Ok(());
+                return Ok(None);
             }
             let old = fold.tip.clone();
             let moved = if fold.is_empty() {
-                Change::of(&git, common, &reference).delete(old.as_deref())
+                Change::of(&git, common, reference).delete(old.as_deref())
             } else {
                 let made = self.write(&git, &mut fold)?;
-                let moved = advance(&git, common, &reference, &made, old.as_deref());
+                let moved = advance(&git, common, reference, &made, old.as_deref());
                 fold.tip = Some(made);
                 moved
             };
@@ -234,9 +245,10 @@ impl Task<'_> {
             match moved {
                 Err(_) if tries < TRIES_MAX => tries += 1,
                 Ok(()) if !fold.is_empty() => {
-                    return self.mend(&git, common, &reference, &mut fold).map(drop);
+                    self.mend(&git, common, reference, &mut fold)?;
+                    return Ok(Some(fold));
                 }
-                moved => return Ok(moved?),
+                moved => return Ok(moved.map(|()| Some(fold))?),
             }
         }
     }

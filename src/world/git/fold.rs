@@ -36,6 +36,8 @@ pub(in crate::world) struct Fold {
     /// The commit that the ref is at; none while there is no fold.
     pub(in crate::world) tip: Option<String>,
     groups: Vec<Group>,
+    /// The objects that make up the fold as it was read, and what was written since.
+    own: BTreeSet<String>,
 }
 
 /// One group: its commit, if it is written already, and its entries by the name of the former ref.
@@ -67,9 +69,11 @@ impl Fold {
             return if refs::exists(common, reference) { Err(odd()) } else { Ok(Self::default()) };
         };
         let mut top = read_commit(git, &tip)?.ok_or_else(odd)?;
+        let mut own = BTreeSet::from([tip.clone()]);
         for _ in 0..CHAIN {
             let next = top.parents.first().filter(|_| top.subject() == CHAIN_SUBJECT);
             let Some(next) = next else { break };
+            own.insert(next.clone());
             top = read_commit(git, next)?.ok_or_else(odd)?;
         }
         if top.subject() != FOLD_SUBJECT {
@@ -84,7 +88,14 @@ impl Fold {
         if groups.len() != top.parents.len() {
             return Err(odd());
         }
-        Ok(Self { tip: Some(tip), groups })
+        own.extend(top.parents);
+        Ok(Self { tip: Some(tip), groups, own })
+    }
+
+    /// Returns the objects that make up the fold, and those of the one that it was made from. They
+    /// list rescues, and hold nothing of the user's.
+    pub(in crate::world) fn own_objects(&self) -> &BTreeSet<String> {
+        &self.own
     }
 
     /// Returns the commit that was folded under this name.
@@ -164,7 +175,9 @@ impl Fold {
             let lines = group.entries.iter().map(|(name, commit)| format!("{commit} {name}\n"));
             let message = format!("{GROUP_SUBJECT}\n\n{}", lines.collect::<String>());
             let text = commit_text(&tree, parents, &message);
-            group.commit = Some(write_object(git, "commit", scratch, &text)?);
+            let made = write_object(git, "commit", scratch, &text)?;
+            self.own.insert(made.clone());
+            group.commit = Some(made);
         }
         let parents = self.groups.iter().filter_map(|group| group.commit.as_deref());
         let message = format!(
@@ -173,9 +186,11 @@ impl Fold {
              rescue drop ID` removes one.\n"
         );
         let mut tip = write_object(git, "commit", scratch, &commit_text(&tree, parents, &message))?;
+        self.own.insert(tip.clone());
         for _ in 0..CHAIN {
             let text = commit_text(&tree, [tip.as_str()], &format!("{CHAIN_SUBJECT}\n"));
             tip = write_object(git, "commit", scratch, &text)?;
+            self.own.insert(tip.clone());
         }
         Ok(tip)
     }

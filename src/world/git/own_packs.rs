@@ -56,13 +56,15 @@ struct Pack {
 
 impl OwnPacks<'_> {
     /// Packs the loose objects that these commits have and no branch, tag or remote branch has, up
-    /// to a bound. `pause` is called for each file that goes.
+    /// to a bound, and those of `lists`, which are ours alone. `pause` is called for each file that
+    /// goes.
     ///
     /// # Errors
     /// Those of git, of the system and of `pause`; no object is lost then.
     pub(in crate::world) fn pack<E: From<Error>>(
         &self,
         commits: &BTreeSet<String>,
+        lists: &BTreeSet<String>,
         pause: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
         let at = self.folder();
@@ -70,7 +72,8 @@ impl OwnPacks<'_> {
             return Ok(());
         }
         self.forget_unfinished();
-        let loose = self.loose_objects(commits)?;
+        let mut loose = self.loose_objects(commits)?;
+        loose.extend(lists.iter().filter(|name| self.loose(name).exists()).cloned());
         if loose.is_empty() {
             return Ok(());
         }
