@@ -115,4 +115,8 @@ impl FormerLives for Index {
             None
         })
     }
+
+    fn has_changed_since(&self, id: &EnvironmentId, seq: Seq) -> bool {
+        self.0.of_environment(id, seq, 1).map_or(true, |records| !records.is_empty())
+    }
 }

@@ -1,8 +1,8 @@
 //! The heap of this process: what was freed goes back to the system.
 //!
 //! The C library keeps freed memory for later use. In a process that lives for months this is the
-//! memory of the largest piece of work it ever did: 37 MB after one trim of a log, where 7 MB are in
-//! use. Never changes what is allocated, and does nothing where the C library is another one.
+//! memory of the largest piece of work it ever did: 37 MB after one trim of a log, where 7 MB are
+//! in use. Never changes what is allocated, and does nothing where the C library is another one.
 
 pub use system::{give_back, tune};
 

@@ -230,14 +230,111 @@ fn fold_that_lost_its_commits_is_written_again() {
     let fold = refs(&harness, &repo, "folded").remove(0);
     let lost = [3, 7].map(|n| harness.git(&repo, &["rev-parse", &format!("{fold}~{n}")]));
     for oid in lost {
-        let (folder, rest) = oid.split_at(2);
-        let loose = repo.join(".git/objects").join(folder).join(rest);
-        std::fs::remove_file(loose).expect("a loose object");
+        delete_object(&repo, &oid);
     }
     wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
     prune(&harness, &repo);
     for n in 0..MANY {
         is_whole(&harness, &repo, &commit_of(&harness, n), n);
+    }
+    harness.check(&[&repo]);
+}
+
+fn delete_object(repo: &Path, oid: &str) {
+    let (folder, rest) = oid.split_at(2);
+    std::fs::remove_file(repo.join(".git/objects").join(folder).join(rest))
+        .expect("a loose object");
+}
+
+/// Refs of ours that somebody deletes come back while git has the commits, and what git has deleted
+/// is named.
+#[test]
+fn deleted_refs_of_rescues_come_back() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    rescue_all(&harness, &repo, 0..MANY + 1);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT + 1);
+    harness.ok(&["trash", "empty"]);
+    let (dropped, lost) = (commit_of(&harness, 4), commit_of(&harness, MANY));
+    harness.ok(&["rescue", "drop", &name(4)]);
+    for reference in harness.git(&repo, &["for-each-ref", "--format=%(refname)"]).lines() {
+        if reference.starts_with("refs/groundskeeper/") {
+            harness.git(&repo, &["update-ref", "-d", reference]);
+        }
+    }
+    delete_object(&repo, &lost);
+    let (found, applied) = (harness.ok(&["sweep"]), harness.ok(&["sweep", "--apply"]));
+    for (report, settled) in [(found, false), (applied, true)] {
+        let of_rescues = |f: &&Value| f["kind"] == "rescue";
+        let findings: Vec<&Value> =
+            report["findings"].as_array().expect("findings").iter().filter(of_rescues).collect();
+        assert_eq!(findings.len(), 2, "{report:#}");
+        assert_eq!(
+            (&findings[0]["ours"], &findings[0]["settled"]),
+            (&true.into(), &settled.into())
+        );
+        let detail = findings[1]["detail"].as_str().expect("a detail");
+        assert!(detail.contains(&lost) && detail.contains(&name(MANY)), "{detail}");
+    }
+    prune(&harness, &repo);
+    for n in (0..MANY).filter(|n| *n != 4) {
+        is_whole(&harness, &repo, &commit_of(&harness, n), n);
+    }
+    let there = |commit: &str| harness.git_raw(&repo, &["cat-file", "-e", commit]).status.success();
+    assert!(!there(&dropped), "what was dropped does not come back");
+    harness.ok(&["restore", &name(7)]);
+    harness.ok(&["rm", &name(7), "--force"]);
+    harness.check(&[&repo]);
+}
+
+/// A repository that was converted keeps its refs elsewhere: none is taken for deleted.
+#[test]
+fn rescues_in_converted_repository_are_not_missed() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    rescue_all(&harness, &repo, 0..2);
+    harness.ok(&["trash", "empty"]);
+    let converted = harness.git_raw(&repo, &["refs", "migrate", "--ref-format=reftable"]);
+    if !converted.status.success() {
+        eprintln!("this git converts no repository: {converted:?}");
+        return;
+    }
+    let before = harness.git(&repo, &["for-each-ref"]);
+    let swept = harness.ok(&["sweep", "--apply"]);
+    let kinds = swept["findings"].as_array().expect("findings").iter().map(|f| &f["kind"]);
+    assert_eq!(kinds.filter(|kind| *kind == "rescue").count(), 0, "{swept:#}");
+    assert_eq!(harness.git(&repo, &["for-each-ref"]), before);
+}
+
+/// Killed after the refs were deleted and before that is recorded, while a prune that began before
+/// deletes the commits of the fold: the next start holds every rescue again.
+#[test]
+fn killed_fold_without_its_commits_is_mended() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let mut daemon =
+        Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", "fold.unreferenced")]);
+    rescue_all(&harness, &repo, 0..MANY - 1);
+    let commits: Vec<String> = (0..MANY - 1).map(|n| commit_of(&harness, n)).collect();
+    rescue_all(&harness, &repo, MANY - 1..MANY);
+    wait_for("the end of a killed daemon", || daemon.is_dead());
+    daemon.kill();
+    assert_eq!(refs(&harness, &repo, "rescue").len(), RESCUE_REFS_KEPT);
+    let fold = refs(&harness, &repo, "folded").remove(0);
+    for n in 0..8 {
+        let oid = harness.git(&repo, &["rev-parse", &format!("{fold}~{}", 7 - n)]);
+        delete_object(&repo, &oid);
+    }
+    let _daemon = Daemon::start(&harness);
+    wait_for("all refs", || {
+        let there = harness.git(&repo, &["for-each-ref", "refs/groundskeeper/rescue"]);
+        there.lines().count() >= MANY - 1 || !refs(&harness, &repo, "folded").is_empty()
+    });
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+    harness.drain();
+    prune(&harness, &repo);
+    for (n, commit) in commits.iter().enumerate() {
+        is_whole(&harness, &repo, commit, n);
     }
     harness.check(&[&repo]);
 }

@@ -107,7 +107,7 @@ const CRATES: [(&str, &[&str]); 30] = [
     ("toml", &["src/config.rs"]),
     ("etcetera", &["src/default_dir.rs", "src/migrate/recipes/executor/defaults.rs"]),
     ("reflink_copy", &["src/world/effects/copy_included.rs"]),
-    ("libc", &["src/engine/scheduling.rs"]),
+    ("libc", &["src/engine/scheduling.rs", "src/system/heap.rs"]),
     ("windows_sys", &["src/system/windows_access.rs"]),
     ("sd_notify", &["src/daemon/"]),
     ("sha1", &["src/world/git/index/format.rs"]),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::core::event::{FOLDED, FoldedRescue, Rescue, is_folded};
+use crate::core::event::{FoldedRescue, Rescue, is_folded};
 use crate::core::{ArchiveOutcome, ArchivedIncarnation, Code, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::archive::Throttle;
@@ -22,7 +22,7 @@ use crate::world::git::fold::{self, Fold};
 use crate::world::git::locks;
 use crate::world::git::own_packs::OwnPacks;
 use crate::world::git::ref_batch::RefBatch;
-use crate::world::git::ref_changes::{self, Change};
+use crate::world::git::ref_changes::Change;
 use crate::world::git::refs;
 use crate::world::process::subprocess;
 
@@ -142,7 +142,7 @@ impl Task<'_> {
                 fold.add(fresh);
                 let made = self.write(&git, &mut fold)?;
                 point("fold.committed");
-                if let Err(error) = advance(&git, common, reference, &made, old.as_deref()) {
+                if let Err(error) = fold::advance(&git, common, reference, &made, old.as_deref()) {
                     tries += 1;
                     if tries >= TRIES_MAX {
                         return Err(error.into());
@@ -237,7 +237,7 @@ impl Task<'_> {
                 Change::of(&git, common, reference).delete(old.as_deref())
             } else {
                 let made = self.write(&git, &mut fold)?;
-                let moved = advance(&git, common, reference, &made, old.as_deref());
+                let moved = fold::advance(&git, common, reference, &made, old.as_deref());
                 fold.tip = Some(made);
                 moved
             };
@@ -316,21 +316,4 @@ fn folded_of(archive: &ArchivedIncarnation, gone: &BTreeSet<String>) -> Option<F
         .collect();
     let (environment, incarnation) = (archive.id.clone(), archive.incarnation);
     (!commits.is_empty()).then_some(FoldedRescue { environment, incarnation, commits })
-}
-
-/// Moves the ref of a fold, durably and only from its old value. It has no history, which would
-/// hold what was dropped.
-fn advance(
-    git: &Git<'_>,
-    common: &Path,
-    reference: &str,
-    commit: &str,
-    old: Option<&str>,
-) -> Result<(), git::Error> {
-    debug_assert!(reference.starts_with(FOLDED));
-    ref_changes::break_stale(common, reference);
-    let zeros = "0".repeat(commit.len());
-    let settings = ["-c", "core.fsync=all", "-c", "core.logAllRefUpdates=false"];
-    let update = ["update-ref", "--no-deref", reference, commit, old.unwrap_or(&zeros)];
-    git.output(settings.into_iter().chain(update)).map(drop)
 }

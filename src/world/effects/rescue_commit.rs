@@ -78,13 +78,20 @@ impl Rescuer<'_> {
         self.commit(tree, &parents, &self.message(&parts.holds))
     }
 
-    /// Returns the earlier rescue, or the part of it, that has exactly this tree and these parents.
-    /// So a second look at the same content leaves no object that nothing refers to.
-    pub(in crate::world) fn committed_before(
+    /// Returns the commit of a part of a rescue: that of the earlier rescue if it is of the same.
+    pub(in crate::world) fn commit_part(
         &self,
         tree: &str,
         parents: &[String],
-    ) -> Result<Option<String>, Fault> {
+        message: &str,
+    ) -> Result<String, Fault> {
+        let same = self.committed_before(tree, parents)?;
+        same.map_or_else(|| self.commit(tree, parents, message), Ok)
+    }
+
+    /// Returns the earlier rescue, or the part of it, that has exactly this tree and these parents.
+    /// So a second look at the same content leaves no object that nothing refers to.
+    fn committed_before(&self, tree: &str, parents: &[String]) -> Result<Option<String>, Fault> {
         let Some(earlier) = self.earlier_commit()? else { return Ok(None) };
         let its_parents = format!("{earlier}^@");
         let list = ["rev-list", "--no-walk=unsorted", "--no-commit-header", "--format=%H %T %P"];
@@ -195,8 +202,9 @@ impl Rescuer<'_> {
         Ok(self.repository().line(["rev-parse", "--verify", &format!("{commit}^{{tree}}")])?)
     }
 
-    /// Runs git and returns its output, without the end of the last line. The inner error is a failure that the caller
-    /// may work around; a full disk is an error of its own, because nothing else can succeed then.
+    /// Runs git and returns its output, without the end of the last line. The inner error is a
+    /// failure that the caller may work around; a full disk is an error of its own, because nothing
+    /// else can succeed then.
     pub(in crate::world) fn line(
         &self,
         command: Command,

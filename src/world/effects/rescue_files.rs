@@ -146,25 +146,13 @@ impl Rescuer<'_> {
         // An index equal to the working tree or to HEAD holds no content of its own.
         let own = staged.filter(|s| *s != working && Some(s.as_str()) != clean);
         if let Some(staged) = own {
-            let made = match self.committed_before(&staged, &parts.parents)? {
-                Some(same) => same,
-                None => {
-                    let message = format!("index of {}", self.life.id);
-                    self.commit(&staged, &parts.parents, &message)?
-                }
-            };
-            parts.parents.push(made);
+            let message = format!("index of {}", self.life.id);
+            parts.parents.push(self.commit_part(&staged, &parts.parents, &message)?);
             parts.holds.push("the index".to_owned());
         }
         if let Some(sides) = sides {
-            let made = match self.committed_before(&sides, &[])? {
-                Some(same) => same,
-                None => {
-                    let message = format!("sides of the conflicts in {}", self.life.id);
-                    self.commit(&sides, &[], &message)?
-                }
-            };
-            parts.parents.push(made);
+            let message = format!("sides of the conflicts in {}", self.life.id);
+            parts.parents.push(self.commit_part(&sides, &[], &message)?);
             parts.holds.push("the sides of its conflicts".to_owned());
         }
         Ok(Some(working))

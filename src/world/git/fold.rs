@@ -9,9 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::core::event::FOLDED;
 use crate::world::fs;
 use crate::world::git::command::Git;
 use crate::world::git::error::Error;
+use crate::world::git::ref_changes;
 use crate::world::git::refs;
 
 /// Most entries of a group: a commit with more parents is slow to read for git.
@@ -261,6 +263,26 @@ fn write_object(git: &Git<'_>, kind: &str, scratch: &Path, text: &str) -> Result
     let mut command = git.command(args);
     command.arg(scratch);
     git.line_of("git hash-object", command)
+}
+
+/// Moves the ref of a fold, durably and only from its old value. It has no history, which would
+/// hold what was dropped.
+///
+/// # Errors
+/// Those of git.
+pub(in crate::world) fn advance(
+    git: &Git<'_>,
+    common: &Path,
+    reference: &str,
+    commit: &str,
+    old: Option<&str>,
+) -> Result<(), Error> {
+    debug_assert!(reference.starts_with(FOLDED));
+    ref_changes::break_stale(common, reference);
+    let zeros = "0".repeat(commit.len());
+    let settings = ["-c", "core.fsync=all", "-c", "core.logAllRefUpdates=false"];
+    let update = ["update-ref", "--no-deref", reference, commit, old.unwrap_or(&zeros)];
+    git.output(settings.into_iter().chain(update)).map(drop)
 }
 
 /// Returns those of these commits that exist.

@@ -153,6 +153,12 @@ pub(in crate::world) fn any_below(common: &Path, folder: &str) -> bool {
         })
 }
 
+/// Returns whether a repository exists that keeps its refs in files. One that was converted since
+/// keeps them where only git reads them.
+pub(in crate::world) fn are_files(common: &Path) -> bool {
+    common.is_dir() && common.join("reftable").symlink_metadata().is_err()
+}
+
 /// Reports whether a ref of this name exists, loose or packed.
 pub(in crate::world) fn exists(common: &Path, reference: &str) -> bool {
     let loose = common.join(reference).symlink_metadata().is_ok_and(|found| !found.is_dir());

@@ -5,5 +5,6 @@ mod leftover;
 mod perform;
 mod processes;
 mod repository;
+mod rescues;
 mod settle;
 pub(crate) mod task;

@@ -102,6 +102,7 @@ impl Task<'_> {
             self.repository(&common, &mut found);
             locks_of_git(&common, &mut found);
             self.refs(&common, &mut found);
+            self.rescues(&common, &mut found);
         }
         self.processes(&mut found)?;
         // Inspecting foreign worktrees takes long; a sweep of the daemon does not wait for it.

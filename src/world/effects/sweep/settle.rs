@@ -61,6 +61,7 @@ impl Task<'_> {
                 let git = Git::exact(common, None, None, self.cancel);
                 Ok(Change::of(&git, common, &name).delete(None)?)
             }
+            SettleAction::HoldRescues(common) => self.hold_rescues(common),
             SettleAction::DropLock(lock) => {
                 locks::drop_if_dead(lock);
                 Ok(())

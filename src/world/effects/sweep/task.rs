@@ -63,6 +63,8 @@ pub(super) enum SettleAction {
     Archive(Box<Leftover>),
     /// Unlink a lock file if no process holds it.
     RemoveLock(PathBuf),
+    /// Hold the rescues in a repository again that nothing holds.
+    HoldRescues(PathBuf),
 }
 
 impl Task<'_> {
