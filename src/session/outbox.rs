@@ -26,11 +26,14 @@ pub(crate) struct Outbox {
     size: u64,
     /// Last record of a rejected batch, until the record at fault is found.
     suspect: Option<u64>,
+    /// Into how many parts the batch in flight can be divided, if it is one in the place of trimmed
+    /// records.
+    parts: Option<u64>,
 }
 
 impl Outbox {
     pub(crate) fn new(acked: u64) -> Self {
-        Self { acked, in_flight: None, size: BATCH_MAX, suspect: None }
+        Self { acked, in_flight: None, size: BATCH_MAX, suspect: None, parts: None }
     }
 
     pub(crate) fn acked(&self) -> u64 {
@@ -65,12 +68,30 @@ impl Outbox {
         ))
     }
 
-    /// Builds the batch in the place of trimmed records: no records, and the present state of every
-    /// environment that the state has.
-    fn skip_to(&mut self, last: u64, first: u64, state: &State) -> Events {
-        self.in_flight = Some((first, last));
-        let facts = state.environments().map(fact).collect();
+    /// Builds a batch in the place of trimmed records: no records, and the present state of the
+    /// environments that the trimmed ones were the last about. Later ones are told by later batches.
+    fn skip_to(&mut self, trimmed: u64, first: u64, state: &State) -> Events {
+        let is_due = |env: &&Environment| (first..=trimmed).contains(&env.seq.0);
+        let mut due: Vec<&Environment> = state.environments().filter(is_due).collect();
+        due.sort_by_key(|env| env.seq);
+        let ends: Vec<u64> = due.iter().map(|env| env.seq.0).collect();
+        let last = self.skip((first, trimmed), &ends);
+        let facts = due.into_iter().take_while(|env| env.seq.0 <= last).map(fact).collect();
         Events { first, last, records: Vec::new(), facts }
+    }
+
+    /// Returns the last record of a batch in the place of trimmed records, of which those in `ends`
+    /// (ascending) have an environment to tell of.
+    fn skip(&mut self, (first, trimmed): (u64, u64), ends: &[u64]) -> u64 {
+        let mut distinct = ends.to_vec();
+        distinct.dedup();
+        let count = usize::try_from(self.size).unwrap_or(usize::MAX).min(distinct.len());
+        let is_all = count == distinct.len();
+        let end = count.checked_sub(1).and_then(|at| distinct.get(at)).filter(|_| !is_all);
+        let last = end.copied().unwrap_or(trimmed);
+        self.in_flight = Some((first, last));
+        self.parts = Some(count as u64);
+        last
     }
 
     /// Builds a batch: its records, and the present state of the environments they name, also of
@@ -97,6 +118,7 @@ impl Outbox {
         let known = touched.into_iter().filter_map(|id| state.environment(id).or(former(id)));
         let facts = known.map(fact).collect();
         self.in_flight = Some((first, last));
+        self.parts = None;
         Events { first, last, records, facts }
     }
 
@@ -108,7 +130,7 @@ impl Outbox {
         self.suspect = self.suspect.filter(|end| *end > last);
         self.size = match self.suspect {
             // The fault is in the rest. Sent whole it would be rejected again, so it is halved.
-            Some(end) => (end - last).div_ceil(2),
+            Some(end) => (end - last).div_ceil(2).min(BATCH_MAX),
             None => (self.size * 2).min(BATCH_MAX),
         };
     }
@@ -117,13 +139,14 @@ impl Outbox {
     /// one. Returns the skipped record.
     pub(crate) fn nack(&mut self, first: u64, last: u64) -> Option<u64> {
         self.in_flight.take_if(|in_flight| *in_flight == (first, last))?;
-        if first == last {
+        let parts = self.parts.take().unwrap_or(last - first + 1);
+        if parts <= 1 {
             self.acked = last;
             self.suspect = None;
             return Some(last);
         }
         self.suspect = Some(last);
-        self.size = (last - first).div_ceil(2);
+        self.size = (parts - 1).div_ceil(2);
         None
     }
 }
@@ -205,6 +228,46 @@ mod tests {
             assert_eq!((got, skipped), (wanted, rejected.clone()));
             assert!(rounds < 40, "{rounds} rounds for {rejected:?}");
         }
+    }
+
+    /// Simulates a server that rejects the state after some records, while all records are trimmed.
+    fn skip(trimmed: u64, ends: &[u64], rejected: &[u64]) -> (Vec<u64>, Vec<u64>, u32) {
+        let mut outbox = Outbox::new(0);
+        let (mut told, mut skipped, mut rounds) = (Vec::new(), Vec::new(), 0);
+        while outbox.acked < trimmed {
+            rounds += 1;
+            let first = outbox.acked + 1;
+            let due: Vec<u64> = ends.iter().copied().filter(|seq| *seq >= first).collect();
+            let last = outbox.skip((first, trimmed), &due);
+            let facts: Vec<u64> = due.into_iter().filter(|seq| *seq <= last).collect();
+            assert!(facts.len() as u64 <= BATCH_MAX, "{} in one message", facts.len());
+            if facts.iter().any(|seq| rejected.contains(seq)) {
+                skipped.extend(outbox.nack(first, last));
+            } else {
+                told.extend(facts);
+                outbox.ack(last);
+            }
+        }
+        (told, skipped, rounds)
+    }
+
+    /// Whatever a server rejects of the state that trimmed records led to: the rest is told, in
+    /// messages of bounded length and in a bounded number of rounds.
+    #[test]
+    fn rejected_state_of_trimmed_records_does_not_block_the_rest() {
+        let all: Vec<u64> = (0..1_500).map(|n| 10 + n * 7).collect();
+        let last = all[all.len() - 1];
+        for rejected in [vec![], vec![10], vec![last], vec![703, 710, 717]] {
+            for trimmed in [last, last + 5_000] {
+                let (told, skipped, rounds) = skip(trimmed, &all, &rejected);
+                let wanted: Vec<u64> =
+                    all.iter().copied().filter(|seq| !rejected.contains(seq)).collect();
+                assert_eq!(told, wanted);
+                assert_eq!(skipped.len(), rejected.len(), "{skipped:?} for {rejected:?}");
+                assert!(rounds < 60, "{rounds} rounds for {rejected:?}");
+            }
+        }
+        assert_eq!(skip(9, &[], &[]), (vec![], vec![], 1));
     }
 
     #[test]

@@ -30,8 +30,10 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
     if whole {
         events.extend(ends(&environment, Some(place(n))));
     }
+    // A log of the past would be trimmed meanwhile.
+    let at = groundskeeper::clock::now();
     let record = |event| {
-        let record = Record { seq: state.seq().next(), at: Time(1), boot: 1, event };
+        let record = Record { seq: state.seq().next(), at, boot: 1, event };
         state.apply(&record);
         record
     };
