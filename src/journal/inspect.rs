@@ -9,7 +9,7 @@ use std::path::Path;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableError};
 
-use super::base::{self, Base};
+use super::base;
 use super::codec::{self, Decoded};
 use super::envelope;
 use super::error::{Damage, Error};
@@ -32,6 +32,8 @@ pub struct Inspection {
     pub state: State,
     /// Seq of the first record that is still there; 1 unless the log was trimmed.
     pub first: Seq,
+    /// The record after whose state the fold began: that of a snapshot or of the base, or 0.
+    pub begun: Seq,
     /// Number of records that were read and applied; fewer than all when a snapshot was used.
     pub folded: u64,
 }
@@ -161,11 +163,11 @@ impl Walk<'_> {
         let txn = self.db.begin_read().map_err(|e| unreadable(&e))?;
         let Facts { log_id, head } = facts(&txn)?;
         let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
-        let base = base::get(&txn);
         // Trimmed records may still be there: they are removed a part at a time.
         let first = base::trimmed(&txn)? + 1;
         let snapshots = txn.open_table(SNAPSHOTS).map_err(|e| missing(&e))?;
-        let (mut state, mut last) = self.start(&snapshots, base)?;
+        let (mut state, mut last) = self.start(&snapshots, &txn)?;
+        let begun = Seq(last.seq);
         let from = last.seq + 1;
         let mut folded = 0;
         for entry in records.range(from..).map_err(|e| unreadable(&e))? {
@@ -182,14 +184,14 @@ impl Walk<'_> {
         if last != head {
             return Err(Damage::Head { expected: head.seq, found: last.seq }.into());
         }
-        Ok(Inspection { log_id, head, state, first: Seq(first), folded })
+        Ok(Inspection { log_id, head, state, first: Seq(first), begun, folded })
     }
 
     /// Returns the state to fold from: the newest usable snapshot, the base, or the empty state.
     fn start(
         &self,
         snapshots: &impl ReadableTable<u64, &'static [u8]>,
-        base: Result<Option<Base>, Error>,
+        txn: &ReadTransaction,
     ) -> Result<(State, Head), ReadError> {
         if self.depth == Depth::FromSnapshot {
             for entry in snapshots.iter().map_err(|e| unreadable(&e))?.rev() {
@@ -202,7 +204,8 @@ impl Walk<'_> {
                 }
             }
         }
-        let Some(base) = base? else { return Ok((State::default(), Head::default())) };
+        // Not read before it is needed: it is as large as the state.
+        let Some(base) = base::get(txn)? else { return Ok((State::default(), Head::default())) };
         let state = base.state().ok_or(Damage::Base)?;
         Ok((state, base.head()))
     }

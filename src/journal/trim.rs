@@ -65,7 +65,7 @@ impl Reader {
     /// [`Error::Storage`] and [`Error::Damaged`].
     pub fn first(&self) -> Result<Option<(Seq, Time)>, Error> {
         let txn = self.begin()?;
-        let from = base::get(&txn)?.map_or(0, |base| base.head().seq) + 1;
+        let from = base::trimmed(&txn)? + 1;
         let records = txn.open_table(RECORDS).map_err(failed)?;
         let Some(entry) = records.range(from..).map_err(failed)?.next() else { return Ok(None) };
         let (key, value) = entry.map_err(failed)?;
@@ -88,7 +88,7 @@ impl Reader {
     /// [`Error::Storage`] and [`Error::Damaged`].
     pub fn last_of(&self, surplus: Surplus) -> Result<Option<Seq>, Error> {
         let txn = self.begin()?;
-        let from = base::get(&txn)?.map_or(0, |base| base.head().seq) + 1;
+        let from = base::trimmed(&txn)? + 1;
         let records = txn.open_table(RECORDS).map_err(failed)?;
         let (mut last, mut bytes) = (None, 0);
         for entry in records.range(from..).map_err(failed)? {

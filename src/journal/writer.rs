@@ -94,8 +94,8 @@ impl Journal {
             initialise(&db)?;
         }
         let head = head_of(&db)?.unwrap_or_default();
-        let (state, first) = (State::default(), Seq(1));
-        let found = Inspection { log_id: [0; 16], head, state, first, folded: 0 };
+        let (state, first, begun) = (State::default(), Seq(1), Seq(snapshots::last(&db)?));
+        let found = Inspection { log_id: [0; 16], head, state, first, begun, folded: 0 };
         Self::over(db, options, &found)
     }
 
@@ -109,7 +109,7 @@ impl Journal {
         }
         let (base, has_trimmed) = base_of(&db)?;
         let bytes = index::complete(&db, head.seq, base)?;
-        let last_snapshot = snapshots::last(&db)?.max(base);
+        let last_snapshot = found.begun.0.max(base);
         Ok(Self {
             db: Arc::new(db),
             watch: Arc::new(Watch::new(Seq(head.seq), base)),

@@ -169,8 +169,10 @@ impl World {
         }
         let lost = lost_in(state, common);
         let is_it = |candidate: &Path| {
+            // There may be many lives, and hardly any neighbour is a repository of ours.
+            let is_used = ["worktrees", "groundskeeper"].map(|name| candidate.join(name).is_dir());
             let candidate = paths::to_host(candidate);
-            lost.iter().any(|lost| self.knows(&candidate, lost.life))
+            is_used.contains(&true) && lost.iter().any(|lost| self.knows(&candidate, lost.life))
         };
         let named = hint.map(paths::from_host);
         let pointed = lost.iter().filter_map(|lost| pointed_to(lost.files.as_deref()?));
@@ -221,14 +223,16 @@ impl World {
     }
 }
 
-/// Returns the incarnations that have anything in a repository.
+/// Returns the incarnations that have a marker in a repository: of one that has left only a rescue,
+/// there is none.
 fn lost_in<'a>(state: &'a State, common: &HostPath) -> Vec<LostRepository<'a>> {
     let live = state.environments().filter(|e| e.is_live() && !e.adopted);
     let live = live.filter(|e| e.plan.repository.common_dir == *common);
     let live = live
         .map(|e| LostRepository { life: e.life(), files: Some(paths::from_host(&e.plan.path)) });
-    let over = state.archives().filter(|r| r.plan.repository.common_dir == *common);
+    let over = state.archives().filter(|r| r.trash.is_some() || r.restoring.is_some());
     let over = over
+        .filter(|r| r.plan.repository.common_dir == *common)
         .map(|r| LostRepository { life: r.life(), files: r.trash.as_ref().map(paths::from_host) });
     live.chain(over).collect()
 }
