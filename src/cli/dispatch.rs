@@ -5,15 +5,17 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use clap::Parser as _;
 
-use crate::api::types::{NewLease, RemoveQuery};
+use crate::api::types::NewLease;
 use crate::cli::args::{Arguments, Global, Verb};
+use crate::cli::client::Client;
 use crate::cli::commands::{
     adopt, backup, clean, daemon, df, doctor, events, exec, gc, lease, logs, ls, migrate, new, ps,
     reconcile, rescue, restore, rm, server, status, sweep, trash, trust,
 };
 use crate::cli::error::usage_code;
 use crate::cli::failure;
-use crate::cli::output::{CommandResult, WAIT_SECONDS};
+use crate::cli::named;
+use crate::cli::output::CommandResult;
 use crate::cli::render;
 use crate::core::{Code, Fault};
 
@@ -58,38 +60,46 @@ pub(super) fn run(arguments: Arguments) -> CommandResult {
     let runtime = runtime.map_err(|e| {
         Fault::new(Code::Io, "cannot start the runtime", "free some memory").because(e)
     })?;
-    runtime.block_on(ask(global, arguments.verb))
+    runtime.block_on(guided(global, arguments.verb))
 }
 
-pub(super) async fn ask(global: &Global, verb: Verb) -> CommandResult {
+/// Runs a command, and adds to its result what only the daemon knows: the way out of a directory
+/// that was removed, and the ids that a misspelt one is near to.
+async fn guided(global: &Global, verb: Verb) -> CommandResult {
+    // No daemon is started for a better message.
+    let quietly = Global { no_autostart: true, ..global.clone() };
+    if named::is_gone(global)
+        && !global.quiet
+        && let Ok(mut client) = Client::connect(&quietly).await
+    {
+        named::note_way_out(&mut client).await;
+    }
+    let typed = verb.environment().map(str::to_owned);
+    match (ask(global, verb).await, typed) {
+        (Err(failed), Some(typed)) => match Client::connect(&quietly).await {
+            Ok(mut client) => Err(named::suggest(&mut client, failed, &typed).await),
+            Err(_) => Err(failed),
+        },
+        (done, _) => done,
+    }
+}
+
+async fn ask(global: &Global, verb: Verb) -> CommandResult {
     match verb {
         Verb::New(wanted) => new::new(global, wanted).await,
         Verb::Ls { all } => ls::ls(global, all).await,
-        Verb::Show { id } => ls::show(global, &id).await,
+        Verb::Show { id } => ls::show(global, id.as_deref()).await,
         Verb::Status { id, watch: true } => status::watch(global, id.as_deref()).await,
         Verb::Status { id, .. } => status::status(global, id.as_deref()).await,
-        Verb::Diff { id, head, bytes } => status::diff(global, &id, head, bytes).await,
-        Verb::Rm { id, dry_run: true, .. } => ps::evidence(global, &id).await,
-        Verb::Rm { id, force, branch, no_teardown, end_bystanders, no_rescue, .. } => {
-            let wait = Some(WAIT_SECONDS);
-            let how = RemoveQuery {
-                force,
-                branch,
-                no_teardown,
-                end_bystanders,
-                no_rescue,
-                wait,
-                ..RemoveQuery::default()
-            };
-            rm::rm(global, &id, &how).await
-        }
+        Verb::Diff { id, head, bytes } => status::diff(global, id.as_deref(), head, bytes).await,
+        Verb::Rm(wanted) => rm::rm(global, &wanted).await,
         Verb::Restore { id, incarnation } => restore::restore(global, &id, incarnation).await,
         Verb::Exec { id, command } => exec::run(global, &id, &command).await,
-        Verb::Ps { id } => ps::ps(global, &id).await,
+        Verb::Ps { id } => ps::ps(global, id.as_deref()).await,
         Verb::Adopt { path, id } => adopt::adopt(global, &path, id).await,
         Verb::Trash(what) => trash::trash(global, what).await,
         Verb::Rescue(what) => rescue::rescue(global, what).await,
-        Verb::Sweep { apply, limit, .. } => sweep::sweep(global, apply, limit).await,
+        Verb::Sweep { apply, limit, yes, .. } => sweep::sweep(global, apply, limit, yes).await,
         Verb::Gc(which) => gc::run(global, &which).await,
         Verb::Df => df::df(global).await,
         Verb::Host { what, server_dir } => server::host(global, what, server_dir.as_deref()).await,
@@ -106,7 +116,7 @@ pub(super) async fn ask(global: &Global, verb: Verb) -> CommandResult {
         }
         Verb::Release { lease } => lease::release(global, &lease).await,
         Verb::Backup { file } => backup::backup(global, &file).await,
-        Verb::Logs { id, incarnation } => logs::logs(global, &id, incarnation).await,
+        Verb::Logs { id, incarnation } => logs::logs(global, id.as_deref(), incarnation).await,
         Verb::Events { since, follow, env } => events::events(global, since, follow, env).await,
         Verb::Trust { repo, hash, show, revoke } => {
             trust::trust(global, &repo, hash, show, revoke).await

@@ -4,6 +4,7 @@
 //! nothing; every rule is the daemon's. [`args`] is the command-line definition, `dispatch` hands
 //! each verb to its file in `commands`, `client` is the connection to the daemon, `output` prints
 //! results, `error` and `failure` report why there is none, and [`render`] formats text for people.
+//! `named` finds the environment that was meant, and `ask` asks before much is taken away.
 //! `local` migrates a database without a daemon, `follow` follows a migration in the daemon,
 //! `progress_line` is the progress of both as JSON, and `migrate_only` is the program of a build
 //! that has no other verb.
@@ -13,6 +14,8 @@ pub mod args;
 pub mod client;
 pub mod render;
 
+#[cfg(feature = "daemon")]
+mod ask;
 #[cfg(feature = "daemon")]
 mod commands;
 #[cfg(feature = "daemon")]
@@ -25,6 +28,8 @@ mod follow;
 mod local;
 #[cfg(not(feature = "daemon"))]
 mod migrate_only;
+#[cfg(feature = "daemon")]
+mod named;
 mod output;
 mod progress_line;
 

@@ -294,7 +294,7 @@ fn text_matches_snapshot() {
     ");
     insta::assert_snapshot!(day.text_output(&["show", "none"]), @"
     ! error: there is no environment none [environment_not_found]
-    ! hint: run `groundskeeper ls` to list environments
+    ! hint: did you mean `one`? `groundskeeper ls` lists all
     [3]
     ");
     let at = day.harness.data().join("worktrees/one/project");
@@ -359,7 +359,10 @@ fn check_usage_verbs(day: &Day) {
     ! hint: choose a duration of N second to N days
     [64]
     ");
-    insta::assert_snapshot!(day.text_output(&["release", "none"]), @"[0]");
+    insta::assert_snapshot!(day.text_output(&["release", "none"]), @"
+    ! there is no lease none: it has ended, or never was
+    [0]
+    ");
     check_removal_verbs(day);
 }
 
@@ -413,8 +416,9 @@ fn check_removal_verbs(day: &Day) {
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["rm", "none"]), @"
-    ! there is no environment none; nothing was removed
-    [0]
+    ! error: there is no environment none [environment_not_found]
+    ! hint: `groundskeeper ls` lists all; with --if-exists this is a success
+    [3]
     ");
     insta::assert_snapshot!(day.text_output(&["restore", "none"]), @"
     ! error: there is no trash entry or rescue ref of none to restore [environment_not_found]

@@ -69,7 +69,7 @@ const SERVICE_PARTS: [(&str, &[&str]); 2] =
     [("http", &["outcome", "requests", "types"]), ("server", &["blocking", "types"])];
 
 /// External crates, with the places that may name each.
-const CRATES: [(&str, &[&str]); 30] = [
+const CRATES: [(&str, &[&str]); 31] = [
     ("ryu_js", &["src/migrate/recipes/executor/js/number.rs"]),
     ("ureq", &["src/migrate/http.rs"]),
     ("keyring", &["src/migrate/keychain.rs"]),
@@ -110,6 +110,7 @@ const CRATES: [(&str, &[&str]); 30] = [
     ("libc", &["src/engine/scheduling.rs", "src/system/heap.rs"]),
     ("windows_sys", &["src/system/windows_access.rs"]),
     ("sd_notify", &["src/daemon/"]),
+    ("strsim", &["src/cli/named.rs"]),
     ("sha1", &["src/world/git/index/format.rs"]),
     (
         "serde_json",

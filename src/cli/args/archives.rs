@@ -14,6 +14,9 @@ pub enum Trash {
         /// Also unlink entries that are the only copy of work; the work is listed, and lost
         #[arg(long, requires = "id")]
         lose: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 
@@ -37,5 +40,8 @@ pub enum Rescue {
         /// Incarnation number [default: the last]
         #[arg(long, value_name = "N")]
         incarnation: Option<u32>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
 }

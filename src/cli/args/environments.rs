@@ -1,4 +1,4 @@
-//! Arguments that begin environments, and that end those without use: `new` and `gc`.
+//! Arguments that begin environments, and that end them: `new`, `rm` and `gc`.
 
 use std::path::PathBuf;
 
@@ -31,8 +31,38 @@ pub struct New {
     pub no_setup: bool,
 }
 
-/// Conditions for the removal of unused environments.
+/// What to remove, and how.
 #[derive(Debug, Args)]
+pub struct Remove {
+    /// Environment ids; `.` for where you stand
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Move work at risk to the trash with it, and break leases
+    #[arg(long)]
+    pub force: bool,
+    /// Branch policy: keep, delete-if-merged, delete [default: as configured]
+    #[arg(long, value_name = "POLICY")]
+    pub branch: Option<String>,
+    /// Do not run the teardown hook
+    #[arg(long)]
+    pub no_teardown: bool,
+    /// Also end processes that only have their working directory or files open there: shells,
+    /// editors
+    #[arg(long)]
+    pub end_bystanders: bool,
+    /// Save work in the trash only, without a rescue ref: for a disk too full for one
+    #[arg(long, requires = "force")]
+    pub no_rescue: bool,
+    /// Show the work at risk and the users of the environment, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Succeed if there is no such environment
+    #[arg(long)]
+    pub if_exists: bool,
+}
+
+/// Conditions for the removal of unused environments.
+#[derive(Debug, Clone, Args)]
 pub struct Gc {
     /// Only environments created longer ago than this
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -49,4 +79,7 @@ pub struct Gc {
     /// List what would be removed, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
 }

@@ -24,7 +24,7 @@ pub use archives::{Rescue, Trash};
 #[cfg(feature = "daemon")]
 pub use daemon::Start;
 #[cfg(feature = "daemon")]
-pub use environments::{Gc, New};
+pub use environments::{Gc, New, Remove};
 pub use global::Global;
 #[cfg(feature = "daemon")]
 pub use logging::{LogFormat, Logging};

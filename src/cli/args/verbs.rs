@@ -7,7 +7,7 @@ use clap::Subcommand;
 use super::archives::{Rescue, Trash};
 use super::daemon::Start;
 use super::duration::duration;
-use super::environments::{Gc, New};
+use super::environments::{Gc, New, Remove};
 use super::migrate::Migrate;
 use super::server::{Hosts, Server};
 
@@ -24,12 +24,12 @@ pub enum Verb {
     },
     /// Show one environment
     Show {
-        /// Environment id
-        id: String,
+        /// Environment id, or the beginning of one [default: where you stand]
+        id: Option<String>,
     },
     /// Show the git status of environments: branch, distance, changes, operation in progress
     Status {
-        /// Environment id [default: all]
+        /// Environment id, the beginning of one, or `.` for where you stand [default: all]
         id: Option<String>,
         /// Keep showing it as it changes
         #[arg(long)]
@@ -37,8 +37,8 @@ pub enum Verb {
     },
     /// Show the changes in an environment since its base commit
     Diff {
-        /// Environment id
-        id: String,
+        /// Environment id, or the beginning of one [default: where you stand]
+        id: Option<String>,
         /// Show only uncommitted changes
         #[arg(long)]
         head: bool,
@@ -46,30 +46,8 @@ pub enum Verb {
         #[arg(long, value_name = "N")]
         bytes: Option<u32>,
     },
-    /// Remove an environment; refused if work would be lost
-    Rm {
-        /// Environment id
-        id: String,
-        /// Move work at risk to the trash with it, and break leases
-        #[arg(long)]
-        force: bool,
-        /// Branch policy: keep, delete-if-merged, delete [default: as configured]
-        #[arg(long, value_name = "POLICY")]
-        branch: Option<String>,
-        /// Do not run the teardown hook
-        #[arg(long)]
-        no_teardown: bool,
-        /// Also end processes that only have their working directory or files open there: shells,
-        /// editors
-        #[arg(long)]
-        end_bystanders: bool,
-        /// Save work in the trash only, without a rescue ref: for a disk too full for one
-        #[arg(long, requires = "force")]
-        no_rescue: bool,
-        /// Show the work at risk and the users of the environment, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
+    /// Remove environments; refused if work would be lost
+    Rm(Remove),
     /// Bring back a removed environment as a new incarnation
     Restore {
         /// Environment id
@@ -80,7 +58,7 @@ pub enum Verb {
     },
     /// Run a command in an environment, with a lease on the environment
     Exec {
-        /// Environment id
+        /// Environment id; `.` for where you stand
         id: String,
         /// Command and its arguments
         #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
@@ -88,8 +66,8 @@ pub enum Verb {
     },
     /// List the processes that use an environment
     Ps {
-        /// Environment id
-        id: String,
+        /// Environment id, or the beginning of one [default: where you stand]
+        id: Option<String>,
     },
     /// Register a foreign worktree for watching and leases; it is never deleted
     Adopt {
@@ -110,6 +88,9 @@ pub enum Verb {
         /// Settle the findings that are provably managed
         #[arg(long, conflicts_with = "dry_run")]
         apply: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
         /// List the findings and change nothing (the default)
         #[arg(long)]
         dry_run: bool,
@@ -144,7 +125,7 @@ pub enum Verb {
     ///
     /// A directory that holds a repository, or is in use, is left in place.
     Clean {
-        /// Environment id
+        /// Environment id; `.` for where you stand
         id: String,
         /// Put back what the last clean moved, where the path is free
         #[arg(long)]
@@ -155,12 +136,12 @@ pub enum Verb {
     },
     /// Cancel the provision of an environment, or withdraw a postponed removal
     Cancel {
-        /// Environment id
+        /// Environment id; `.` for where you stand
         id: String,
     },
     /// Take or extend a lease that marks an environment as in use
     Lease {
-        /// Environment id
+        /// Environment id; `.` for where you stand
         id: String,
         /// Duration: 90s, 15m, 2h, 1d
         #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
@@ -184,8 +165,8 @@ pub enum Verb {
     },
     /// Print what the setup and teardown hooks of an environment printed
     Logs {
-        /// Environment id
-        id: String,
+        /// Environment id, or the beginning of one [default: where you stand]
+        id: Option<String>,
         /// Which life of it [default: the last]
         #[arg(long, value_name = "N")]
         incarnation: Option<u32>,
@@ -198,7 +179,7 @@ pub enum Verb {
         /// Keep printing new records
         #[arg(long, short)]
         follow: bool,
-        /// Print only records about this environment
+        /// Print only records about this environment; `.` for where you stand
         #[arg(long, value_name = "ID")]
         env: Option<String>,
     },
@@ -250,4 +231,51 @@ pub enum Verb {
     },
     /// Print the manual page
     Man,
+}
+
+impl Verb {
+    /// Returns the environment that the verb is about, as it was typed, for the verbs that take one.
+    #[must_use]
+    pub fn environment(&self) -> Option<&str> {
+        match self {
+            Self::Show { id }
+            | Self::Status { id, .. }
+            | Self::Diff { id, .. }
+            | Self::Ps { id }
+            | Self::Logs { id, .. }
+            | Self::Events { env: id, .. }
+            | Self::Trash(Trash::Empty { id, .. }) => id.as_deref(),
+            Self::Restore { id, .. }
+            | Self::Exec { id, .. }
+            | Self::Clean { id, .. }
+            | Self::Cancel { id }
+            | Self::Lease { id, .. }
+            | Self::Rescue(Rescue::Show { id, .. } | Rescue::Drop { id, .. }) => Some(id),
+            Self::Rm(wanted) => match wanted.ids.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            },
+            Self::New(_)
+            | Self::Ls { .. }
+            | Self::Adopt { .. }
+            | Self::Trash(Trash::Ls)
+            | Self::Rescue(Rescue::Ls)
+            | Self::Sweep { .. }
+            | Self::Gc(_)
+            | Self::Df
+            | Self::Reconcile { .. }
+            | Self::Migrate(_)
+            | Self::Release { .. }
+            | Self::Backup { .. }
+            | Self::Trust { .. }
+            | Self::Daemon { .. }
+            | Self::Server(_)
+            | Self::Up(_)
+            | Self::Host { .. }
+            | Self::Stop
+            | Self::Doctor
+            | Self::Completions { .. }
+            | Self::Man => None,
+        }
+    }
 }

@@ -5,11 +5,13 @@ use hyper::Method;
 use crate::api::clean::{CleanedView, UndoneView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
+use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
 
-pub(in crate::cli) async fn clean(global: &Global, id: &str, now: bool) -> CommandResult {
+pub(in crate::cli) async fn clean(global: &Global, typed: &str, now: bool) -> CommandResult {
     let mut client = Client::connect(global).await?;
+    let id = &named::whole(&mut client, typed).await?;
     let path = format!("/v1/environments/{}/clean?now={now}", encode(id));
     let steps = render::Steps::new(global.quiet || global.json);
     steps.step(if now {
@@ -39,8 +41,9 @@ pub(in crate::cli) async fn clean(global: &Global, id: &str, now: bool) -> Comma
     show_one(global, &done, &text)
 }
 
-pub(in crate::cli) async fn undo_clean(global: &Global, id: &str) -> CommandResult {
+pub(in crate::cli) async fn undo_clean(global: &Global, typed: &str) -> CommandResult {
     let mut client = Client::connect(global).await?;
+    let id = &named::whole(&mut client, typed).await?;
     let path = format!("/v1/environments/{}/clean/undo", encode(id));
     let done: UndoneView = client.call(Method::POST, &path, NOTHING).await?;
     if !global.quiet {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
 use crate::cli::error::CliError;
+use crate::cli::named;
 use crate::cli::output::{CommandResult, encode};
 use crate::cli::render;
 use crate::core::{Code, Fault};
@@ -23,7 +24,13 @@ pub(in crate::cli) async fn events(
     env: Option<String>,
 ) -> CommandResult {
     let mut client = Client::connect(global).await?;
-    let only = env.map(|id| format!("&environment={}", encode(&id))).unwrap_or_default();
+    let only = match env {
+        Some(typed) => {
+            let id = named::any(&mut client, Some(&typed)).await?;
+            format!("&environment={}", encode(&id))
+        }
+        None => String::new(),
+    };
     let path = format!("/v1/events?since={since}&follow={follow}{only}");
     let answer = client.send(Method::GET, &path, &[], None).await?;
     if !answer.status().is_success() {

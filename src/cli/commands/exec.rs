@@ -23,6 +23,7 @@ use crate::api::types::{EnvironmentView, LeaseView, NewLease, ProcessView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
+use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode};
 use crate::cli::render;
 use crate::core::{Code, Fault};
@@ -38,8 +39,13 @@ const RENEW_EVERY: Duration = Duration::from_secs(20);
 /// arguments are never part of it.
 const GATE: &str = r#"kill -STOP $$; exec "$@""#;
 
-pub(in crate::cli) async fn run(global: &Global, id: &str, command: &[OsString]) -> CommandResult {
+pub(in crate::cli) async fn run(
+    global: &Global,
+    typed: &str,
+    command: &[OsString],
+) -> CommandResult {
     let mut client = Client::connect(global).await?;
+    let id = &named::whole(&mut client, typed).await?;
     let path = format!("/v1/environments/{}", encode(id));
     let env: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
     let program = command.first().map(OsString::as_os_str).unwrap_or_default();

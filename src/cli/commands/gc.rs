@@ -11,12 +11,16 @@ use crate::api::archives::ArchivedIncarnationView;
 use crate::api::contents::EvidenceView;
 use crate::api::types::{EnvironmentView, RemoveQuery};
 use crate::cli::args::{Gc, Global};
+use crate::cli::ask;
 use crate::cli::client::{self, Client};
 use crate::cli::commands::rm::remove;
 use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render::{self, table};
 use crate::format::seconds_since;
+
+/// Outcome of an environment that was only looked at.
+const WOULD_BE_REMOVED: &str = "would be removed";
 
 /// Outcome for one environment.
 #[derive(Debug, Serialize)]
@@ -31,6 +35,30 @@ pub(in crate::cli) struct Settled {
 
 pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> CommandResult {
     let mut client = Client::connect(global).await?;
+    if !which.dry_run && ask::is_due(global, which.yes) {
+        let preview = Gc { dry_run: true, ..which.clone() };
+        let found = pass(global, &mut client, &preview).await?;
+        let count = found.iter().filter(|one| one.outcome == WOULD_BE_REMOVED).count();
+        render::out(&settled(&found));
+        match count {
+            0 => {
+                render::note("nothing to remove");
+                return Ok(ExitCode::SUCCESS);
+            }
+            1 => ask::consent("Remove this environment?")?,
+            more => ask::consent(&format!("Remove these {more} environments?"))?,
+        }
+    }
+    let done = pass(global, &mut client, which).await?;
+    if done.is_empty() && !global.json && !global.quiet {
+        render::note("no environment was checked");
+        return Ok(ExitCode::SUCCESS);
+    }
+    show_one(global, &done, &settled(&done))
+}
+
+/// Checks every environment that is ready, and removes those that are unused.
+async fn pass(global: &Global, client: &mut Client, which: &Gc) -> Result<Vec<Settled>, CliError> {
     let mut list: Vec<EnvironmentView> =
         client.call(Method::GET, "/v1/environments", NOTHING).await?;
     // Oldest first: with `--free` the loop stops early and keeps the newest.
@@ -45,16 +73,12 @@ pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> CommandResult {
         let (outcome, why) = match unwanted(which, env) {
             Err(why) => ("kept", why),
             Ok(_) if !env.leases.is_empty() => ("kept", "leased".to_owned()),
-            Ok(why) => settle(&mut client, which, env, why).await?,
+            Ok(why) => settle(client, which, env, why).await?,
         };
         settled.push(Settled { id: env.id.clone(), outcome, why });
     }
     steps.finish();
-    if settled.is_empty() && !global.json && !global.quiet {
-        render::note("no environment was checked");
-        return Ok(ExitCode::SUCCESS);
-    }
-    show_one(global, &settled, &crate::cli::commands::gc::settled(&settled))
+    Ok(settled)
 }
 
 /// Returns the free space of the data directory in GiB. Returns `u64::MAX` if it cannot be read, so
@@ -104,7 +128,7 @@ async fn settle(
         return Ok(("kept", work.clone()));
     }
     if which.dry_run {
-        return Ok(("would be removed", why));
+        return Ok((WOULD_BE_REMOVED, why));
     }
     match remove(client, &env.id, &RemoveQuery::default()).await {
         Ok(_) => {
@@ -123,7 +147,7 @@ async fn settle(
 
 /// Returns the table of `gc`.
 #[must_use]
-pub(super) fn settled(list: &[crate::cli::commands::gc::Settled]) -> String {
+pub(super) fn settled(list: &[Settled]) -> String {
     let rows = list.iter().map(|s| [s.id.clone(), s.outcome.to_owned(), s.why.clone()]);
     table(["ID", "OUTCOME", "REASON"], rows)
 }

@@ -12,6 +12,7 @@ use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
 use crate::cli::commands::events;
 use crate::cli::error::CliError;
+use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
@@ -33,11 +34,11 @@ struct Output {
 
 pub(in crate::cli) async fn logs(
     global: &Global,
-    id: &str,
+    id: Option<&str>,
     incarnation: Option<u32>,
 ) -> CommandResult {
     let mut client = Client::connect(global).await?;
-    let id = environment_id(id)?;
+    let id = environment_id(&named::any(&mut client, id).await?)?;
     // The records that began it may be trimmed.
     let shown = format!("/v1/environments/{}?all=true", encode(id.as_str()));
     let env: EnvironmentView = client.call(Method::GET, &shown, NOTHING).await?;

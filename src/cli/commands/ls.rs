@@ -7,6 +7,7 @@ use hyper::Method;
 use crate::api::types::{DaemonView, EnvironmentView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
+use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
 
@@ -74,9 +75,10 @@ async fn note_held_sweep(client: &mut Client) {
     }
 }
 
-pub(in crate::cli) async fn show(global: &Global, id: &str) -> CommandResult {
+pub(in crate::cli) async fn show(global: &Global, id: Option<&str>) -> CommandResult {
     let mut client = Client::connect(global).await?;
-    let path = format!("/v1/environments/{}", encode(id));
+    let id = named::any(&mut client, id).await?;
+    let path = format!("/v1/environments/{}", encode(&id));
     let found: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
     show_one(global, &found, &render::environment(&found))
 }

@@ -4,6 +4,7 @@ use hyper::Method;
 
 use crate::api::archives::ArchivedIncarnationView;
 use crate::cli::args::{Global, Rescue};
+use crate::cli::ask;
 use crate::cli::client::Client;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
@@ -24,9 +25,13 @@ pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> CommandResu
             let found = pick(&list, &id, incarnation)?;
             show_one(global, found, &render::rescue(found))
         }
-        Rescue::Drop { id, incarnation } => {
+        Rescue::Drop { id, incarnation, yes } => {
             let found = pick(&list, &id, incarnation)?;
             let life = found.incarnation;
+            if ask::is_due(global, yes) {
+                render::lines(&render::rescue(found));
+                ask::consent("Drop it? Nothing holds this work then.")?;
+            }
             let path = format!("/v1/rescues/{}/{life}?wait={WAIT_SECONDS}", encode(&id));
             let left: Vec<ArchivedIncarnationView> =
                 client.call(Method::DELETE, &path, NOTHING).await?;

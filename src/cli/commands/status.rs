@@ -12,6 +12,7 @@ use crate::api::types::DaemonView;
 use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
+use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
@@ -25,7 +26,8 @@ pub(in crate::cli) async fn status(global: &Global, id: Option<&str>) -> Command
         }
         return show_one(global, &all, &table(&all));
     };
-    let path = format!("/v1/environments/{}/status", encode(id));
+    let id = named::any(&mut client, Some(id)).await?;
+    let path = format!("/v1/environments/{}/status", encode(&id));
     let found: StatusView = client.call(Method::GET, &path, NOTHING).await?;
     show_one(global, &found, &full(&found))
 }
@@ -43,6 +45,11 @@ const REFRESH: Duration = Duration::from_secs(10);
 /// terminal it draws in place, else it prints one table (or, as JSON, one line) after the other.
 pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> CommandResult {
     let mut client = Client::connect(global).await?;
+    let id = match id {
+        Some(id) => Some(named::any(&mut client, Some(id)).await?),
+        None => None,
+    };
+    let id = id.as_deref();
     let daemon: DaemonView = client.call(Method::GET, "/v1/daemon", NOTHING).await?;
     let only = id.map(|id| format!("&environment={}", encode(id))).unwrap_or_default();
     let path = format!("/v1/events?watch=true&since={}{only}", daemon.seq);
@@ -79,13 +86,14 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> CommandR
 
 pub(in crate::cli) async fn diff(
     global: &Global,
-    id: &str,
+    id: Option<&str>,
     head: bool,
     bytes: Option<u32>,
 ) -> CommandResult {
     let mut client = Client::connect(global).await?;
+    let id = named::any(&mut client, id).await?;
     let bytes = bytes.map(|n| format!("&max_bytes={n}")).unwrap_or_default();
-    let path = format!("/v1/environments/{}/diff?head={head}{bytes}", encode(id));
+    let path = format!("/v1/environments/{}/diff?head={head}{bytes}", encode(&id));
     let found: DiffView = client.call(Method::GET, &path, NOTHING).await?;
     if global.json {
         return show_one(global, &found, "");
@@ -114,7 +122,7 @@ fn distance(ahead: Option<u64>, behind: Option<u64>) -> String {
 
 fn branch(s: &StatusView) -> String {
     match (&s.branch, &s.head) {
-        (Some(branch), _) => branch.clone(),
+        (Some(branch), _) => render::printable(branch),
         (None, Some(head)) => format!("({})", head.get(..10).unwrap_or(head)),
         (None, None) => "-".to_owned(),
     }
@@ -154,8 +162,10 @@ fn table(list: &[StatusEntry]) -> String {
 
 /// Returns the text of `status ID`: everything known about one worktree, changed files included.
 fn full(s: &StatusView) -> String {
-    let mut text = format!("{} on {}\n", s.path, branch(s));
-    let mut line = |label: &str, value: &str| text.push_str(&format!("{label:<12} {value}\n"));
+    let mut text = format!("{} on {}\n", render::printable(&s.path), branch(s));
+    let mut line = |label: &str, value: &str| {
+        text.push_str(&format!("{label:<12} {}\n", render::printable(value)));
+    };
     if let Some(base) = &s.base {
         let short = base.get(..10).unwrap_or(base);
         line("base", &format!("{short}, {}", distance(s.ahead_of_base, s.behind_base)));
@@ -175,11 +185,12 @@ fn full(s: &StatusView) -> String {
     }
     line("changed", &format!("{} ago", crate::format::age(&s.last_change)));
     for file in &s.files {
-        let from = file.from.as_ref().map(|f| format!(" (was {f})")).unwrap_or_default();
-        text.push_str(&format!("  {} {}{from}\n", file.code, file.path));
+        let from = file.from.as_deref().map(render::printable);
+        let from = from.map(|from| format!(" (was {from})")).unwrap_or_default();
+        text.push_str(&format!("  {} {}{from}\n", file.code, render::printable(&file.path)));
     }
     if !s.files_complete {
         text.push_str("  ... and more\n");
     }
-    text.lines().map(|line| render::printable(line) + "\n").collect()
+    text
 }

@@ -1,6 +1,6 @@
 //! Text about what is kept of removed environments: trash entries and rescues.
 
-use super::table::table;
+use super::table::{facts, table};
 use super::terminal::printable;
 use crate::api::archives::ArchivedIncarnationView;
 use crate::core::event::is_folded;
@@ -49,7 +49,8 @@ pub fn stays(r: &ArchivedIncarnationView) -> Option<String> {
     let (why, path) = (r.error.as_ref()?, r.trash.as_ref()?);
     let causes: Vec<&str> =
         std::iter::once(&why.message).chain(&why.causes).map(|s| &**s).collect();
-    let (causes, hint, path) = (printable(&causes.join("; ")), &why.hint, printable(path));
+    let causes = printable(&causes.join("; "));
+    let (hint, path) = (printable(&why.hint), printable(path));
     let (id, life) = (printable(&r.id), r.incarnation);
     Some(format!(
         "{id} (incarnation {life}) stays in the trash: {causes}\n  {path}\n  {hint}; \
@@ -113,5 +114,5 @@ pub fn rescue(r: &ArchivedIncarnationView) -> String {
         rows.push(("inspect", format!("git diff {name}^1 {name}")));
     }
     rows.push(("restore", format!("groundskeeper restore {}", r.id)));
-    rows.iter().fold(String::new(), |text, (label, value)| text + &format!("{label:<12} {value}\n"))
+    facts(&rows)
 }

@@ -2,6 +2,7 @@
 
 use comfy_table::{Table, presets};
 
+use super::table::facts;
 use super::terminal::{note, printable};
 use crate::api::clean::NotMovedView;
 use crate::api::types::{EnvironmentView, RemovedView, SummaryView};
@@ -113,7 +114,7 @@ pub fn environment(e: &EnvironmentView) -> String {
         }
     }
     rows.extend(e.leftovers.iter().map(|l| ("left over", l.clone())));
-    rows.iter().fold(String::new(), |text, (label, value)| text + &format!("{label:<12} {value}\n"))
+    facts(&rows)
 }
 
 /// Writes the result of a removal to stderr.

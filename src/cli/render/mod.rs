@@ -28,4 +28,6 @@ pub use records::record;
 pub(super) use table::table;
 #[cfg(feature = "daemon")]
 pub use tables::{evidence, hosts, processes, sweep, sweep_summary, usage};
+#[cfg(feature = "daemon")]
+pub(super) use terminal::lines;
 pub use terminal::{note, out, printable, problem};

@@ -32,7 +32,7 @@ impl Steps {
     pub fn step(&self, text: &str) {
         match &self.bar {
             Some(bar) => {
-                bar.set_prefix(text.to_owned());
+                bar.set_prefix(printable(text));
                 bar.set_message("");
             }
             None if self.quiet => {}

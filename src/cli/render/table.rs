@@ -1,4 +1,4 @@
-//! A table of text for a terminal.
+//! Tables and facts as text for a terminal.
 
 use comfy_table::{Table, presets};
 
@@ -18,4 +18,11 @@ pub(in crate::cli) fn table<const N: usize>(
         table.add_row(row.map(|cell| printable(&cell)));
     }
     if empty { String::new() } else { format!("{}\n", table.trim_fmt()) }
+}
+
+/// Returns facts, one in a line after its label. Values are made printable.
+#[cfg(feature = "daemon")]
+pub(super) fn facts(rows: &[(&str, String)]) -> String {
+    let line = |(label, value): &(&str, String)| format!("{label:<12} {}\n", printable(value));
+    rows.iter().map(line).collect()
 }

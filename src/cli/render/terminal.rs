@@ -10,22 +10,30 @@ pub fn out(text: &str) {
     drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
 }
 
-/// Writes a line to stderr and ignores errors.
+/// Writes one line to stderr and ignores errors. What it names may be foreign, so a line is all that
+/// it can be.
 pub fn note(text: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
+    drop(writeln!(std::io::stderr().lock(), "{}", printable(text)));
 }
 
-/// Writes an error to stderr, with its causes, its evidence and the next step.
+/// Writes lines to stderr, whose foreign parts are printable already.
+#[cfg(feature = "daemon")]
+pub(in crate::cli) fn lines(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{}", text.trim_end()));
+}
+
+/// Writes an error to stderr, with its causes, its evidence and the next step. They may name files
+/// and quote programs, so each is one line of what it is.
 pub fn problem(p: &Problem) {
-    let mut text = format!("error: {} [{}]\n", p.message, p.code);
+    let mut text = format!("error: {} [{}]\n", printable(&p.message), p.code);
     for cause in &p.causes {
-        text.push_str(&format!("  caused by: {cause}\n"));
+        text.push_str(&format!("  caused by: {}\n", printable(cause)));
     }
     for line in &p.evidence {
-        text.push_str(&format!("  | {line}\n"));
+        text.push_str(&format!("  | {}\n", printable(line)));
     }
     if !p.hint.is_empty() {
-        text.push_str(&format!("hint: {}\n", p.hint));
+        text.push_str(&format!("hint: {}\n", printable(&p.hint)));
     }
     drop(std::io::stderr().lock().write_all(text.as_bytes()));
 }

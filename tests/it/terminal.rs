@@ -1,0 +1,98 @@
+//! What a person at a terminal is asked, and what a script is not.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::process::Stdio;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::support::{Daemon, Harness};
+
+/// Runs a command at a terminal of its own, and types `answer` once it asks. Returns the exit code
+/// and everything that the terminal showed.
+fn at_terminal(harness: &Harness, args: &[&str], answer: &str) -> (i32, String) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("granted");
+    let name = ptsname(&ours, Vec::new()).expect("a name").into_string().expect("text");
+    // Otherwise it would become that of all tests, and its end would hang them up.
+    let theirs =
+        rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("opened");
+    let end = || Stdio::from(theirs.as_fd().try_clone_to_owned().expect("cloned"));
+    let mut child =
+        harness.command(args).stdin(end()).stdout(end()).stderr(end()).spawn().expect("starts");
+    drop(theirs);
+    let (mut ours, mut shown, mut asked) = (File::from(ours), String::new(), false);
+    let mut buffer = [0; 4096];
+    // A terminal that the last process has left gives an error.
+    while let Ok(count @ 1..) = ours.read(&mut buffer) {
+        shown += &String::from_utf8_lossy(&buffer[..count]);
+        if !asked && shown.ends_with("[y/N] ") {
+            ours.write_all(answer.as_bytes()).expect("typed");
+            asked = true;
+        }
+    }
+    (child.wait().expect("ends").code().unwrap_or(-1), shown)
+}
+
+/// What takes much away asks a person, and changes nothing without a yes.
+#[test]
+fn person_is_asked_before_much_is_taken_away() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
+    let count = |args: &[&str]| harness.ok(args).as_array().expect("a list").len();
+    for id in ["one", "two"] {
+        harness.new_env(id, &repo, &[]);
+    }
+    let (code, shown) = at_terminal(&harness, &["gc"], "n\n");
+    assert!(
+        shown.contains("would be removed") && shown.contains("these 2 environments?"),
+        "{shown}"
+    );
+    assert_eq!((code, count(&["ls"])), (1, 2), "{shown}");
+    let (code, shown) = at_terminal(&harness, &["gc"], "y\n");
+    assert_eq!((code, count(&["ls"]), count(&["trash", "ls"])), (0, 0, 2), "{shown}");
+
+    let (code, shown) = at_terminal(&harness, &["trash", "empty"], "\n");
+    assert!(shown.contains("Unlink 2 entries"), "{shown}");
+    assert_eq!((code, count(&["trash", "ls"])), (1, 2), "{shown}");
+    let (code, shown) = at_terminal(&harness, &["trash", "empty", "one", "--yes"], "");
+    assert_eq!((code, count(&["trash", "ls"])), (0, 1), "{shown}");
+    let (code, shown) = at_terminal(&harness, &["--no-input", "trash", "empty"], "");
+    assert_eq!((code, count(&["trash", "ls"])), (0, 0), "{shown}");
+
+    let path = harness.new_env("work", &repo, &[]);
+    harness.write(&path.join("file"), "unsaved\n");
+    harness.ok(&["rm", "work", "--force"]);
+    harness.ok(&["trash", "empty"]);
+    let (code, shown) = at_terminal(&harness, &["rescue", "drop", "work"], "no\n");
+    assert!(shown.contains("the working tree") && shown.contains("Drop it?"), "{shown}");
+    assert_eq!((code, count(&["rescue", "ls"])), (1, 1), "{shown}");
+    let (code, shown) = at_terminal(&harness, &["rescue", "drop", "work"], "YES\n");
+    assert_eq!((code, count(&["rescue", "ls"])), (0, 0), "{shown}");
+
+    // A folder of ours that no record explains.
+    let left = harness.data().join("trash/work.1-00000000");
+    std::fs::create_dir_all(&left).expect("a folder");
+    let (code, shown) = at_terminal(&harness, &["sweep", "--apply"], "n\n");
+    assert_eq!((code, left.exists()), (1, true), "{shown}");
+    let (code, shown) = at_terminal(&harness, &["sweep", "--apply"], "y\n");
+    assert_eq!((code, left.exists()), (0, false), "{shown}");
+    harness.check(&[&repo]);
+}
+
+/// A script behaves as it always did: no question, also with `--json` at a terminal.
+#[test]
+fn script_is_never_asked() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
+    harness.new_env("one", &repo, &[]);
+    let (code, shown) = at_terminal(&harness, &["--json", "gc"], "");
+    assert_eq!((code, shown.contains("[y/N]")), (0, false), "{shown}");
+    let output = harness.command(&["trash", "empty"]).output().expect("runs");
+    assert!(output.status.success());
+    assert_eq!(harness.ok(&["trash", "ls"]).as_array().map(Vec::len), Some(0));
+}
