@@ -87,8 +87,8 @@ async fn guided(global: &Global, verb: Verb) -> CommandResult {
 async fn ask(global: &Global, verb: Verb) -> CommandResult {
     match verb {
         Verb::New(wanted) => new::new(global, wanted).await,
-        Verb::Ls { all } => ls::ls(global, all).await,
-        Verb::Show { id } => ls::show(global, id.as_deref()).await,
+        Verb::Ls { all, repo } => ls::ls(global, all, repo.as_deref()).await,
+        Verb::Show { id } => ls::show_one_environment(global, id.as_deref()).await,
         Verb::Status { id, watch: true } => status::watch(global, id.as_deref()).await,
         Verb::Status { id, .. } => status::status(global, id.as_deref()).await,
         Verb::Diff { id, head, bytes } => status::diff(global, id.as_deref(), head, bytes).await,

@@ -119,7 +119,10 @@ pub(crate) async fn provision(
 }
 
 async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Result<Plan, Fault> {
-    let branch = match &wanted.branch {
+    if wanted.branch.is_some() && wanted.new_branch.is_some() {
+        return Err(invalid("a new branch and an existing one exclude each other".to_owned()));
+    }
+    let branch = match wanted.branch.as_ref().or(wanted.new_branch.as_ref()) {
         Some(branch) if branch.is_empty() || branch.starts_with('-') => {
             return Err(invalid(format!("{branch:?} is not a valid branch name")));
         }

@@ -155,6 +155,38 @@ fn several_environments_are_removed_at_once() {
     harness.check(&[&repo]);
 }
 
+/// An environment may be named like a branch. An id that is taken is never shared.
+#[test]
+fn environment_is_named_like_its_branch() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
+    let at = repo.to_str().expect("text");
+    let made = harness.ok(&["new", "feature/x", "--repo", at]);
+    assert_eq!(
+        (made["id"].as_str(), made["branch"].as_str()),
+        (Some("feature-x"), Some("feature/x"))
+    );
+    assert_eq!(harness.ok(&["new", "feature/x", "--repo", at])["seq"], made["seq"]);
+    let (code, error) = harness.refused(&["new", "feature-x", "--repo", at]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("environment_exists")));
+    let hint = error["hint"].as_str().expect("a hint");
+    assert!(hint.contains("`groundskeeper new feature-x-2`"), "{hint}");
+    let made = harness.ok(&["new", "other", "-b", "topic", "--repo", at]);
+    assert_eq!(made["branch"], "topic");
+    let (_, error) = harness.refused(&["new", "other", "-b", "topic-2", "--repo", at]);
+    assert!(
+        error["hint"].as_str().is_some_and(|h| h.contains("new other-2 -b topic-2`")),
+        "{error:#}"
+    );
+    // Both branches were made here, so they go with their environments.
+    harness.ok(&["rm", "feature-x", "other"]);
+    assert_eq!(harness.git(&repo, &["branch", "--list", "feature/x", "topic"]), "");
+    let (code, _) = harness.gk(&["new", "third", "-b", "main", "--repo", at]);
+    assert_eq!(code, 1, "a branch that exists is not made anew");
+    harness.check(&[&repo]);
+}
+
 /// A file name cannot forge a line of the output.
 #[test]
 fn file_name_forges_no_line() {

@@ -7,14 +7,20 @@ use std::process::Stdio;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::support::{Daemon, Harness};
+
+/// Width of the terminal.
+const COLUMNS: u16 = 80;
 
 /// Runs a command at a terminal of its own, and types `answer` once it asks. Returns the exit code
 /// and everything that the terminal showed.
 fn at_terminal(harness: &Harness, args: &[&str], answer: &str) -> (i32, String) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("granted");
+    let size = Winsize { ws_row: 40, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&ours, size).expect("a size");
     let name = ptsname(&ours, Vec::new()).expect("a name").into_string().expect("text");
     // Otherwise it would become that of all tests, and its end would hang them up.
     let theirs =
@@ -81,6 +87,33 @@ fn person_is_asked_before_much_is_taken_away() {
     let (code, shown) = at_terminal(&harness, &["sweep", "--apply"], "y\n");
     assert_eq!((code, left.exists()), (0, false), "{shown}");
     harness.check(&[&repo]);
+}
+
+/// No line of a list is wrapped, and what says most of a path is there.
+#[test]
+fn list_fits_terminal() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let other = harness.repo("other-project", 3);
+    let _daemon = Daemon::start(&harness);
+    for id in ["fix-10", "fix-9"] {
+        harness.new_env(id, &repo, &[]);
+    }
+    let long = "a-name-as-long-as-people-like";
+    harness.new_env(long, &other, &[]);
+    let (_, shown) = at_terminal(&harness, &["ls"], "");
+    let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+    assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS.into()), "{shown}");
+    assert!(lines[0].contains("REPOSITORY") && lines[1].contains("-project  ready"), "{shown}");
+    assert!(!lines[0].contains("BASE") && lines[2].ends_with("/project"), "{shown}");
+    assert!(lines[2].contains("fix-9") && lines[3].contains("fix-10"), "{shown}");
+    // A reader that is no terminal gets whole values.
+    let whole = harness.command(&["ls"]).output().expect("runs");
+    let whole = String::from_utf8_lossy(&whole.stdout).into_owned();
+    let place = harness.data().join("worktrees").join(long).join("other-project");
+    assert!(whole.contains(place.to_str().expect("text")), "{whole}");
+    let ids = harness.command(&["-q", "ls", "--repo"]).arg(&repo).output().expect("runs");
+    assert_eq!(String::from_utf8_lossy(&ids.stdout), "fix-9\nfix-10\n");
 }
 
 /// A script behaves as it always did: no question, also with `--json` at a terminal.

@@ -69,7 +69,7 @@ const SERVICE_PARTS: [(&str, &[&str]); 2] =
     [("http", &["outcome", "requests", "types"]), ("server", &["blocking", "types"])];
 
 /// External crates, with the places that may name each.
-const CRATES: [(&str, &[&str]); 31] = [
+const CRATES: [(&str, &[&str]); 32] = [
     ("ryu_js", &["src/migrate/recipes/executor/js/number.rs"]),
     ("ureq", &["src/migrate/http.rs"]),
     ("keyring", &["src/migrate/keychain.rs"]),
@@ -111,6 +111,7 @@ const CRATES: [(&str, &[&str]); 31] = [
     ("windows_sys", &["src/system/windows_access.rs"]),
     ("sd_notify", &["src/daemon/"]),
     ("strsim", &["src/cli/named.rs"]),
+    ("terminal_size", &["src/cli/render/terminal.rs"]),
     ("sha1", &["src/world/git/index/format.rs"]),
     (
         "serde_json",

@@ -9,7 +9,8 @@ use super::duration::duration;
 /// Flags of the environment to create.
 #[derive(Debug, Args)]
 pub struct New {
-    /// Environment id [default: a generated id]
+    /// Environment id [default: a generated id]; of `feature/x` the id is feature-x, and the new
+    /// branch is feature/x
     pub id: Option<String>,
     /// Directory in the repository
     #[arg(long, default_value = ".", value_name = "PATH")]
@@ -20,6 +21,9 @@ pub struct New {
     /// Existing branch to check out [default: a new branch gk/ID]
     #[arg(long, value_name = "NAME", conflicts_with = "base")]
     pub branch: Option<String>,
+    /// Name of the new branch [default: gk/ID]
+    #[arg(long, short = 'b', value_name = "NAME", conflicts_with = "branch")]
+    pub new_branch: Option<String>,
     /// Fetch the base from the remote first
     #[arg(long)]
     pub fetch: bool,

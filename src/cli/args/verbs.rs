@@ -16,11 +16,14 @@ use super::server::{Hosts, Server};
 pub enum Verb {
     /// Create an environment and print its path
     New(New),
-    /// List environments
+    /// List environments; with --quiet their ids alone
     Ls {
         /// Include destroyed environments
         #[arg(long)]
         all: bool,
+        /// Only those of the repository at this path
+        #[arg(long, value_name = "PATH", conflicts_with = "all")]
+        repo: Option<PathBuf>,
     },
     /// Show one environment
     Show {
@@ -234,7 +237,8 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Returns the environment that the verb is about, as it was typed, for the verbs that take one.
+    /// Returns the environment that the verb is about, as it was typed, for the verbs that take
+    /// one.
     #[must_use]
     pub fn environment(&self) -> Option<&str> {
         match self {

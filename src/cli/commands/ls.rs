@@ -1,5 +1,6 @@
 //! `ls` lists environments; `show` prints one in full.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use hyper::Method;
@@ -10,28 +11,76 @@ use crate::cli::client::Client;
 use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
+use crate::world::fs::paths;
 
 /// Environments in one page of a list that may be long.
 const PAGE: usize = 1_000;
 
-pub(in crate::cli) async fn ls(global: &Global, all: bool) -> CommandResult {
+pub(in crate::cli) async fn ls(global: &Global, all: bool, repo: Option<&Path>) -> CommandResult {
     let mut client = Client::connect(global).await?;
     if all {
         return every_life(global, &mut client).await;
     }
-    let list: Vec<EnvironmentView> = client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    let mut list: Vec<EnvironmentView> =
+        client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    if let Some(repo) = repo {
+        let place = repo.canonicalize().map_err(|e| paths::fault("find", repo, &e))?;
+        let common = repository_at(&list, &place);
+        list.retain(|env| Some(&env.repo) == common.as_ref());
+    }
+    list.sort_by(|a, b| natural(&a.id).cmp(&natural(&b.id)));
     if global.json {
         return show_one(global, &list, "");
     }
-    if list.is_empty() && !global.quiet {
-        render::note("no environments; create one with `groundskeeper new`");
-    } else {
-        render::out(&render::environments(&list));
-    }
+    show(global, &list);
     if !global.quiet {
+        if list.is_empty() {
+            let place = if repo.is_some() { " of this repository" } else { "" };
+            render::note(&format!("no environments{place}; create one with `groundskeeper new`"));
+        }
         note_held_sweep(&mut client).await;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a list: as a table that fits the terminal, or with `--quiet` the ids alone.
+fn show(global: &Global, list: &[EnvironmentView]) {
+    if global.quiet {
+        let ids = list.iter().fold(String::new(), |text, env| text + &env.id + "\n");
+        return render::out(&ids);
+    }
+    if !list.is_empty() {
+        render::out(&render::environments(list, render::terminal_width()));
+    }
+}
+
+/// Returns the repository of the environments that have to do with a directory: it is in one of
+/// their worktrees, or in their repository.
+fn repository_at(list: &[EnvironmentView], place: &Path) -> Option<String> {
+    let is_of = |folder: &Path, env: &EnvironmentView| {
+        let common = Path::new(&env.repo);
+        let is_main =
+            common.file_name() == Some(".git".as_ref()) && common.parent() == Some(folder);
+        folder == common || is_main || folder == Path::new(&env.path)
+    };
+    place
+        .ancestors()
+        .find_map(|folder| list.iter().find(|env| is_of(folder, env)).map(|env| env.repo.clone()))
+}
+
+/// Returns the parts of an id by which people order: runs of digits by their value.
+fn natural(id: &str) -> Vec<(u8, u64, &str)> {
+    let mut parts = Vec::new();
+    let mut rest = id;
+    while let Some(first) = rest.chars().next() {
+        let is_number = first.is_ascii_digit();
+        let end = rest.find(|c: char| c.is_ascii_digit() != is_number).unwrap_or(rest.len());
+        let (part, after) = rest.split_at(end);
+        let number = if is_number { part.parse().unwrap_or(u64::MAX) } else { 0 };
+        parts.push((u8::from(!is_number), number, part));
+        rest = after;
+    }
+    parts
 }
 
 /// Lists every environment that ever was, page by page: there may be more than memory holds.
@@ -46,8 +95,8 @@ async fn every_life(global: &Global, client: &mut Client) -> CommandResult {
                 let view = serde_json::to_string(view).unwrap_or_default();
                 render::out(&format!("{}{view}", if n == 0 { "[" } else { "," }));
             }
-        } else if !page.is_empty() {
-            render::out(&render::environments(&page));
+        } else {
+            show(global, &page);
         }
         listed += page.len();
         match page.last() {
@@ -75,10 +124,25 @@ async fn note_held_sweep(client: &mut Client) {
     }
 }
 
-pub(in crate::cli) async fn show(global: &Global, id: Option<&str>) -> CommandResult {
+pub(in crate::cli) async fn show_one_environment(
+    global: &Global,
+    id: Option<&str>,
+) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let id = named::any(&mut client, id).await?;
     let path = format!("/v1/environments/{}", encode(&id));
     let found: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
     show_one(global, &found, &render::environment(&found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_ids_are_ordered_by_value() {
+        let mut ids = ["fix-10", "fix-2", "a", "10", "9", "fix", "fix-2b", "b1"];
+        ids.sort_by(|a, b| natural(a).cmp(&natural(b)));
+        assert_eq!(ids, ["9", "10", "a", "b1", "fix", "fix-2", "fix-2b", "fix-10"]);
+    }
 }

@@ -14,16 +14,21 @@ use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 
+/// Most numbers that are tried after an id that is taken.
+const FREE_IDS_TRIED: u32 = 20;
+
 pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
     let repo = wanted.repo.canonicalize().map_err(|e| paths::fault("find", &wanted.repo, &e))?;
     let repo = repo.into_os_string().into_string().map_err(|path| {
         let message = format!("the path {} is not UTF-8", Path::new(&path).display());
         Fault::new(Code::InvalidRequest, message, "rename the directory to a UTF-8 name")
     })?;
+    let (id, named) = wanted.id.as_deref().map_or((None, None), id_and_branch);
     let body = NewEnvironment {
-        id: wanted.id,
+        id,
         repo,
         base: wanted.base,
+        new_branch: wanted.new_branch.or(named.filter(|_| wanted.branch.is_none())),
         branch: wanted.branch,
         fetch: wanted.fetch,
         keep_failed: wanted.keep_failed,
@@ -32,8 +37,11 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
         attributes: std::env::var("GIT_ATTR_SOURCE").ok().filter(|tree| !tree.is_empty()),
     };
     let mut client = Client::connect(global).await?;
-    let mut found: EnvironmentView =
-        client.call(Method::POST, "/v1/environments", Some(&body)).await?;
+    let made = client.call(Method::POST, "/v1/environments", Some(&body)).await;
+    let mut found: EnvironmentView = match made {
+        Ok(found) => found,
+        Err(refused) => return Err(with_free_id(&mut client, refused, &body).await),
+    };
     if found.phase == "provisioning" {
         let steps = render::Steps::new(global.quiet || global.json);
         let followed = follow_provision(&mut client, &found, &steps).await;
@@ -54,6 +62,38 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
         }
         _ => show_one(global, &found, &format!("{}\n", render::printable(&found.path))),
     }
+}
+
+/// Returns the id that a name stands for, and the branch that it names: people name environments
+/// like branches, and an id has no slash.
+fn id_and_branch(name: &str) -> (Option<String>, Option<String>) {
+    let branch = name.contains('/').then(|| name.to_owned());
+    (Some(name.replace('/', "-")), branch)
+}
+
+/// Adds a free id to the hint, where an id is taken by another environment.
+async fn with_free_id(
+    client: &mut Client,
+    mut refused: CliError,
+    wanted: &NewEnvironment,
+) -> CliError {
+    let taken = refused.0.code == Code::EnvironmentExists.as_str();
+    let Some(id) = wanted.id.as_deref().filter(|_| taken) else { return refused };
+    for number in 2..=FREE_IDS_TRIED {
+        let free = format!("{id}-{number}");
+        let path = format!("/v1/environments/{}?all=true", encode(&free));
+        let found: Result<EnvironmentView, CliError> =
+            client.call(Method::GET, &path, NOTHING).await;
+        let Err(CliError(problem)) = found else { continue };
+        if problem.code == Code::EnvironmentNotFound.as_str() {
+            let branch = wanted.new_branch.as_deref().map(|b| format!(" -b {b}"));
+            let branch = branch.unwrap_or_default();
+            refused.0.hint =
+                format!("run `groundskeeper new {free}{branch}`, or `groundskeeper rm {id}` first");
+            return refused;
+        }
+    }
+    refused
 }
 
 pub(in crate::cli) async fn wait_for_end(

@@ -10,8 +10,8 @@ pub fn out(text: &str) {
     drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
 }
 
-/// Writes one line to stderr and ignores errors. What it names may be foreign, so a line is all that
-/// it can be.
+/// Writes one line to stderr and ignores errors. What it names may be foreign, so a line is all
+/// that it can be.
 pub fn note(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "{}", printable(text)));
 }
@@ -36,6 +36,13 @@ pub fn problem(p: &Problem) {
         text.push_str(&format!("hint: {}\n", printable(&p.hint)));
     }
     drop(std::io::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// Returns the width of the terminal that stdout is; none where it is another thing, whose reader
+/// wants whole values.
+#[cfg(feature = "daemon")]
+pub(in crate::cli) fn terminal_width() -> Option<usize> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0))
 }
 
 /// Returns a text from outside with control characters escaped, so that no file name can send

@@ -168,6 +168,9 @@ pub struct NewEnvironment {
     /// An existing branch to check out; a new one named after the environment when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
+    /// A new branch to make, by this name; not together with `branch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_branch: Option<String>,
     /// Ask the remote first.
     #[serde(default)]
     pub fetch: bool,
