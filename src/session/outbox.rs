@@ -69,7 +69,8 @@ impl Outbox {
     }
 
     /// Builds a batch in the place of trimmed records: no records, and the present state of the
-    /// environments that the trimmed ones were the last about. Later ones are told by later batches.
+    /// environments that the trimmed ones were the last about. Later ones are told by later
+    /// batches.
     fn skip_to(&mut self, trimmed: u64, first: u64, state: &State) -> Events {
         let is_due = |env: &&Environment| (first..=trimmed).contains(&env.seq.0);
         let mut due: Vec<&Environment> = state.environments().filter(is_due).collect();

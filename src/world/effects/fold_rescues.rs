@@ -159,8 +159,8 @@ impl Task<'_> {
         }
     }
 
-    /// Packs the objects of folded rescues, and those of folds, of which each change leaves eight or
-    /// more. They are as safe without: what fails is left loose.
+    /// Packs the objects of folded rescues, and those of folds, of which each change leaves eight
+    /// or more. They are as safe without: what fails is left loose.
     fn pack_objects(&self, common: &Path, commits: &BTreeSet<String>, lists: &BTreeSet<String>) {
         let packed = self.world.lock_packs(self.cancel).and_then(|lock| {
             let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);

@@ -1,6 +1,6 @@
 //! Finds rescues that the log records and that nothing in the repository holds any more: their refs
-//! were deleted by hand, or a prune met a killed fold. As long as git has the commits, they are held
-//! again. Drops nothing, and never moves a ref that the user has put where it is.
+//! were deleted by hand, or a prune met a killed fold. As long as git has the commits, they are
+//! held again. Drops nothing, and never moves a ref that the user has put where it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
