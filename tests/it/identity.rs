@@ -186,6 +186,33 @@ fn check_copy(while_it_runs: bool) {
     copy.check_log();
 }
 
+/// A rescue that the original has dropped is not held again by a copy, whose log still has it.
+#[test]
+fn copy_holds_no_rescue_of_original() {
+    let (original, copy) = (Harness::new(), Harness::new());
+    let repo = original.repo("project", 3);
+    let path = original.new_env("gone", &repo, &[]);
+    original.write(&path.join("work"), "work\n");
+    original.ok(&["rm", "gone", "--force"]);
+    original.drain();
+    original.ok(&["stop"]);
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([original.data(), copy.data()])
+        .status()
+        .expect("cp runs");
+    assert!(copied.success());
+    original.ok(&["trash", "empty"]);
+    original.ok(&["rescue", "drop", "gone"]);
+    original.drain();
+    let before = refs_and_worktrees(&original, &repo);
+    for _ in 0..2 {
+        copy.ok(&["sweep", "--apply"]);
+        copy.ok(&["stop"]);
+    }
+    assert_eq!(refs_and_worktrees(&original, &repo), before);
+}
+
 /// The id of its log proves it, with or without a symlink at the old path.
 #[test]
 fn moved_data_directory_is_recognised() {

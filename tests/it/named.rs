@@ -171,12 +171,14 @@ fn environment_is_named_like_its_branch() {
     let (code, error) = harness.refused(&["new", "feature-x", "--repo", at]);
     assert_eq!((code, error["code"].as_str()), (1, Some("environment_exists")));
     let hint = error["hint"].as_str().expect("a hint");
-    assert!(hint.contains("`groundskeeper new feature-x-2`"), "{hint}");
+    assert!(hint.contains("`groundskeeper new feature-x-2 --repo "), "{hint}");
     let made = harness.ok(&["new", "other", "-b", "topic", "--repo", at]);
     assert_eq!(made["branch"], "topic");
     let (_, error) = harness.refused(&["new", "other", "-b", "topic-2", "--repo", at]);
     assert!(
-        error["hint"].as_str().is_some_and(|h| h.contains("new other-2 -b topic-2`")),
+        error["hint"]
+            .as_str()
+            .is_some_and(|h| h.contains("new other-2 ") && h.contains(" -b topic-2-2`")),
         "{error:#}"
     );
     // Both branches were made here, so they go with their environments.

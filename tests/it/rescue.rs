@@ -258,6 +258,38 @@ fn second_look_at_same_work_makes_no_object() {
     harness.check(&[&repo]);
 }
 
+/// Work that an earlier attempt at the removal saved stays reachable, also when the tree is back at
+/// what only a part of that rescue had.
+#[test]
+fn later_rescue_holds_earlier_one() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let mut daemon =
+        Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", "rescue.referenced")]);
+    let tree = harness.new_env("demo", &repo, &[]);
+    harness.write(&tree.join("work"), "staged\n");
+    harness.git(&tree, &["add", "work"]);
+    harness.write(&tree.join("work"), "later than the index\n");
+    harness.refused(&["--no-autostart", "rm", "demo", "--force"]);
+    wait_for("the end of a killed daemon", || daemon.is_dead());
+    let below = "refs/groundskeeper/rescue";
+    let first = harness.git(&repo, &["for-each-ref", "--format=%(objectname)", below]);
+    assert_eq!(first.len(), 40, "{first}");
+    harness.write(&tree.join("work"), "staged\n");
+    let _daemon = Daemon::start(&harness);
+    wait_for("an end", || ["ready", "tombstoned"].contains(&harness.phase("demo").as_str()));
+    harness.gk(&["rm", "demo", "--force"]);
+    wait_for("the removal", || harness.phase("demo") == "tombstoned");
+    harness.ok(&["trash", "empty", "demo"]);
+    harness.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+    harness.git(&repo, &["gc", "-q", "--prune=now"]);
+    let rescue = reference(&harness);
+    harness.git(&repo, &["merge-base", "--is-ancestor", &first, &rescue]);
+    assert_eq!(harness.git(&repo, &["show", &format!("{first}:work")]), "later than the index");
+    assert_eq!(harness.git(&repo, &["show", &format!("{rescue}:work")]), "staged");
+    harness.check(&[&repo]);
+}
+
 /// The repository's objects are missing, so late writes cannot be rescued.
 #[test]
 fn uninspectable_trash_is_never_purged() {

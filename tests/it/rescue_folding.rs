@@ -287,6 +287,49 @@ fn deleted_refs_of_rescues_come_back() {
     harness.check(&[&repo]);
 }
 
+/// A fold that lacks objects goes only when each rescue in it has a ref of its own again.
+#[test]
+fn damaged_fold_is_replaced_by_refs() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    rescue_all(&harness, &repo, 0..MANY);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+    harness.ok(&["trash", "empty"]);
+    let fold = refs(&harness, &repo, "folded").remove(0);
+    let group = harness.git(&repo, &["rev-parse", &format!("{fold}~7")]);
+    for name in packs(&repo) {
+        let (pack, aside) = (repo.join(".git/objects/pack").join(&name), harness.path(&name));
+        std::fs::rename(&pack, &aside).expect("moved");
+        std::fs::remove_file(pack.with_extension("idx")).expect("removed");
+        let mut unpack = std::process::Command::new("git");
+        unpack.arg("-C").arg(&repo).args(["unpack-objects", "-q"]);
+        unpack.stdin(std::fs::File::open(&aside).expect("opened"));
+        assert!(unpack.status().expect("runs").success());
+    }
+    delete_object(&repo, &group);
+    // One is not whole any more: until that is known to be lost, the fold stays.
+    let broken = harness.git(&repo, &["rev-parse", &format!("{}:work", commit_of(&harness, 3))]);
+    delete_object(&repo, &broken);
+    let swept = harness.ok(&["sweep", "--apply"]).to_string();
+    assert!(
+        swept.contains("lacks objects") && swept.contains("e03 (incarnation 1) is lost"),
+        "{swept}"
+    );
+    assert_eq!(refs(&harness, &repo, "folded"), std::slice::from_ref(&fold));
+    assert_eq!(refs(&harness, &repo, "rescue").len(), MANY - 1);
+    harness.git(&repo, &["fetch", "-q", ".", "main"]);
+    harness.write(&harness.path("again"), "work of 3\n");
+    let again = harness.path("again");
+    harness.git(&repo, &["hash-object", "-w", again.to_str().expect("text")]);
+    harness.ok(&["sweep", "--apply"]);
+    assert_eq!(refs(&harness, &repo, "folded"), Vec::<String>::new());
+    prune(&harness, &repo);
+    for n in 0..MANY {
+        is_whole(&harness, &repo, &commit_of(&harness, n), n);
+    }
+    harness.check(&[&repo]);
+}
+
 /// A repository that was converted keeps its refs elsewhere: none is taken for deleted.
 #[test]
 fn rescues_in_converted_repository_are_not_missed() {

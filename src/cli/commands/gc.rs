@@ -2,6 +2,7 @@
 //!
 //! It never decides that work may be lost: what the daemon refuses stays, and the reason is shown.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use hyper::Method;
@@ -35,12 +36,14 @@ pub(in crate::cli) struct Settled {
 
 pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> CommandResult {
     let mut client = Client::connect(global).await?;
+    let mut only = None;
     if !which.dry_run && ask::is_due(global, which.yes) {
         let preview = Gc { dry_run: true, ..which.clone() };
-        let found = pass(global, &mut client, &preview).await?;
-        let count = found.iter().filter(|one| one.outcome == WOULD_BE_REMOVED).count();
+        let found = pass(global, &mut client, &preview, None).await?;
+        let agreed = found.iter().filter(|one| one.outcome == WOULD_BE_REMOVED);
+        let agreed: BTreeSet<String> = agreed.map(|one| one.id.clone()).collect();
         render::out(&settled(&found));
-        match count {
+        match agreed.len() {
             0 => {
                 render::note("nothing to remove");
                 return Ok(ExitCode::SUCCESS);
@@ -48,8 +51,9 @@ pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> CommandResult {
             1 => ask::consent("Remove this environment?")?,
             more => ask::consent(&format!("Remove these {more} environments?"))?,
         }
+        only = Some(agreed);
     }
-    let done = pass(global, &mut client, which).await?;
+    let done = pass(global, &mut client, which, only.as_ref()).await?;
     if done.is_empty() && !global.json && !global.quiet {
         render::note("no environment was checked");
         return Ok(ExitCode::SUCCESS);
@@ -57,10 +61,16 @@ pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> CommandResult {
     show_one(global, &done, &settled(&done))
 }
 
-/// Checks every environment that is ready, and removes those that are unused.
-async fn pass(global: &Global, client: &mut Client, which: &Gc) -> Result<Vec<Settled>, CliError> {
+/// Checks every environment that is ready, or of those that were agreed to, and removes the unused.
+async fn pass(
+    global: &Global,
+    client: &mut Client,
+    which: &Gc,
+    only: Option<&BTreeSet<String>>,
+) -> Result<Vec<Settled>, CliError> {
     let mut list: Vec<EnvironmentView> =
         client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    list.retain(|env| only.is_none_or(|only| only.contains(&env.id)));
     // Oldest first: with `--free` the loop stops early and keeps the newest.
     list.sort_by(|a, b| a.created_at.cmp(&b.created_at));
     let steps = render::Steps::new(global.quiet || global.json);

@@ -86,10 +86,16 @@ async fn with_free_id(
             client.call(Method::GET, &path, NOTHING).await;
         let Err(CliError(problem)) = found else { continue };
         if problem.code == Code::EnvironmentNotFound.as_str() {
-            let branch = wanted.new_branch.as_deref().map(|b| format!(" -b {b}"));
-            let branch = branch.unwrap_or_default();
-            refused.0.hint =
-                format!("run `groundskeeper new {free}{branch}`, or `groundskeeper rm {id}` first");
+            let more = |flag: &str, value: &Option<String>, end: &str| {
+                let word = |value: &String| paths::as_argument(Path::new(&format!("{value}{end}")));
+                value.as_ref().map(|value| format!(" {flag} {}", word(value))).unwrap_or_default()
+            };
+            let repo = more("--repo", &Some(wanted.repo.clone()), "");
+            let base = more("--base", &wanted.base, "");
+            // The branch of the same name may be in use, too.
+            let branch = more("-b", &wanted.new_branch, &format!("-{number}"));
+            let command = format!("groundskeeper new {free}{repo}{base}{branch}");
+            refused.0.hint = format!("run `{command}`, or `groundskeeper rm {id}` first");
             return refused;
         }
     }

@@ -13,6 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
+use crate::core::{Code, Fault};
 
 /// Interval at which the remaining size of the trash is read while it is emptied.
 pub(in crate::cli) const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -44,6 +45,14 @@ pub(in crate::cli) async fn trash(global: &Global, what: Trash) -> CommandResult
                 let bytes = here.iter().filter_map(|entry| entry.bytes).sum();
                 let (count, bytes) = (here.len(), crate::format::bytes(bytes));
                 ask::consent(&format!("Unlink {count} entries, {bytes}, permanently?"))?;
+                let life = |entry: &ArchivedIncarnationView| (entry.id.clone(), entry.incarnation);
+                let agreed: Vec<_> = here.iter().map(life).collect();
+                let now = entries(&mut client, id.as_deref()).await?;
+                if now.iter().any(|entry| !agreed.contains(&life(entry))) {
+                    let message = "more has come into the trash meanwhile; nothing was unlinked";
+                    let hint = "run `groundskeeper trash empty` again";
+                    return Err(Fault::new(Code::EnvironmentBusy, message, hint).into());
+                }
             }
             let only = id.map(|id| format!("&environment={}", encode(&id))).unwrap_or_default();
             let only = if lose { format!("{only}&lose=true") } else { only };

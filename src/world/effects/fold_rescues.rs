@@ -290,7 +290,7 @@ fn sync_folders(common: &Path, reference: &str) -> Result<(), Fault> {
 }
 
 /// Fails for now while a `git gc` runs, which may have read the refs before they are changed here.
-fn refuse_during_gc(common: &Path) -> Result<(), Fault> {
+pub(super) fn refuse_during_gc(common: &Path) -> Result<(), Fault> {
     if !git::own_packs::gc_runs(common) {
         return Ok(());
     }

@@ -66,47 +66,46 @@ impl Rescuer<'_> {
         Ok(Some(SavedWork { rescue, only_commits }))
     }
 
-    /// Returns the commit of the parts: the earlier one if it is of the same, otherwise a new one,
-    /// which holds the earlier one.
+    /// Returns the commit of the parts: the earlier one if it is of the same, so that a second look
+    /// leaves no object that nothing refers to; otherwise a new one, which holds the earlier one.
     fn commit_parts(&self, tree: &str, parts: &mut RescueParts) -> Result<String, Fault> {
         let parents = std::mem::take(&mut parts.parents);
-        if let Some(same) = self.committed_before(tree, &parents)? {
-            return Ok(same);
+        let earlier = self.earlier_commit()?;
+        if let Some(earlier) = &earlier
+            && self.listed(&[earlier])?.iter().any(|known| known.is_of(tree, &parents))
+        {
+            return Ok(earlier.clone());
         }
-        let earlier = self.earlier_commit()?.filter(|earlier| !parents.contains(earlier));
+        let earlier = earlier.filter(|earlier| !parents.contains(earlier));
         let parents = self.gathered(tree, parents.into_iter().chain(earlier).collect())?;
         self.commit(tree, &parents, &self.message(&parts.holds))
     }
 
-    /// Returns the commit of a part of a rescue: that of the earlier rescue if it is of the same.
+    /// Returns the commit of a part of a rescue, such as the index: that in the earlier rescue if
+    /// it is the same part of the same content.
     pub(in crate::world) fn commit_part(
         &self,
         tree: &str,
         parents: &[String],
         message: &str,
     ) -> Result<String, Fault> {
-        let same = self.committed_before(tree, parents)?;
-        same.map_or_else(|| self.commit(tree, parents, message), Ok)
+        if let Some(earlier) = self.earlier_commit()? {
+            let known = self.listed(&[&format!("{earlier}^@")])?;
+            let same = |part: &&KnownCommit| part.subject == message && part.is_of(tree, parents);
+            if let Some(same) = known.iter().find(same) {
+                return Ok(same.id.clone());
+            }
+        }
+        self.commit(tree, parents, message)
     }
 
-    /// Returns the earlier rescue, or the part of it, that has exactly this tree and these parents.
-    /// So a second look at the same content leaves no object that nothing refers to.
-    fn committed_before(&self, tree: &str, parents: &[String]) -> Result<Option<String>, Fault> {
-        let Some(earlier) = self.earlier_commit()? else { return Ok(None) };
-        let its_parents = format!("{earlier}^@");
-        let list = ["rev-list", "--no-walk=unsorted", "--no-commit-header", "--format=%H %T %P"];
-        let command = self.repository().command(list.into_iter().chain([&*earlier, &its_parents]));
-        // An earlier one that cannot be read serves nothing.
-        let Ok(listed) = self.line(command)? else { return Ok(None) };
-        let is_same = |fields: &mut std::str::SplitWhitespace<'_>| {
-            fields.next() == Some(tree) && fields.eq(parents.iter().map(String::as_str))
-        };
-        let found = listed.lines().find_map(|line| {
-            let mut fields = line.split_whitespace();
-            let commit = fields.next()?;
-            is_same(&mut fields).then(|| commit.to_owned())
-        });
-        Ok(found)
+    /// Reads commits. None where one cannot be read: it serves nothing then.
+    fn listed(&self, names: &[&str]) -> Result<Vec<KnownCommit>, Fault> {
+        let format = "--format=%H%x01%T%x01%P%x01%s";
+        let list = ["rev-list", "--no-walk=unsorted", "--no-commit-header", format];
+        let command = self.repository().command(list.into_iter().chain(names.iter().copied()));
+        let Ok(listed) = self.line(command)? else { return Ok(Vec::new()) };
+        Ok(listed.lines().filter_map(KnownCommit::parse).collect())
     }
 
     /// Adds what an earlier rescue of this incarnation saved of nested repositories
@@ -235,5 +234,26 @@ impl Rescuer<'_> {
         sign(&mut command);
         let made = self.line(command)?;
         made.map_err(|finished| git::Error::failed("git commit-tree", &finished).into())
+    }
+}
+
+/// A commit of an earlier rescue.
+struct KnownCommit {
+    id: String,
+    tree: String,
+    parents: Vec<String>,
+    subject: String,
+}
+
+impl KnownCommit {
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.splitn(4, '\x01').map(str::to_owned);
+        let (id, tree) = (fields.next()?, fields.next()?);
+        let parents = fields.next()?.split_whitespace().map(str::to_owned).collect();
+        Some(Self { id, tree, parents, subject: fields.next()? })
+    }
+
+    fn is_of(&self, tree: &str, parents: &[String]) -> bool {
+        self.tree == tree && self.parents == parents
     }
 }

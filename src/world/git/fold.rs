@@ -24,11 +24,11 @@ const READ_AT_ONCE: usize = 100;
 const FOLD_SUBJECT: &str = "rescues that groundskeeper keeps";
 const GROUP_SUBJECT: &str = "a group of rescues";
 /// Subject of the commits between the ref and the fold.
-const CHAIN_SUBJECT: &str = "leads to the rescues that groundskeeper keeps";
+pub(super) const CHAIN_SUBJECT: &str = "leads to the rescues that groundskeeper keeps";
 /// Number of those commits. A walk of git that excludes all refs, such as the check at the end of a
 /// fetch, goes five commits further than it must. Where those are of the chain, it does not read
 /// the groups, and thereby every rescue: 50 ms for 60,000 of them.
-const CHAIN: usize = 6;
+pub(super) const CHAIN: usize = 6;
 /// Who made the commit, and when: a walk by date comes to the oldest commit last.
 const SIGNATURE: &str = "groundskeeper <rescue@groundskeeper> 1 +0000";
 
@@ -199,14 +199,14 @@ impl Fold {
 }
 
 /// A commit as git prints it.
-struct ReadCommit {
+pub(super) struct ReadCommit {
     id: String,
-    parents: Vec<String>,
+    pub(super) parents: Vec<String>,
     message: String,
 }
 
 impl ReadCommit {
-    fn subject(&self) -> &str {
+    pub(super) fn subject(&self) -> &str {
         self.message.lines().next().unwrap_or_default()
     }
 
@@ -242,7 +242,7 @@ fn read_commits(git: &Git<'_>, ids: &[String]) -> Result<Vec<ReadCommit>, Error>
     Ok(text.split('\x01').filter_map(read).collect())
 }
 
-fn read_commit(git: &Git<'_>, id: &str) -> Result<Option<ReadCommit>, Error> {
+pub(super) fn read_commit(git: &Git<'_>, id: &str) -> Result<Option<ReadCommit>, Error> {
     Ok(read_commits(git, &[id.to_owned()])?.pop())
 }
 

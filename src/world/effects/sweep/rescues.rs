@@ -1,20 +1,22 @@
 //! Finds rescues that the log records and that nothing in the repository holds any more: their refs
 //! were deleted by hand, or a prune met a killed fold. As long as git has the commits, they are
-//! held again. Drops nothing, and never moves a ref that the user has put where it is.
+//! held again. Drops nothing, and never moves a ref that the user has put where it is: a damaged
+//! fold goes only when each rescue in it has a ref of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::core::event::{Finding, is_folded};
+use crate::core::event::{Finding, Rescue, is_folded};
 use crate::core::{ArchiveStep, ArchivedIncarnation, Code, Fault};
-use crate::world::effects::rescuer;
 use crate::world::effects::sweep::task::{SettleAction, Task, finding};
+use crate::world::effects::{fold_rescues, rescuer};
 use crate::world::fs::lock_file::LockFile;
 use crate::world::fs::names::{self, Names};
 use crate::world::fs::{paths, removal};
 use crate::world::git;
 use crate::world::git::command::{self, Git};
 use crate::world::git::fold::{self, Fold};
+use crate::world::git::fold_damage;
 use crate::world::git::ref_batch::RefBatch;
 use crate::world::git::ref_changes::Change;
 use crate::world::git::refs;
@@ -41,28 +43,32 @@ struct Part<'a> {
 enum FoldFound {
     /// A fold, or nothing.
     Whole(Fold),
-    /// Something of which objects are missing.
-    Damaged,
+    /// A commit of which git lacks an object, for certain.
+    Damaged { tip: String },
     /// What the user or another program put there.
     Foreign,
 }
 
 impl FoldFound {
-    fn read(git: &Git<'_>, common: &Path, reference: &str) -> Self {
-        match Fold::read(git, common, reference) {
-            Ok(fold) => Self::Whole(fold),
-            Err(git::Error::NotAFold { .. }) => Self::Foreign,
-            Err(error) => {
-                tracing::warn!(%error, reference, "cannot read the folded rescues");
-                Self::Damaged
-            }
+    /// Reads the ref. An error of any other kind is no evidence of damage.
+    fn read(git: &Git<'_>, common: &Path, reference: &str) -> Result<Self, Fault> {
+        let error = match Fold::read(git, common, reference) {
+            Ok(fold) => return Ok(Self::Whole(fold)),
+            Err(git::Error::NotAFold { .. }) => return Ok(Self::Foreign),
+            Err(error) => error,
+        };
+        let Some(tip) = refs::tip(common, reference) else { return Err(error.into()) };
+        if fold_damage::lacks_objects(git, &tip)? {
+            Ok(Self::Damaged { tip })
+        } else {
+            Err(error.into())
         }
     }
 
     fn commits(&self) -> BTreeSet<&str> {
         match self {
             Self::Whole(fold) => fold.entries().map(|(_, commit)| commit).collect(),
-            Self::Damaged | Self::Foreign => BTreeSet::new(),
+            Self::Damaged { .. } | Self::Foreign => BTreeSet::new(),
         }
     }
 }
@@ -77,31 +83,33 @@ impl Task<'_> {
             return;
         }
         let git = Git::exact(common, None, None, self.cancel).within(command::LONG);
-        let fold = FoldFound::read(&git, common, &reference);
-        let lost = self.not_held(common, &recorded, &fold).and_then(|lost| {
-            let commits: BTreeSet<&str> = lost.iter().map(|part| part.commit).collect();
-            Ok((fold::existing(&git, &commits)?, lost))
+        let looked = FoldFound::read(&git, common, &reference).and_then(|fold| {
+            let lost = self.not_held(common, &recorded, &fold)?;
+            Ok((whole(&git, &lost)?, lost, fold))
         });
-        let (exist, lost) = match lost {
-            Ok(lost) => lost,
+        let (whole, lost, fold) = match looked {
+            Ok(looked) => looked,
             // What cannot be read is no evidence.
-            Err(fault) => return tracing::debug!(%fault, repository = %common.display(), "unread"),
+            Err(fault) => return tracing::warn!(%fault, repository = %common.display(), "unread"),
         };
         let (there, gone): (Vec<_>, Vec<_>) =
-            lost.into_iter().partition(|part| exist.contains(part.commit));
+            lost.into_iter().partition(|part| whole.contains(part.commit));
         let detail = match fold {
-            FoldFound::Damaged => Some(format!("{reference} lacks objects")),
+            FoldFound::Damaged { .. } => Some(format!("{reference} lacks objects")),
             _ if there.is_empty() => None,
             _ => Some(format!("nothing holds the rescue of {}", list(&there))),
         };
         if let Some(detail) = detail {
+            // A log that was put back may know rescues that were dropped since.
+            let is_current = self.state.found_older().is_none();
             let settle = SettleAction::HoldRescues(common.to_owned());
-            found.push((finding(LOST_RESCUE, common, true, detail), settle));
+            let settle = if is_current { settle } else { SettleAction::No };
+            found.push((finding(LOST_RESCUE, common, is_current, detail), settle));
         }
         if let Some(first) = gone.first() {
             let detail = format!(
-                "the rescue of {} is lost: git has deleted its commit {}; fetch it from another \
-                 clone that has it",
+                "the rescue of {} is lost: git has deleted objects of its commit {}; fetch it from \
+                 another clone that has it",
                 list(&gone),
                 first.commit
             );
@@ -109,39 +117,96 @@ impl Task<'_> {
         }
     }
 
-    /// Holds the rescues of a repository again that nothing holds: as the log records it, by a ref
-    /// or in the fold.
+    /// Holds the rescues of a repository again that nothing holds, as far as git has them: as the
+    /// log records it, by a ref or in the fold.
+    ///
+    /// # Errors
+    /// When some of them are still not held. A later sweep tries again.
     pub(super) fn hold_rescues(&self, common: &Path) -> Result<(), Fault> {
         let reference = names::folded(&self.world.log_id);
         let lock = self.world.lock_folds(self.cancel)?;
         let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);
-        let fold = FoldFound::read(&git, common, &reference);
+        // Nothing refers to them, so they are what a prune deletes.
+        fold_rescues::refuse_during_gc(common)?;
+        let fold = FoldFound::read(&git, common, &reference)?;
         let recorded = self.recorded(common);
         let (lost, _locks) = self.unchanged(self.not_held(common, &recorded, &fold)?);
-        let whole = whole(&git, &lost)?;
-        let lost = lost.into_iter().filter(|part| whole.contains(part.commit));
-        let into_fold = |part: &Part<'_>| part.is_folded && !matches!(fold, FoldFound::Foreign);
+        let there = whole(&git, &lost)?;
+        let lost = lost.into_iter().filter(|part| there.contains(part.commit));
+        // Into a fold that is whole, or anew where there is none: both add, and take nothing away.
+        let into_fold = |part: &Part<'_>| part.is_folded && matches!(fold, FoldFound::Whole(_));
         let (folded, own): (Vec<_>, Vec<_>) = lost.partition(into_fold);
         for part in &own {
-            Change::of(&git, common, &part.name).create(part.commit)?;
+            hold_by_ref(&git, common, part)?;
         }
-        let (mut fold, is_damaged) = match fold {
-            FoldFound::Whole(fold) => (fold, false),
-            // It is replaced: the log has what it held.
-            FoldFound::Damaged => (Fold::default(), true),
-            FoldFound::Foreign => return Ok(()),
-        };
-        fold.add(folded.into_iter().map(|part| (part.name, part.commit.to_owned())).collect());
-        let tip = refs::tip(common, &reference);
-        if fold.is_empty() {
-            let deleted =
-                is_damaged.then(|| Change::of(&git, common, &reference).delete(tip.as_deref()));
-            return Ok(deleted.unwrap_or(Ok(()))?);
+        match fold {
+            FoldFound::Whole(fold) if !folded.is_empty() => {
+                self.add_to_fold(&git, common, fold, folded)?;
+            }
+            FoldFound::Damaged { tip } if self.is_superfluous(common)? => {
+                Change::of(&git, common, &reference).delete(Some(&tip))?;
+            }
+            FoldFound::Whole(_) | FoldFound::Damaged { .. } | FoldFound::Foreign => {}
         }
+        self.nothing_is_left(&git, common, &recorded)
+    }
+
+    fn add_to_fold(
+        &self,
+        git: &Git<'_>,
+        common: &Path,
+        mut fold: Fold,
+        parts: Vec<Part<'_>>,
+    ) -> Result<(), Fault> {
+        let reference = names::folded(&self.world.log_id);
+        let before = fold.tip.clone();
+        fold.add(parts.into_iter().map(|part| (part.name, part.commit.to_owned())).collect());
         let scratch = self.world.layout.scratch().join("fold");
-        let made = fold.write(&git, &scratch);
+        let made = fold.write(git, &scratch);
         removal::remove_ours_file(&scratch)?;
-        Ok(fold::advance(&git, common, &reference, &made?, tip.as_deref())?)
+        Ok(fold::advance(git, common, &reference, &made?, before.as_deref())?)
+    }
+
+    /// Returns whether every rescue that the log says is folded has a ref of its own, so that a
+    /// damaged fold holds nothing alone.
+    fn is_superfluous(&self, common: &Path) -> Result<bool, Fault> {
+        let at = paths::to_host(common);
+        let reference = names::folded(&self.world.log_id);
+        let archives = self.state.archives().filter(|a| a.plan.repository.common_dir == at);
+        let mut expected = BTreeMap::new();
+        for archive in archives {
+            let refs = archive.rescue.iter().flat_map(Rescue::references);
+            let folded = refs.filter(|(name, _)| *name == reference).count();
+            let own = self.parts(archive).into_iter().filter(|part| part.is_folded);
+            let before = expected.len();
+            expected.extend(own.map(|part| (part.name, part.commit.to_owned())));
+            if expected.len() - before != folded {
+                return Ok(false);
+            }
+        }
+        let (refs, log) = (&expected, self.world.log_id.as_str());
+        let standing = RefBatch { common, refs, log, cancel: self.cancel }.standing()?;
+        Ok(standing.there.len() == expected.len())
+    }
+
+    /// Fails while rescues that git has are not held.
+    fn nothing_is_left(
+        &self,
+        git: &Git<'_>,
+        common: &Path,
+        recorded: &[Part<'_>],
+    ) -> Result<(), Fault> {
+        let fold = FoldFound::read(git, common, &names::folded(&self.world.log_id))?;
+        let mut left = self.not_held(common, recorded, &fold)?;
+        left.truncate(HELD_MAX);
+        let whole = whole(git, &left)?;
+        left.retain(|part| whole.contains(part.commit));
+        if left.is_empty() && !matches!(fold, FoldFound::Damaged { .. }) {
+            return Ok(());
+        }
+        let message = format!("some rescues are still not held: {}", list(&left));
+        let hint = "run `groundskeeper sweep --apply` again, or wait for the next sweep";
+        Err(Fault::new(Code::GitFailed, message, hint))
     }
 
     /// Returns those parts of which no step of an archive drops anything while the locks are held,
@@ -150,15 +215,16 @@ impl Task<'_> {
         parts.truncate(HELD_MAX);
         let mut locks = BTreeMap::new();
         for part in &parts {
-            let id = &part.archive.id;
-            if !locks.contains_key(id)
-                && let Ok(lock) = self.hold(id.as_str())
+            let (id, life) = (&part.archive.id, part.archive.incarnation);
+            let lock = || LockFile::try_take(&self.world.layout.lock_of_archive(id, life));
+            if !locks.contains_key(&(id, life))
+                && let Ok(Some(lock)) = lock()
                 && self.is_unchanged(part.archive)
             {
-                locks.insert(id.clone(), lock);
+                locks.insert((id, life), lock);
             }
         }
-        parts.retain(|part| locks.contains_key(&part.archive.id));
+        parts.retain(|part| locks.contains_key(&(&part.archive.id, part.archive.incarnation)));
         (parts, locks.into_values().collect())
     }
 
@@ -175,14 +241,18 @@ impl Task<'_> {
         archives.flat_map(|archive| self.parts(archive)).collect()
     }
 
+    /// Returns the parts of a rescue that this log gave their names. Those of another log, of which
+    /// this one is a copy, are that log's to drop; and so are names without a nonce, which several
+    /// logs gave.
     fn parts<'s>(&self, archive: &'s ArchivedIncarnation) -> Vec<Part<'s>> {
         let Some(rescue) = &archive.rescue else { return Vec::new() };
         let names = Names::of(&self.world.log_id, archive.life());
+        let fold = names::folded(&self.world.log_id);
         let part = |reference: &Option<String>, commit: &'s Option<String>, own: String| {
             let (reference, commit) = (reference.as_deref()?, commit.as_deref()?);
             let is_folded = is_folded(reference);
-            let name = if is_folded { own } else { reference.to_owned() };
-            Some(Part { archive, name, commit, is_folded })
+            let is_own = archive.nonce.is_some() && (reference == fold || reference == own);
+            is_own.then_some(Part { archive, name: own, commit, is_folded })
         };
         let outer = part(&rescue.reference, &rescue.commit, names.rescue());
         let nested = rescue.nested.iter().filter_map(|nested| {
@@ -217,21 +287,35 @@ impl Task<'_> {
     }
 }
 
+fn hold_by_ref(git: &Git<'_>, common: &Path, part: &Part<'_>) -> Result<(), Fault> {
+    let change = Change::of(git, common, &part.name);
+    if !change.create(part.commit)? {
+        return Ok(());
+    }
+    // A prune may have been faster; a ref to missing objects would stop the user's git.
+    if rescuer::is_whole(git, part.commit).is_err() {
+        change.delete(Some(part.commit))?;
+    }
+    Ok(())
+}
+
 /// Returns the commits of which every object exists. A ref to another would stop the user's git.
 fn whole(git: &Git<'_>, parts: &[Part<'_>]) -> Result<BTreeSet<String>, Fault> {
+    let commits: BTreeSet<&str> = parts.iter().map(|part| part.commit).collect();
+    let there: Vec<String> = fold::existing(git, &commits)?.into_iter().collect();
     let mut whole = BTreeSet::new();
-    for some in parts.chunks(CHECKED_AT_ONCE) {
-        let list = ["rev-list", "--objects", "--quiet"];
-        let all = list.into_iter().chain(some.iter().map(|part| part.commit));
+    for some in there.chunks(CHECKED_AT_ONCE) {
+        let list = ["rev-list", "--objects", "--quiet"].into_iter();
+        let but = ["--not", "--branches", "--tags", "--remotes"];
+        let all = list.chain(some.iter().map(String::as_str)).chain(but);
         if git.run(all)?.status.success() {
-            whole.extend(some.iter().map(|part| part.commit.to_owned()));
+            whole.extend(some.iter().cloned());
             continue;
         }
-        for part in some {
-            match rescuer::is_whole(git, part.commit) {
-                Ok(()) => drop(whole.insert(part.commit.to_owned())),
-                Err(fault) if fault.code == Code::Cancelled => return Err(fault),
-                Err(_) => {}
+        // One of them, or a bad ref of the user's.
+        for commit in some {
+            if rescuer::is_whole(git, commit).is_ok() {
+                whole.insert(commit.clone());
             }
         }
     }
