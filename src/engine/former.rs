@@ -1,9 +1,9 @@
 //! Lives that the state has forgotten, found again through the index of the log. Reads only.
 
-use crate::core::event::FormerLife;
+use crate::core::event::{FormerLife, Record};
 use crate::core::{
-    Code, Command, Environment, EnvironmentId, Fault, Former, Moment, Seq, State, Time, destroyed,
-    not_found,
+    Code, Command, Environment, EnvironmentId, Event, Fault, Former, Moment, Seq, State, Time,
+    destroyed, not_found,
 };
 use crate::engine::Handle;
 use crate::journal::{self, Reader};
@@ -12,6 +12,8 @@ use crate::world::effects::former_lives::FormerLives;
 /// Most records of one life that are read to describe it; a longer one is described as far as they
 /// go.
 const RECORDS_MAX: usize = 4_096;
+/// Most records that are read to find out whether an environment has changed.
+const CHANGES_READ: usize = 64;
 
 /// Returns what a command is decided by besides the state. `pending` are lives that a record which
 /// is not committed yet forgets.
@@ -117,6 +119,13 @@ impl FormerLives for Index {
     }
 
     fn has_changed_since(&self, id: &EnvironmentId, seq: Seq) -> bool {
-        self.0.of_environment(id, seq, 1).map_or(true, |records| !records.is_empty())
+        let is_of_fold = |record: &Record| {
+            let event = &record.event;
+            matches!(event, Event::RemainsAttemptFailed(_) | Event::RescueFoldDecided(_))
+                || matches!(event, Event::RescuesFolded(_))
+        };
+        let records = self.0.of_environment(id, seq, CHANGES_READ);
+        // As many as were asked for may be followed by others.
+        records.map_or(true, |found| found.len() == CHANGES_READ || !found.iter().all(is_of_fold))
     }
 }

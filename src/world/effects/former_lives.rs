@@ -10,6 +10,7 @@ pub trait FormerLives: Debug + Send + Sync {
     /// Returns the last forgotten life of an environment.
     fn life(&self, id: &EnvironmentId) -> Option<Environment>;
 
-    /// Returns whether the log has records about an environment after this one, or cannot be read.
+    /// Returns whether anything happened to an environment after this record, apart from attempts
+    /// to fold its rescue. Also if the log cannot be read.
     fn has_changed_since(&self, id: &EnvironmentId, seq: Seq) -> bool;
 }

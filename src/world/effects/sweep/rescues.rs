@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::core::event::{Finding, Rescue, is_folded};
 use crate::core::{ArchiveStep, ArchivedIncarnation, Code, Fault};
@@ -20,12 +21,16 @@ use crate::world::git::fold_damage;
 use crate::world::git::ref_batch::RefBatch;
 use crate::world::git::ref_changes::Change;
 use crate::world::git::refs;
+use crate::world::process::subprocess;
 
 /// Kind of the findings.
 const LOST_RESCUE: &str = "rescue";
 /// Most rescues that one sweep holds again, and most that a finding names.
 const HELD_MAX: usize = 1_000;
 const NAMED_MAX: usize = 8;
+/// Looks at the lock of a fold in progress, and the pause between two.
+const LOCK_TRIES: u32 = 100;
+const LOCK_TURN: Duration = Duration::from_millis(50);
 /// Commits that are checked by one git call.
 const CHECKED_AT_ONCE: usize = 100;
 
@@ -124,13 +129,19 @@ impl Task<'_> {
     /// When some of them are still not held. A later sweep tries again.
     pub(super) fn hold_rescues(&self, common: &Path) -> Result<(), Fault> {
         let reference = names::folded(&self.world.log_id);
+        let recorded = self.recorded(common);
+        let seen = {
+            let git = Git::exact(common, None, None, self.cancel).within(command::LONG);
+            self.not_held(common, &recorded, &FoldFound::read(&git, common, &reference)?)?
+        };
+        // These locks first: a fold in progress has one of them, and waits for the other lock.
+        let (seen, _locks) = self.unchanged(seen);
         let lock = self.world.lock_folds(self.cancel)?;
         let git = Git::exact(common, None, Some(&lock), self.cancel).within(command::LONG);
         // Nothing refers to them, so they are what a prune deletes.
         fold_rescues::refuse_during_gc(common)?;
         let fold = FoldFound::read(&git, common, &reference)?;
-        let recorded = self.recorded(common);
-        let (lost, _locks) = self.unchanged(self.not_held(common, &recorded, &fold)?);
+        let lost = self.not_held(common, &seen, &fold)?;
         let there = whole(&git, &lost)?;
         let lost = lost.into_iter().filter(|part| there.contains(part.commit));
         // Into a fold that is whole, or anew where there is none: both add, and take nothing away.
@@ -143,12 +154,19 @@ impl Task<'_> {
             FoldFound::Whole(fold) if !folded.is_empty() => {
                 self.add_to_fold(&git, common, fold, folded)?;
             }
-            FoldFound::Damaged { tip } if self.is_superfluous(common)? => {
+            FoldFound::Damaged { tip } if self.is_superfluous(&git, common, &recorded)? => {
                 Change::of(&git, common, &reference).delete(Some(&tip))?;
             }
             FoldFound::Whole(_) | FoldFound::Damaged { .. } | FoldFound::Foreign => {}
         }
-        self.nothing_is_left(&git, common, &recorded)
+        let fold = FoldFound::read(&git, common, &reference)?;
+        let left = self.left(&git, common, (&recorded, &fold))?;
+        if left.is_empty() && !matches!(fold, FoldFound::Damaged { .. }) {
+            return Ok(());
+        }
+        let message = format!("some rescues are still not held: {}", list(&left));
+        let hint = "run `groundskeeper sweep --apply` again, or wait for the next sweep";
+        Err(Fault::new(Code::GitFailed, message, hint))
     }
 
     fn add_to_fold(
@@ -167,9 +185,17 @@ impl Task<'_> {
         Ok(fold::advance(git, common, &reference, &made?, before.as_deref())?)
     }
 
-    /// Returns whether every rescue that the log says is folded has a ref of its own, so that a
-    /// damaged fold holds nothing alone.
-    fn is_superfluous(&self, common: &Path) -> Result<bool, Fault> {
+    /// Returns whether a damaged fold holds nothing alone: every rescue that the log says is folded
+    /// has a ref of its own, and no other is without one.
+    fn is_superfluous(
+        &self,
+        git: &Git<'_>,
+        common: &Path,
+        recorded: &[Part<'_>],
+    ) -> Result<bool, Fault> {
+        if !self.left(git, common, (recorded, &FoldFound::Foreign))?.is_empty() {
+            return Ok(false);
+        }
         let at = paths::to_host(common);
         let reference = names::folded(&self.world.log_id);
         let archives = self.state.archives().filter(|a| a.plan.repository.common_dir == at);
@@ -189,24 +215,18 @@ impl Task<'_> {
         Ok(standing.there.len() == expected.len())
     }
 
-    /// Fails while rescues that git has are not held.
-    fn nothing_is_left(
+    /// Returns the rescues that git has and that are not held, up to a bound.
+    fn left<'s>(
         &self,
         git: &Git<'_>,
         common: &Path,
-        recorded: &[Part<'_>],
-    ) -> Result<(), Fault> {
-        let fold = FoldFound::read(git, common, &names::folded(&self.world.log_id))?;
-        let mut left = self.not_held(common, recorded, &fold)?;
+        (recorded, fold): (&[Part<'s>], &FoldFound),
+    ) -> Result<Vec<Part<'s>>, Fault> {
+        let mut left = self.not_held(common, recorded, fold)?;
         left.truncate(HELD_MAX);
         let whole = whole(git, &left)?;
         left.retain(|part| whole.contains(part.commit));
-        if left.is_empty() && !matches!(fold, FoldFound::Damaged { .. }) {
-            return Ok(());
-        }
-        let message = format!("some rescues are still not held: {}", list(&left));
-        let hint = "run `groundskeeper sweep --apply` again, or wait for the next sweep";
-        Err(Fault::new(Code::GitFailed, message, hint))
+        Ok(left)
     }
 
     /// Returns those parts of which no step of an archive drops anything while the locks are held,
@@ -216,9 +236,8 @@ impl Task<'_> {
         let mut locks = BTreeMap::new();
         for part in &parts {
             let (id, life) = (&part.archive.id, part.archive.incarnation);
-            let lock = || LockFile::try_take(&self.world.layout.lock_of_archive(id, life));
             if !locks.contains_key(&(id, life))
-                && let Ok(Some(lock)) = lock()
+                && let Some(lock) = self.lock_of(part.archive)
                 && self.is_unchanged(part.archive)
             {
                 locks.insert((id, life), lock);
@@ -226,6 +245,22 @@ impl Task<'_> {
         }
         parts.retain(|part| locks.contains_key(&(&part.archive.id, part.archive.incarnation)));
         (parts, locks.into_values().collect())
+    }
+
+    /// Takes the lock of an archive. That of one which carries a fold is waited for, since a fold
+    /// that cannot go on soon ends.
+    fn lock_of(&self, archive: &ArchivedIncarnation) -> Option<LockFile> {
+        let path = self.world.layout.lock_of_archive(&archive.id, archive.incarnation);
+        let tries = if archive.owed.is_some() { LOCK_TRIES } else { 1 };
+        for _ in 0..tries {
+            if let Ok(Some(lock)) = LockFile::try_take(&path) {
+                return Some(lock);
+            }
+            if tries > 1 {
+                drop(subprocess::poll_all(&[self.cancel.as_fd()], LOCK_TURN));
+            }
+        }
+        None
     }
 
     /// Returns the parts of the rescues of a repository that no operation is in progress with.
