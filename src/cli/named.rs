@@ -172,7 +172,7 @@ mod tests {
     fn nearest_ids_differ_in_few_letters() {
         let ids = ["fix-login", "fix-logout", "docs", "a", "b"];
         let near = |typed| nearest(typed, ids.into_iter());
-        assert_eq!(near("fix-lgoin"), ["fix-login"]);
+        assert_eq!(near("fix-lgoin"), ["fix-login", "fix-logout"], "the nearest first");
         assert_eq!(near("fix-logo"), ["fix-login", "fix-logout"]);
         assert_eq!(near("dosc"), ["docs"]);
         assert_eq!(near("xyz"), Vec::<&str>::new());
