@@ -19,7 +19,7 @@ mod system {
         let _was_set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING_BYTES) };
     }
 
-    /// Gives freed memory back to the system. Takes about a millisecond: for idle moments.
+    /// Gives freed memory back to the system. Walks over all that is free: for idle moments.
     pub fn give_back() {
         // SAFETY: the call takes a number, and any thread may make it at any time.
         let _was_released = unsafe { libc::malloc_trim(0) };
