@@ -7,7 +7,7 @@ use clap::Parser as _;
 
 use crate::api::types::NewLease;
 use crate::cli::args::{Arguments, Global, Verb};
-use crate::cli::client::Client;
+use crate::cli::client::{self, Client};
 use crate::cli::commands::{
     adopt, backup, clean, daemon, df, doctor, events, exec, gc, lease, logs, ls, migrate, new, ps,
     reconcile, rescue, restore, rm, server, status, sweep, trash, trust,
@@ -66,22 +66,26 @@ pub(super) fn run(arguments: Arguments) -> CommandResult {
 /// Runs a command, and adds to its result what only the daemon knows: the way out of a directory
 /// that was removed, and the ids that a misspelt one is near to.
 async fn guided(global: &Global, verb: Verb) -> CommandResult {
-    // No daemon is started for a better message.
-    let quietly = Global { no_autostart: true, ..global.clone() };
     if named::is_gone(global)
         && !global.quiet
-        && let Ok(mut client) = Client::connect(&quietly).await
+        && let Some(mut client) = running(global).await
     {
         named::note_way_out(&mut client).await;
     }
     let typed = verb.environment().map(str::to_owned);
     match (ask(global, verb).await, typed) {
-        (Err(failed), Some(typed)) => match Client::connect(&quietly).await {
-            Ok(mut client) => Err(named::suggest(&mut client, failed, &typed).await),
-            Err(_) => Err(failed),
+        (Err(failed), Some(typed)) if named::is_unknown(&failed) => match running(global).await {
+            Some(mut client) => Err(named::suggest(&mut client, failed, &typed).await),
+            None => Err(failed),
         },
         (done, _) => done,
     }
+}
+
+/// Connects to a daemon that runs. None is started or waited for, for the sake of a better message.
+async fn running(global: &Global) -> Option<Client> {
+    let layout = client::layout(global).ok()?;
+    Client::try_connect(&layout).await.ok()
 }
 
 async fn ask(global: &Global, verb: Verb) -> CommandResult {

@@ -38,7 +38,7 @@ pub(super) async fn any(client: &mut Client, typed: Option<&str>) -> Result<Stri
     let found: Result<EnvironmentView, CliError> = client.call(Method::GET, &path, NOTHING).await;
     let unknown = match found {
         Ok(found) => return Ok(found.id),
-        Err(failed) if failed.0.code != Code::EnvironmentNotFound.as_str() => return Err(failed),
+        Err(failed) if !is_unknown(&failed) => return Err(failed),
         Err(unknown) => unknown,
     };
     let all = live(client).await?;
@@ -61,12 +61,18 @@ pub(super) async fn any(client: &mut Client, typed: Option<&str>) -> Result<Stri
 
 /// Adds the nearest ids to the hint of an error about an environment that does not exist.
 pub(super) async fn suggest(client: &mut Client, error: CliError, typed: &str) -> CliError {
-    match live(client).await {
-        Ok(all) if error.0.code == Code::EnvironmentNotFound.as_str() => {
-            suggested(error, typed, &all)
-        }
-        _ => error,
+    if !is_unknown(&error) {
+        return error;
     }
+    match live(client).await {
+        Ok(all) => suggested(error, typed, &all),
+        Err(_) => error,
+    }
+}
+
+/// Returns whether an error says that there is no such environment.
+pub(super) fn is_unknown(error: &CliError) -> bool {
+    error.0.code == Code::EnvironmentNotFound.as_str()
 }
 
 fn suggested(mut error: CliError, typed: &str, all: &[EnvironmentView]) -> CliError {

@@ -143,6 +143,12 @@ fn running_copy_gets_own_daemon() {
     check_copy(true);
 }
 
+fn copy_data(original: &Harness, copy: &Harness) {
+    let mut cp = std::process::Command::new("cp");
+    let copied = cp.arg("-a").args([original.data(), copy.data()]).status().expect("cp runs");
+    assert!(copied.success());
+}
+
 fn check_copy(while_it_runs: bool) {
     let (original, copy) = (Harness::new(), Harness::new());
     let repo = original.repo("project", 3);
@@ -155,12 +161,7 @@ fn check_copy(while_it_runs: bool) {
     if !while_it_runs {
         original.ok(&["stop"]);
     }
-    let copied = std::process::Command::new("cp")
-        .arg("-a")
-        .args([original.data(), copy.data()])
-        .status()
-        .expect("cp runs");
-    assert!(copied.success());
+    copy_data(&original, &copy);
     let before = refs_and_worktrees(&original, &repo);
     for _ in 0..2 {
         for args in [
@@ -196,12 +197,7 @@ fn copy_holds_no_rescue_of_original() {
     original.ok(&["rm", "gone", "--force"]);
     original.drain();
     original.ok(&["stop"]);
-    let copied = std::process::Command::new("cp")
-        .arg("-a")
-        .args([original.data(), copy.data()])
-        .status()
-        .expect("cp runs");
-    assert!(copied.success());
+    copy_data(&original, &copy);
     original.ok(&["trash", "empty"]);
     original.ok(&["rescue", "drop", "gone"]);
     original.drain();

@@ -215,7 +215,8 @@ impl Task<'_> {
         Ok(standing.there.len() == expected.len())
     }
 
-    /// Returns the rescues that git has and that are not held, up to a bound.
+    /// Returns the rescues that git has and that are not held. Of very many it is not asked whether
+    /// git has them, and they count as left.
     fn left<'s>(
         &self,
         git: &Git<'_>,
@@ -223,9 +224,10 @@ impl Task<'_> {
         (recorded, fold): (&[Part<'s>], &FoldFound),
     ) -> Result<Vec<Part<'s>>, Fault> {
         let mut left = self.not_held(common, recorded, fold)?;
-        left.truncate(HELD_MAX);
-        let whole = whole(git, &left)?;
-        left.retain(|part| whole.contains(part.commit));
+        if left.len() <= HELD_MAX {
+            let whole = whole(git, &left)?;
+            left.retain(|part| whole.contains(part.commit));
+        }
         Ok(left)
     }
 
