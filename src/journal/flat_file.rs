@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::Base;
 use crate::error::{Damage, Error};
-use crate::inspect::ReadError;
+use crate::evidence::ReadError;
 use crate::range::{Range, Visitor};
 use crate::stream_format::{self, END_BYTES, HEAD_BYTES, Next, Start};
 use crate::tables::Head;

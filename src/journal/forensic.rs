@@ -8,18 +8,18 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{ReadTransaction, ReadableTable};
 
 use crate::base::{self, Base};
 use crate::codec;
 use crate::error::{Damage, Error};
+use crate::evidence::Evidence;
+use crate::evidence::{ReadError, unreadable};
 use crate::flat_file::FlatFile;
 use crate::index;
-use crate::inspect::{ReadError, builder, facts, missing, unreadable};
-use crate::overlay::Overlay;
+use crate::inspect::{facts, missing};
 use crate::segments::{self, Segment};
 use crate::stream_format;
 use crate::tables::{Head, RECORDS, SNAPSHOTS};
@@ -49,20 +49,8 @@ pub struct ReadOnlyLog {
 
 #[derive(Debug)]
 enum Body {
-    /// The database; none only while it is being dropped.
-    Database(Option<Database>),
+    Database(Evidence),
     Flat(FlatFile),
-}
-
-impl Drop for ReadOnlyLog {
-    fn drop(&mut self) {
-        if let Body::Database(db) = &mut self.body {
-            // redb finishes its work on a file when the database closes; here that goes to memory.
-            // On a damaged file it can panic, and a panic in a drop must not escape.
-            let db = db.take();
-            drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
-        }
-    }
 }
 
 impl ReadOnlyLog {
@@ -114,29 +102,22 @@ impl ReadOnlyLog {
     }
 
     fn database(path: &Path) -> Result<Self, Error> {
-        let io = |source| Error::Io { what: "read the log", path: path.to_owned(), source };
-        let overlay = Overlay::open(path).map_err(io)?;
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let db = builder().create_with_backend(overlay).map_err(|e| unreadable(&e))?;
-            let txn = db.begin_read().map_err(|e| unreadable(&e))?;
-            let facts = facts(&txn)?;
+        let log = Evidence::open(path)?;
+        let opened = log.read(|txn| {
+            let facts = facts(txn)?;
             let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
             let first = records.first().map_err(|e| unreadable(&e))?;
             let first = first.map_or(1, |(key, _)| key.value());
             // A damaged one is reported by `check_index`; the records can be read without it.
-            let base = base::get(&txn).ok().flatten();
-            let first = first.max(base::trimmed(&txn).unwrap_or(0) + 1);
-            drop(records);
-            drop(txn);
-            Ok((db, facts, first, base))
-        }));
-        let opened = opened.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
-        let (db, facts, first, base) = opened.map_err(|trouble| trouble.at(path))?;
+            let base = base::get(txn).ok().flatten();
+            Ok((facts, first.max(base::trimmed(txn).unwrap_or(0) + 1), base))
+        });
+        let (facts, first, base) = opened.map_err(|trouble| trouble.at(path))?;
         // Trimmed records may still be there: they are removed a part at a time.
         let unknown = Head { seq: first.saturating_sub(1), crc: 0 };
         Ok(Self {
             path: path.to_owned(),
-            body: Body::Database(Some(db)),
+            body: Body::Database(log),
             log_id: facts.log_id,
             head: Some(facts.head),
             before: base.as_ref().map_or(unknown, Base::head),
@@ -250,34 +231,29 @@ impl ReadOnlyLog {
         &self,
         each: &mut dyn FnMut(&[FormerLife]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let db = match &self.body {
-            Body::Database(Some(db)) => db,
-            Body::Database(None) => return Ok(()),
+        let log = match &self.body {
+            Body::Database(log) => log,
             Body::Flat(flat) => return flat.lives(each),
         };
-        let walked = catch_unwind(AssertUnwindSafe(|| {
-            let txn = db.begin_read().map_err(|e| unreadable(&e))?;
+        let walked = log.read(|txn| {
             let mut after = String::new();
             loop {
-                let lives = index::lives(&txn, &after, stream_format::LIVES_MAX)?;
+                let lives = index::lives(txn, &after, stream_format::LIVES_MAX)?;
                 let Some(last) = lives.last() else { return Ok(()) };
                 after = last.environment.to_string();
                 each(&lives)?;
             }
-        }));
-        let walked = walked.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
-        walked.map_err(|trouble: ReadError| trouble.at(&self.path))
+        });
+        walked.map_err(|trouble| trouble.at(&self.path))
     }
 
     fn walk_own(&self, range: Range, each: Visitor<'_>) -> Result<(), Error> {
         let range = Range { from: range.from.max(self.before.seq + 1), ..range };
         match &self.body {
-            Body::Database(Some(db)) => {
-                let walked = catch_unwind(AssertUnwindSafe(|| walk_database(db, range, each)));
-                let walked = walked.unwrap_or_else(|p| Err(crate::inspect::panicked(&*p)));
+            Body::Database(log) => {
+                let walked = log.read(|txn| walk_database(txn, range, each));
                 walked.map_err(|trouble| trouble.at(&self.path))
             }
-            Body::Database(None) => Ok(()),
             Body::Flat(flat) => flat.walk(range, each),
         }
     }
@@ -294,9 +270,8 @@ impl ReadOnlyLog {
                 each(state, base.head().crc);
             }
         }
-        let Body::Database(Some(db)) = &self.body else { return Ok(()) };
-        let walked = catch_unwind(AssertUnwindSafe(|| {
-            let txn = db.begin_read().map_err(|e| unreadable(&e))?;
+        let Body::Database(log) = &self.body else { return Ok(()) };
+        let walked = log.read(|txn| {
             let snapshots = txn.open_table(SNAPSHOTS).map_err(|e| missing(&e))?;
             for entry in snapshots.iter().map_err(|e| unreadable(&e))? {
                 let (key, value) = entry.map_err(|e| unreadable(&e))?;
@@ -306,9 +281,8 @@ impl ReadOnlyLog {
                 }
             }
             Ok(())
-        }));
-        let walked = walked.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
-        walked.map_err(|trouble: ReadError| trouble.at(&self.path))
+        });
+        walked.map_err(|trouble| trouble.at(&self.path))
     }
 
     /// Compares the index of a database with its records, which must be intact, and checks that its
@@ -317,23 +291,20 @@ impl ReadOnlyLog {
     /// # Errors
     /// [`Error::Damaged`] when the index does not fit them, and [`Damage::Base`].
     pub fn check_index(&self) -> Result<(), Error> {
-        let Body::Database(Some(db)) = &self.body else { return Ok(()) };
-        let checked = catch_unwind(AssertUnwindSafe(|| {
-            let txn = db.begin_read().map_err(|e| unreadable(&e))?;
-            let base = base::get(&txn)?;
+        let Body::Database(log) = &self.body else { return Ok(()) };
+        let checked = log.read(|txn| {
+            let base = base::get(txn)?;
             if base.is_some_and(|base| base.state().is_none()) {
                 return Err(Damage::Base.into());
             }
             let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
-            index::check(&txn, &records).map_err(ReadError::from)
-        }));
-        let checked = checked.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
+            index::check(txn, &records).map_err(ReadError::from)
+        });
         checked.map_err(|trouble| trouble.at(&self.path))
     }
 }
 
-fn walk_database(db: &Database, range: Range, each: Visitor<'_>) -> Result<(), ReadError> {
-    let txn = db.begin_read().map_err(|e| unreadable(&e))?;
+fn walk_database(txn: &ReadTransaction, range: Range, each: Visitor<'_>) -> Result<(), ReadError> {
     let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
     if range.from > range.to {
         return Ok(());

@@ -4,17 +4,16 @@
 //! refused without a changed byte. An inspection ends at the first damage; `replay verify` walks on
 //! after it, over [`forensic`](super::forensic).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableError};
+use redb::{ReadTransaction, ReadableTable, TableError};
 
 use super::base;
 use super::codec::{self, Decoded};
 use super::envelope;
 use super::error::{Damage, Error};
+use super::evidence::{Evidence, ReadError, unreadable};
 use super::index;
-use super::overlay::Overlay;
 use super::tables::{
     FORMAT, FORMAT_BASED, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS,
 };
@@ -58,73 +57,8 @@ pub fn inspect(
     depth: Depth,
     each: &mut dyn FnMut(&Record, &State),
 ) -> Result<Inspection, Error> {
-    let io = |source| Error::Io { what: "read the log", path: path.to_owned(), source };
-    // Before it is opened: to open a FIFO waits for a writer that may never come.
-    let found = path.metadata().map_err(io)?;
-    if !found.is_file() {
-        return Err(io(std::io::Error::other("it is not a file")));
-    }
-    let overlay = Overlay::open(path).map_err(io)?;
-    if found.len() == 0 {
-        return Err(Error::Damaged { path: path.to_owned(), damage: Damage::Empty });
-    }
-    // redb panics on some damaged pages; such a panic is reported as damage.
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        let db = builder().create_with_backend(overlay).map_err(|e| unreadable(&e))?;
-        Walk { db: &db, depth }.run(each)
-    }));
-    let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
-    result.map_err(|trouble| trouble.at(path))
-}
-
-/// Converts the message of a panic into damage.
-pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> ReadError {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
-    ReadError::Damage(Damage::Unreadable(text.to_owned()))
-}
-
-/// Settings for every open of a log. The cache is small: a log is read in order, and redb's default
-/// of 1 GiB made a scan slower and kept what was scanned in memory.
-pub(super) fn builder() -> redb::Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(4 << 20);
-    builder
-}
-
-pub(super) enum ReadError {
-    Damage(Damage),
-    Newer(String),
-}
-
-impl ReadError {
-    pub(super) fn at(self, path: &Path) -> Error {
-        let path = path.to_owned();
-        match self {
-            Self::Damage(damage) => Error::Damaged { path, damage },
-            Self::Newer(what) => Error::Newer { path, what },
-        }
-    }
-}
-
-impl From<Error> for ReadError {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Damaged { damage, .. } => Self::Damage(damage),
-            Error::Newer { what, .. } => Self::Newer(what),
-            other => unreadable(&other),
-        }
-    }
-}
-
-impl From<Damage> for ReadError {
-    fn from(damage: Damage) -> Self {
-        Self::Damage(damage)
-    }
-}
-
-pub(super) fn unreadable(e: &dyn std::error::Error) -> ReadError {
-    ReadError::Damage(Damage::Unreadable(e.to_string()))
+    let log = Evidence::open(path)?;
+    log.read(|txn| Walk { txn, depth }.run(each)).map_err(|trouble| trouble.at(path))
 }
 
 /// Entries of the `meta` table: the log's identity and its head.
@@ -154,19 +88,19 @@ pub(super) fn facts(txn: &ReadTransaction) -> Result<Facts, ReadError> {
 }
 
 struct Walk<'a> {
-    db: &'a Database,
+    txn: &'a ReadTransaction,
     depth: Depth,
 }
 
 impl Walk<'_> {
     fn run(&self, each: &mut dyn FnMut(&Record, &State)) -> Result<Inspection, ReadError> {
-        let txn = self.db.begin_read().map_err(|e| unreadable(&e))?;
-        let Facts { log_id, head } = facts(&txn)?;
+        let txn = self.txn;
+        let Facts { log_id, head } = facts(txn)?;
         let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
         // Trimmed records may still be there: they are removed a part at a time.
-        let first = base::trimmed(&txn)? + 1;
+        let first = base::trimmed(txn)? + 1;
         let snapshots = txn.open_table(SNAPSHOTS).map_err(|e| missing(&e))?;
-        let (mut state, mut last) = self.start(&snapshots, &txn)?;
+        let (mut state, mut last) = self.start(&snapshots, txn)?;
         let begun = Seq(last.seq);
         let from = last.seq + 1;
         let mut folded = 0;
@@ -179,7 +113,7 @@ impl Walk<'_> {
             }
         }
         if self.depth == Depth::Everything {
-            index::check(&txn, &records).map_err(ReadError::from)?;
+            index::check(txn, &records).map_err(ReadError::from)?;
         }
         if last != head {
             return Err(Damage::Head { expected: head.seq, found: last.seq }.into());

@@ -3,6 +3,7 @@
 //! * [`envelope`] frames a record so that it can be checked, chained and found without redb;
 //! * [`codec`] encodes and decodes payloads, per kind and version;
 //! * [`overlay`] opens a file as evidence: redb's writes stay in memory, the file is never written;
+//!   `evidence` is a database over it whose panics are errors;
 //! * [`mod@inspect`] verifies a whole log through the overlay and folds it;
 //! * [`forensic`] reads a log that must not change, record by record; [`peek`] names the kind and
 //!   the environment of a record without decoding it; [`stream_format`] is the flat form for
@@ -56,6 +57,7 @@ pub mod trim;
 mod trim_tests;
 
 mod error;
+mod evidence;
 mod flat_file;
 pub mod forensic;
 mod ground;

@@ -150,7 +150,7 @@ fn list(folder: &Path) -> Result<Vec<Segment>, Error> {
 /// Runs a read of a segment. The decoder panics on some damaged bytes.
 fn unpacking<T>(path: &Path, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let done = catch_unwind(AssertUnwindSafe(read));
-    done.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic).at(path)))
+    done.unwrap_or_else(|panic| Err(crate::evidence::panicked(&*panic).at(path)))
 }
 
 /// Reads a segment as the flat log that it is.

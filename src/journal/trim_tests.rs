@@ -245,7 +245,7 @@ fn damaged_trimmed_record_is_removed() {
     let (path, mut wanted) = (log.path(), Vec::new());
     drop(log.journal);
     {
-        let db = crate::inspect::builder().open(&path).expect("opened");
+        let db = crate::evidence::builder().open(&path).expect("opened");
         let txn = redb::ReadableDatabase::begin_read(&db).expect("begun");
         let records = txn.open_table(crate::tables::RECORDS).expect("a table");
         wanted.extend_from_slice(records.get(7).expect("read").expect("there").value());
