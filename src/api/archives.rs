@@ -16,9 +16,9 @@ pub use crate::service::types::archive::{ArchivedIncarnationView, NestedView, Re
 /// Brings an environment back that is destroyed, as a new incarnation.
 #[cfg_attr(test, utoipa::path(
     post,
-    tag = "kept",
     path = "/v1/environments/{id}/restore",
-    params(WaitQuery),
+    operation_id = "restore_environment",
+    params(WaitQuery, crate::http::openapi::Key),
     request_body = RestoreRequest,
     responses(
         (status = 200, body = EnvironmentView, description = "back, or failed"),
@@ -35,14 +35,17 @@ pub(super) async fn restore(
     Body(wanted): Body<RestoreRequest>,
 ) -> Answer<Outcome<EnvironmentView>> {
     let (id, request) = (environment_id(&id)?, request_id(&headers)?);
-    Ok(archives::restore(&app, id, actor, request, wanted, query.wait).await?)
+    let keyed = app.keys.compare(request.as_ref(), &("restore", &id, &wanted))?;
+    let restored = archives::restore(&app, id, actor, request, wanted, query.wait).await?;
+    app.keys.remember(keyed);
+    Ok(restored)
 }
 
 /// What is in the trash.
 #[cfg_attr(test, utoipa::path(
     get,
-    tag = "kept",
     path = "/v1/trash",
+    operation_id = "list_trash",
     responses((status = 200, body = Vec<ArchivedIncarnationView>)),
 ))]
 pub(super) async fn trash(State(app): Shared) -> Json<Vec<ArchivedIncarnationView>> {
@@ -69,8 +72,8 @@ pub struct EmptyQuery {
 /// Unlinks what is in the trash; answers with what is still there.
 #[cfg_attr(test, utoipa::path(
     delete,
-    tag = "kept",
     path = "/v1/trash",
+    operation_id = "empty_trash",
     params(EmptyQuery),
     responses((status = 200, body = Vec<ArchivedIncarnationView>), crate::http::openapi::Failure),
 ))]
@@ -86,8 +89,8 @@ pub(super) async fn empty(
 /// The refs that hold what no branch has.
 #[cfg_attr(test, utoipa::path(
     get,
-    tag = "kept",
     path = "/v1/rescues",
+    operation_id = "list_rescues",
     responses((status = 200, body = Vec<ArchivedIncarnationView>)),
 ))]
 pub(super) async fn rescues(State(app): Shared) -> Json<Vec<ArchivedIncarnationView>> {
@@ -97,8 +100,8 @@ pub(super) async fn rescues(State(app): Shared) -> Json<Vec<ArchivedIncarnationV
 /// Lets go of a rescue: its ref is deleted.
 #[cfg_attr(test, utoipa::path(
     delete,
-    tag = "kept",
     path = "/v1/rescues/{id}/{incarnation}",
+    operation_id = "drop_rescue",
     params(WaitQuery),
     responses((status = 200, body = Vec<ArchivedIncarnationView>), crate::http::openapi::Failure),
 ))]

@@ -38,6 +38,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/environments/{id}/clean",
+    operation_id = "clean_environment",
     params(CleanQuery),
     responses((status = 200, body = CleanedView), crate::http::openapi::Failure),
 ))]
@@ -55,6 +56,7 @@ pub(super) async fn clean(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/environments/{id}/clean/undo",
+    operation_id = "undo_clean",
     params(WaitQuery),
     responses((status = 200, body = UndoneView), crate::http::openapi::Failure),
 ))]

@@ -14,8 +14,8 @@ pub use crate::service::types::contents::{Adoption, EvidenceView, SizeView, Usag
 /// The evidence on whether an environment may go. Changes nothing.
 #[cfg_attr(test, utoipa::path(
     get,
-    tag = "inside",
     path = "/v1/environments/{id}/evidence",
+    operation_id = "show_work_at_risk",
     responses((status = 200, body = EvidenceView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn evidence(
@@ -29,8 +29,8 @@ pub(super) async fn evidence(
 /// Measures an environment.
 #[cfg_attr(test, utoipa::path(
     get,
-    tag = "inside",
     path = "/v1/environments/{id}/usage",
+    operation_id = "show_usage",
     responses((status = 200, body = UsageView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn usage(State(app): Shared, Named(id): Named) -> Answer<Json<UsageView>> {
@@ -40,8 +40,8 @@ pub(super) async fn usage(State(app): Shared, Named(id): Named) -> Answer<Json<U
 /// Takes in a worktree that somebody else made: it is watched and leased, and never deleted.
 #[cfg_attr(test, utoipa::path(
     post,
-    tag = "inside",
     path = "/v1/adopt",
+    operation_id = "adopt_worktree",
     request_body = Adoption,
     responses((status = 201, body = EnvironmentView), crate::http::openapi::Failure),
 ))]

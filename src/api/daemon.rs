@@ -12,6 +12,7 @@ use crate::service::daemon;
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/daemon",
+    operation_id = "show_daemon",
     responses((status = 200, body = DaemonView)),
 ))]
 pub(super) async fn daemon(State(app): Shared) -> Json<DaemonView> {
@@ -19,7 +20,12 @@ pub(super) async fn daemon(State(app): Shared) -> Json<DaemonView> {
 }
 
 /// Asks the daemon to come to rest and end.
-#[cfg_attr(test, utoipa::path(post, path = "/v1/shutdown", responses((status = 202))))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/shutdown",
+    operation_id = "stop_daemon",
+    responses((status = 202), crate::http::openapi::Failure),
+))]
 pub(super) async fn shutdown(State(app): Shared) -> StatusCode {
     daemon::shut_down(&app);
     StatusCode::ACCEPTED

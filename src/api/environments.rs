@@ -19,6 +19,7 @@ use crate::service::{environments, list};
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/environments",
+    operation_id = "list_environments",
     params(ListQuery),
     responses((status = 200, body = Vec<EnvironmentView>), crate::http::openapi::Failure),
 ))]
@@ -33,6 +34,7 @@ pub(super) async fn list(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/environments/{id}",
+    operation_id = "show_environment",
     params(ShowQuery),
     responses((status = 200, body = EnvironmentView), crate::http::openapi::Failure),
 ))]
@@ -53,7 +55,8 @@ pub(super) async fn show(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/environments",
-    params(WaitQuery),
+    operation_id = "create_environment",
+    params(WaitQuery, crate::http::openapi::Key),
     request_body = NewEnvironment,
     responses(
         (status = 200, body = EnvironmentView, description = "ready, failed, or there already"),
@@ -69,7 +72,9 @@ pub(super) async fn create(
     Body(wanted): Body<NewEnvironment>,
 ) -> Answer<Response> {
     let request = request_id(&headers)?;
+    let keyed = app.keys.compare(request.as_ref(), &("create", &wanted))?;
     let made = environments::provision(&app, actor, request, wanted, query.wait).await?;
+    app.keys.remember(keyed);
     let location = match &made {
         Outcome::Done(view) | Outcome::Created(view) | Outcome::Started(view) => &view.id,
         Outcome::Empty => "",
@@ -83,7 +88,8 @@ pub(super) async fn create(
 #[cfg_attr(test, utoipa::path(
     delete,
     path = "/v1/environments/{id}",
-    params(RemoveQuery),
+    operation_id = "remove_environment",
+    params(RemoveQuery, crate::http::openapi::Key),
     responses(
         (status = 200, body = RemovedView),
         (status = 202, body = RemovedView, description = "under way"),
@@ -98,7 +104,12 @@ pub(super) async fn remove(
     Params(query): Params<RemoveQuery>,
 ) -> Answer<Outcome<RemovedView>> {
     let (id, request) = (environment_id(&id)?, request_id(&headers)?);
-    Ok(environments::remove(&app, id, actor, request, query).await?)
+    // It may be sent again with a longer wait.
+    let what = RemoveQuery { wait: None, ..query.clone() };
+    let keyed = app.keys.compare(request.as_ref(), &("remove", &id, what))?;
+    let removed = environments::remove(&app, id, actor, request, query).await?;
+    app.keys.remember(keyed);
+    Ok(removed)
 }
 
 /// Stops making an environment; what was made so far is taken back. Of one whose removal was put
@@ -106,6 +117,7 @@ pub(super) async fn remove(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/environments/{id}/cancel",
+    operation_id = "cancel_environment",
     responses((status = 202, body = EnvironmentView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn cancel(

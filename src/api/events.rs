@@ -9,7 +9,8 @@
 //!
 //! A `log.trimmed` event with `fresh: true` says that records that were asked for are trimmed from
 //! the log, and which is the first one that is left: a client that keeps a copy of the state takes
-//! a fresh one.
+//! a fresh one. A `daemon.stopping` event is the last one of a stream that ends because the daemon
+//! stops.
 
 use std::convert::Infallible;
 
@@ -33,6 +34,9 @@ use crate::service::events::{Change, Item, Selection, follow};
 /// Name of the event that reports a change of a worktree.
 const CHANGED: &str = "environment.changed";
 
+/// Name of the event that ends a stream because the daemon stops.
+const STOPPING: &str = "daemon.stopping";
+
 /// Name of the event that reports that records are trimmed from the log.
 const TRIMMED: &str = "log.trimmed";
 
@@ -49,6 +53,7 @@ enum Format {
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/events",
+    operation_id = "stream_events",
     params(EventsQuery),
     responses(
         (
@@ -56,7 +61,9 @@ enum Format {
             description = "One record a line as NDJSON, or server-sent events when \
             `Accept` is text/event-stream; `Last-Event-ID` overrides `since`. Where records after \
             it are trimmed from the log, an item of kind `log.trimmed` with `fresh: true` and the \
-            seq of the `first` one that is left stands in their place",
+            seq of the `first` one that is left stands in their place. A stream that ends because \
+            the daemon stops ends with an item of kind `daemon.stopping`",
+            content((String = "application/x-ndjson"), (String = "text/event-stream")),
         ),
         crate::http::openapi::Failure,
     ),
@@ -103,6 +110,7 @@ fn chunk(item: &Item, format: Format, only: Option<&EnvironmentId>) -> String {
         Item::Trimmed(first) => {
             (TRIMMED, json!({ "kind": TRIMMED, "fresh": true, "first": first }))
         }
+        Item::Stopping => (STOPPING, json!({ "kind": STOPPING })),
         Item::Line(p) => ("output", json!({ "environment": p.environment, "line": p.line })),
         Item::Change(c) => (CHANGED, change(c)),
         Item::Missed => {

@@ -15,6 +15,8 @@ use crate::service::requests::lease_id;
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/environments/{id}/leases",
+    operation_id = "grant_lease",
+    params(crate::http::openapi::Key),
     request_body = NewLease,
     responses((status = 201, body = LeaseView), crate::http::openapi::Failure),
 ))]
@@ -26,13 +28,17 @@ pub(super) async fn lease(
     Body(wanted): Body<NewLease>,
 ) -> Answer<Outcome<LeaseView>> {
     let (id, request) = (environment_id(&id)?, request_id(&headers)?);
-    Ok(leases::grant(&app, id, actor, request, wanted).await?)
+    let keyed = app.keys.compare(request.as_ref(), &("lease", &id, &wanted))?;
+    let granted = leases::grant(&app, id, actor, request, wanted).await?;
+    app.keys.remember(keyed);
+    Ok(granted)
 }
 
 /// Gives a lease back; one that is not there is a success.
 #[cfg_attr(test, utoipa::path(
     delete,
     path = "/v1/leases/{id}",
+    operation_id = "release_lease",
     responses((status = 204), crate::http::openapi::Failure),
 ))]
 pub(super) async fn release(State(app): Shared, Named(id): Named) -> Answer<Outcome<()>> {

@@ -19,8 +19,8 @@ pub(super) const LIVE_BYTES_MAX: usize = 2 << 20;
 /// else, what is in use is kept, what is missing is named and not made again.
 #[cfg_attr(test, utoipa::path(
     post,
-    tag = "live",
     path = "/v1/reconcile",
+    operation_id = "apply_live_set",
     request_body = LiveView,
     responses((status = 200, body = ReconciledView), crate::http::openapi::Failure),
 ))]
@@ -35,8 +35,8 @@ pub(super) async fn reconcile(
 /// Lets a live set that waits take effect.
 #[cfg_attr(test, utoipa::path(
     post,
-    tag = "live",
     path = "/v1/reconcile/confirm",
+    operation_id = "confirm_live_set",
     request_body = ConfirmView,
     responses((status = 200, body = ReconciledView), crate::http::openapi::Failure),
 ))]

@@ -12,6 +12,7 @@ pub use crate::service::types::lock::LockView;
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/locks",
+    operation_id = "list_locks",
     responses((status = 200, body = Vec<LockView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn locks(State(app): Shared) -> Answer<Json<Vec<LockView>>> {

@@ -43,9 +43,10 @@ pub(super) fn routes() -> Router<Arc<App>> {
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/log",
+    operation_id = "list_records",
     params(LogQuery),
     responses(
-        (status = 200, description = "a flat log", content_type = "application/octet-stream"),
+        (status = 200, description = "a flat log", body = String, content_type = "application/octet-stream"),
         crate::http::openapi::Failure,
     ),
 ))]
@@ -64,6 +65,7 @@ pub(super) async fn records(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/log/state",
+    operation_id = "show_state",
     responses((status = 200, body = StateView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn state(State(app): Shared) -> Answer<Json<StateView>> {

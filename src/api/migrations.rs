@@ -1,14 +1,13 @@
 //! Handlers for staged migrations: start one for a database, report its state, undo it.
 
 use axum::Json;
-use axum::extract::Path as UrlPath;
 use axum::extract::{Extension, State};
 use serde::Deserialize;
 
 use crate::api::shared::Shared;
 use crate::api::types::WaitQuery;
 use crate::core::event::Actor;
-use crate::http::extract::{Answer, Body, Params};
+use crate::http::extract::{Answer, Body, Named, Params};
 use crate::service::migrations;
 pub use crate::service::types::migration::{MigrationView, NewMigration, ProgressView, TableView};
 pub use crate::service::types::prune::{NewPrune, PruneView, PrunedView};
@@ -18,6 +17,7 @@ pub use crate::service::types::prune::{NewPrune, PruneView, PrunedView};
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/migrations",
+    operation_id = "start_migration",
     params(WaitQuery),
     request_body = NewMigration,
     responses((status = 200, body = MigrationView), crate::http::openapi::Failure),
@@ -44,6 +44,7 @@ pub(super) struct MigrationsQuery {
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/migrations",
+    operation_id = "list_migrations",
     params(MigrationsQuery),
     responses((status = 200, body = [MigrationView]), crate::http::openapi::Failure),
 ))]
@@ -58,12 +59,13 @@ pub(super) async fn list(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/migrations/{id}",
+    operation_id = "show_migration",
     params(WaitQuery),
     responses((status = 200, body = MigrationView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn show(
     State(app): Shared,
-    UrlPath(id): UrlPath<String>,
+    Named(id): Named,
     Params(query): Params<WaitQuery>,
 ) -> Answer<Json<MigrationView>> {
     Ok(Json(migrations::show(&app, &id, query.wait).await?))
@@ -74,12 +76,13 @@ pub(super) async fn show(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/migrations/{id}/cancel",
+    operation_id = "cancel_migration",
     params(WaitQuery),
     responses((status = 200, body = MigrationView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn cancel(
     State(app): Shared,
-    UrlPath(id): UrlPath<String>,
+    Named(id): Named,
     Params(query): Params<WaitQuery>,
 ) -> Answer<Json<MigrationView>> {
     Ok(Json(migrations::cancel(&app, &id, query.wait).await?))
@@ -90,6 +93,7 @@ pub(super) async fn cancel(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/migrations/prune",
+    operation_id = "prune_migrations",
     request_body = NewPrune,
     responses((status = 200, body = PruneView), crate::http::openapi::Failure),
 ))]
@@ -120,13 +124,14 @@ pub(super) struct UndoQuery {
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/migrations/{id}/undo",
+    operation_id = "undo_migration",
     params(UndoQuery),
     responses((status = 200, body = MigrationView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn undo(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
-    UrlPath(id): UrlPath<String>,
+    Named(id): Named,
     Params(query): Params<UndoQuery>,
 ) -> Answer<Json<MigrationView>> {
     Ok(Json(migrations::undo(&app, &id, actor, query.keep_new, query.wait).await?))

@@ -1,7 +1,6 @@
 //! Handlers for the processes of environments, and the commands that the user starts in them.
 
 use axum::Json;
-use axum::extract::Path as UrlPath;
 use axum::extract::{Extension, State};
 
 use crate::api::shared::Shared;
@@ -15,8 +14,8 @@ pub use crate::service::types::process::Launch;
 /// The processes that live in an environment, and those that merely have to do with it.
 #[cfg_attr(test, utoipa::path(
     get,
-    tag = "inside",
     path = "/v1/environments/{id}/processes",
+    operation_id = "list_processes",
     responses((status = 200, body = Vec<ProcessView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn processes(
@@ -30,8 +29,8 @@ pub(super) async fn processes(
 /// Records a command that is about to run in an environment, so that its end can be seen to.
 #[cfg_attr(test, utoipa::path(
     post,
-    tag = "inside",
     path = "/v1/environments/{id}/processes",
+    operation_id = "register_process",
     request_body = Launch,
     responses((status = 201, body = ProcessView), crate::http::openapi::Failure),
 ))]
@@ -47,13 +46,13 @@ pub(super) async fn launch(
 /// A command that was recorded is over; an unknown one is a success.
 #[cfg_attr(test, utoipa::path(
     delete,
-    tag = "inside",
     path = "/v1/environments/{id}/processes/{pid}",
+    operation_id = "report_exit",
     responses((status = 204), crate::http::openapi::Failure),
 ))]
 pub(super) async fn exited(
     State(app): Shared,
-    UrlPath((id, pid)): UrlPath<(String, u32)>,
+    Named((id, pid)): Named<(String, u32)>,
 ) -> Answer<Outcome<()>> {
     processes::exited(&app, environment_id(&id)?, pid).await?;
     Ok(Outcome::Empty)

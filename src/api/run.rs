@@ -15,6 +15,8 @@ pub use crate::service::types::run::{RunRequest, RunView};
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/environments/{id}/run",
+    operation_id = "run_command",
+    params(crate::http::openapi::Key),
     request_body = RunRequest,
     responses((status = 200, body = RunView), crate::http::openapi::Failure),
 ))]
@@ -26,5 +28,8 @@ pub(super) async fn run(
     Body(wanted): Body<RunRequest>,
 ) -> Answer<Json<RunView>> {
     let (id, request) = (environment_id(&id)?, request_id(&headers)?);
-    Ok(Json(runs::run(&app, id, actor, request, wanted).await?))
+    let keyed = app.keys.compare(request.as_ref(), &("run", &id, &wanted))?;
+    let run = runs::run(&app, id, actor, request, wanted).await?;
+    app.keys.remember(keyed);
+    Ok(Json(run))
 }

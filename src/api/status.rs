@@ -14,6 +14,7 @@ pub use crate::service::types::status::{DiffView, FileView, StatusEntry, StatusV
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/environments/{id}/status",
+    operation_id = "show_status",
     responses((status = 200, body = StatusView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn one(State(app): Shared, Named(id): Named) -> Answer<Json<StatusView>> {
@@ -24,6 +25,7 @@ pub(super) async fn one(State(app): Shared, Named(id): Named) -> Answer<Json<Sta
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/status",
+    operation_id = "list_statuses",
     responses((status = 200, body = Vec<StatusEntry>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn all(State(app): Shared) -> Answer<Json<Vec<StatusEntry>>> {
@@ -47,6 +49,7 @@ pub struct DiffQuery {
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/environments/{id}/diff",
+    operation_id = "show_diff",
     params(DiffQuery),
     responses((status = 200, body = DiffView), crate::http::openapi::Failure),
 ))]

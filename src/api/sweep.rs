@@ -13,8 +13,8 @@ pub use crate::service::types::sweep::{FindingView, SweepRequest, SweepView};
 /// Looks for what no record explains, and settles what is proven ours if asked to.
 #[cfg_attr(test, utoipa::path(
     post,
-    tag = "kept",
     path = "/v1/sweep",
+    operation_id = "sweep",
     params(WaitQuery),
     request_body = SweepRequest,
     responses((status = 200, body = SweepView), crate::http::openapi::Failure),

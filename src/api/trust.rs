@@ -13,6 +13,7 @@ use crate::service::trust;
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/trust",
+    operation_id = "show_trust",
     params(("repo" = String, Query, description = "a directory in it")),
     responses((status = 200, body = TrustView), crate::http::openapi::Failure),
 ))]
@@ -27,6 +28,7 @@ pub(super) async fn show(
 #[cfg_attr(test, utoipa::path(
     put,
     path = "/v1/trust",
+    operation_id = "set_trust",
     request_body = TrustRequest,
     responses((status = 200, body = TrustView), crate::http::openapi::Failure),
 ))]

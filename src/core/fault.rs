@@ -138,8 +138,10 @@ codes! {
     SessionEnded = "session_ended", Kind::Refused;
     /// No such address in the API.
     NotFound = "not_found", Kind::NotFound;
+    /// The address exists, and has other methods.
+    MethodNotAllowed = "method_not_allowed", Kind::Usage;
     /// The daemon cannot be reached.
-    DaemonUnreachable = "daemon_unreachable", Kind::Busy;
+    DaemonUnreachable = "daemon_unreachable", Kind::Fault;
     /// Another daemon owns the data directory.
     AlreadyRunning = "already_running", Kind::Busy;
     /// The configuration cannot be used.

@@ -20,6 +20,7 @@ use crate::migrate::MigrationRunner;
 use crate::migrate::request::MigrationRequest;
 use crate::service::App;
 use crate::service::app::About;
+use crate::service::keys::Keys;
 use crate::service::runs::RUNS_MAX;
 use crate::service::start_over::adopt_worktrees;
 use crate::service::streams::STREAMS_MAX;
@@ -136,6 +137,7 @@ fn app(context: ServeContext, stopper: &watch::Sender<bool>) -> App {
         watching: context.watching,
         repositories: Arc::default(),
         config: context.config,
+        keys: Keys::default(),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         runs: Arc::new(Semaphore::new(RUNS_MAX)),
         stop: stopper.subscribe(),

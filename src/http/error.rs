@@ -130,8 +130,11 @@ impl From<Error> for Fault {
             | Error::InvalidQuery(_)
             | Error::InvalidPath(_)
             | Error::KeyNotAscii
-            | Error::InvalidKey(_)
-            | Error::UnknownMethod => invalid(message),
+            | Error::InvalidKey(_) => invalid(message),
+            Error::UnknownMethod => {
+                let hint = "use a method that the header Allow names";
+                Self::new(Code::MethodNotAllowed, message, hint)
+            }
             Error::UnknownPath => {
                 Self::new(Code::NotFound, message, "list the paths with GET /v1/openapi.json")
             }
@@ -181,7 +184,7 @@ mod tests {
         assert_eq!((slow.code, slow.transient), (Code::Timeout, false));
         assert_eq!(slow.message, "the body did not arrive within 10 s");
         let unknown = Fault::from(Error::UnknownMethod);
-        assert_eq!(unknown.code, Code::InvalidRequest);
+        assert_eq!(unknown.code, Code::MethodNotAllowed);
         let source = || io::Error::from(io::ErrorKind::AddrInUse);
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
         let taken = Fault::from(Error::Listen { address, source: source() });

@@ -41,16 +41,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The only path parameter; a parse error is a [`Refusal`].
-pub struct Named(pub(crate) String);
+/// The parameters in the path, one text or several; a parse error is a [`Refusal`].
+pub struct Named<T = String>(pub(crate) T);
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let path = UrlPath::from_request_parts(parts, state).await;
-        let UrlPath(name) = path.map_err(Error::InvalidPath)?;
-        Ok(Self(name))
+        let UrlPath(names) = path.map_err(Error::InvalidPath)?;
+        Ok(Self(names))
     }
 }
 

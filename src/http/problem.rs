@@ -33,6 +33,10 @@ pub fn status(code: Code) -> StatusCode {
         Code::Unauthorized => StatusCode::UNAUTHORIZED,
         Code::HostUnavailable => StatusCode::BAD_GATEWAY,
         Code::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::IdempotencyConflict => StatusCode::UNPROCESSABLE_ENTITY,
+        // It cannot be reached by the server that answers; no daemon says this of itself.
+        Code::DaemonUnreachable => StatusCode::BAD_GATEWAY,
         Code::LimitReached => StatusCode::TOO_MANY_REQUESTS,
         Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         Code::Timeout => StatusCode::GATEWAY_TIMEOUT,

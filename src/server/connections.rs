@@ -22,11 +22,10 @@ use crate::session::transport::{Wire, accept};
 /// What happens, as it happens. While somebody reads this, hosts tell of changes in worktrees.
 #[cfg_attr(test, utoipa::path(
     get,
-    tag = "visitors",
-    operation_id = "news",
     path = "/v1/events",
+    operation_id = "stream_notifications",
     responses(
-        (status = 200, description = "server-sent events", content_type = "text/event-stream"),
+        (status = 200, description = "server-sent events", body = String, content_type = "text/event-stream"),
         crate::http::openapi::Failure,
     ),
 ))]

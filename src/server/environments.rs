@@ -1,7 +1,6 @@
 //! Handlers for the environments of a host: list, provision, destroy, restore, retire.
 
 use axum::Json;
-use axum::extract::Path as UrlPath;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use super::types::{Destroy, Grace, NewEnvironment, RowView, WaitParams, Which};
 use super::{catalog, operations, threads};
 use crate::core::{Code, Fault};
-use crate::http::extract::{Body, Params, environment_id};
+use crate::http::extract::{Body, Named, Params, environment_id};
 use crate::server::app::{ApiResult, Server, key, respond_with_operation};
 use crate::server::operations::host_command;
 use crate::server::store::{self, Applied};
@@ -22,12 +21,13 @@ use crate::session::protocol::HostCommand;
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/hosts/{host}/environments",
+    operation_id = "list_environments",
     params(Which),
     responses((status = 200, body = Vec<RowView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn list(
     State(shared): Server,
-    UrlPath(id): UrlPath<String>,
+    Named(id): Named,
     Params(which): Params<Which>,
 ) -> ApiResult<Json<Vec<RowView>>> {
     let found = shared.catalog.with(move |tx| {
@@ -41,11 +41,12 @@ pub(super) async fn list(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/hosts/{host}/environments/{id}",
+    operation_id = "show_environment",
     responses((status = 200, body = RowView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn show(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
 ) -> ApiResult<Json<RowView>> {
     let found = shared.catalog.with(move |tx| store::get(tx, &host, &id)).await?;
     Ok(Json(RowView::of(found)))
@@ -55,7 +56,8 @@ pub(super) async fn show(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/hosts/{host}/environments",
-    params(WaitParams),
+    operation_id = "create_environment",
+    params(WaitParams, crate::http::openapi::Key),
     request_body = NewEnvironment,
     responses(
         (status = 200, body = super::types::OperationView, description = "over"),
@@ -65,7 +67,7 @@ pub(super) async fn show(
 ))]
 pub(super) async fn create(
     State(shared): Server,
-    UrlPath(host): UrlPath<String>,
+    Named(host): Named,
     headers: HeaderMap,
     Params(wait_params): Params<WaitParams>,
     Body(wanted): Body<NewEnvironment>,
@@ -104,7 +106,8 @@ pub(super) fn request_provision(
 #[cfg_attr(test, utoipa::path(
     delete,
     path = "/v1/hosts/{host}/environments/{id}",
-    params(Destroy),
+    operation_id = "remove_environment",
+    params(Destroy, crate::http::openapi::Key),
     responses(
         (status = 200, body = super::types::OperationView, description = "over"),
         (status = 202, body = super::types::OperationView, description = "under way"),
@@ -114,7 +117,7 @@ pub(super) fn request_provision(
 ))]
 pub(super) async fn destroy(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
     headers: HeaderMap,
     Params(query): Params<Destroy>,
 ) -> ApiResult<Response> {
@@ -192,7 +195,8 @@ pub(super) fn request_destroy(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/hosts/{host}/environments/{id}/cancel",
-    params(WaitParams),
+    operation_id = "cancel_environment",
+    params(WaitParams, crate::http::openapi::Key),
     responses(
         (status = 200, body = super::types::OperationView, description = "over"),
         (status = 202, body = super::types::OperationView, description = "under way"),
@@ -201,7 +205,7 @@ pub(super) fn request_destroy(
 ))]
 pub(super) async fn cancel(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
     headers: HeaderMap,
     Params(wait_params): Params<WaitParams>,
 ) -> ApiResult<Response> {
@@ -223,7 +227,8 @@ pub(super) async fn cancel(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/hosts/{host}/environments/{id}/restore",
-    params(WaitParams),
+    operation_id = "restore_environment",
+    params(WaitParams, crate::http::openapi::Key),
     responses(
         (status = 200, body = super::types::OperationView, description = "over"),
         (status = 202, body = super::types::OperationView, description = "under way"),
@@ -232,7 +237,7 @@ pub(super) async fn cancel(
 ))]
 pub(super) async fn restore(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
     headers: HeaderMap,
     Params(wait_params): Params<WaitParams>,
 ) -> ApiResult<Response> {
@@ -253,12 +258,13 @@ pub(super) async fn restore(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/hosts/{host}/environments/{id}/retire",
+    operation_id = "retire_environment",
     request_body = Grace,
     responses((status = 200, body = RowView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn retire(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
     Body(grace): Body<Grace>,
 ) -> ApiResult<Json<RowView>> {
     let at = catalog::now() + i64::from(grace.seconds) * 1_000;
@@ -283,11 +289,12 @@ pub(super) async fn retire(
 #[cfg_attr(test, utoipa::path(
     delete,
     path = "/v1/hosts/{host}/environments/{id}/retire",
+    operation_id = "keep_environment",
     responses((status = 200, body = RowView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn revive(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
 ) -> ApiResult<Json<RowView>> {
     let found = shared.catalog.with(move |tx| {
         store::get(tx, &host, &id)?;

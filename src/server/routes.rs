@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::Path as UrlPath;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
@@ -10,7 +9,7 @@ use axum::{Json, Router};
 
 use super::types::{HostKey, HostView, NewHost, OperationView};
 use super::{catalog, environments, operations};
-use crate::http::extract::Body;
+use crate::http::extract::{Body, Named};
 use crate::http::problem::{Refusal, invalid};
 use crate::http::{Error, body};
 use crate::server::app::{ApiResult, Server, Shared, host_name, no_operation};
@@ -63,6 +62,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/hosts",
+    operation_id = "list_hosts",
     responses((status = 200, body = Vec<HostView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn hosts(State(shared): Server) -> ApiResult<Json<Vec<HostView>>> {
@@ -75,6 +75,7 @@ pub(super) async fn hosts(State(shared): Server) -> ApiResult<Json<Vec<HostView>
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/hosts",
+    operation_id = "add_host",
     request_body = NewHost,
     responses((status = 201, body = HostKey), crate::http::openapi::Failure),
 ))]
@@ -92,12 +93,10 @@ pub(super) async fn add_host(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/hosts/{host}",
+    operation_id = "show_host",
     responses((status = 200, body = HostView), crate::http::openapi::Failure),
 ))]
-pub(super) async fn host(
-    State(shared): Server,
-    UrlPath(id): UrlPath<String>,
-) -> ApiResult<Json<HostView>> {
+pub(super) async fn host(State(shared): Server, Named(id): Named) -> ApiResult<Json<HostView>> {
     let name = id.clone();
     let found = shared.catalog.with(move |tx| catalog::host(tx, &name)).await?;
     Ok(Json(HostView::of(&found, shared.registry.session(&id))))
@@ -107,12 +106,10 @@ pub(super) async fn host(
 #[cfg_attr(test, utoipa::path(
     delete,
     path = "/v1/hosts/{host}",
+    operation_id = "remove_host",
     responses((status = 204), crate::http::openapi::Failure),
 ))]
-pub(super) async fn remove_host(
-    State(shared): Server,
-    UrlPath(id): UrlPath<String>,
-) -> ApiResult<StatusCode> {
+pub(super) async fn remove_host(State(shared): Server, Named(id): Named) -> ApiResult<StatusCode> {
     let name = id.clone();
     shared.catalog.with(move |tx| catalog::remove_host(tx, &name)).await?;
     shared.registry.wake(&id);
@@ -123,12 +120,13 @@ pub(super) async fn remove_host(
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/hosts/{host}/confirm",
+    operation_id = "confirm_live_set",
     request_body = ConfirmView,
     responses((status = 202), crate::http::openapi::Failure),
 ))]
 pub(super) async fn confirm(
     State(shared): Server,
-    UrlPath(id): UrlPath<String>,
+    Named(id): Named,
     Body(wanted): Body<ConfirmView>,
 ) -> ApiResult<StatusCode> {
     let name = id.clone();
@@ -145,11 +143,12 @@ pub(super) async fn confirm(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/operations/{id}",
+    operation_id = "show_operation",
     responses((status = 200, body = OperationView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn operation(
     State(shared): Server,
-    UrlPath(id): UrlPath<String>,
+    Named(id): Named,
 ) -> ApiResult<Json<OperationView>> {
     let name = id.clone();
     let found = shared.catalog.with(move |tx| operations::find(tx, &name)).await?;

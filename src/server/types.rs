@@ -161,6 +161,7 @@ pub struct NewEnvironment {
 /// How long to wait for the end of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 pub struct WaitParams {
     /// Seconds; the answer comes at once when it is left out.
     pub wait: Option<u64>,
@@ -169,6 +170,7 @@ pub struct WaitParams {
 /// How to destroy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 pub struct Destroy {
     /// Seconds to wait for the end.
     pub wait: Option<u64>,
@@ -180,6 +182,7 @@ pub struct Destroy {
 /// Which environments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 pub struct Which {
     /// Also those that are destroyed.
     #[serde(default)]
@@ -189,6 +192,7 @@ pub struct Which {
 /// What of the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 pub struct Diff {
     /// Only what is not committed.
     #[serde(default)]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::Path as UrlPath;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
@@ -12,7 +11,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::core::{Code, Fault};
-use crate::http::extract::{Body, Params, environment_id};
+use crate::http::extract::{Body, Named, Params, environment_id};
 use crate::http::problem::invalid;
 use crate::server::app::{ApiResult, Server, Shared, key, respond_with_operation};
 use crate::server::operations::{self, host_command};
@@ -29,8 +28,8 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 /// What the worktree of an environment looks like.
 #[cfg_attr(test, utoipa::path(
     get,
-    tag = "using",
     path = "/v1/hosts/{host}/environments/{id}/status",
+    operation_id = "show_status",
     responses(
         (status = 200, description = "as the daemon's API answers"),
         crate::http::openapi::Failure,
@@ -38,7 +37,7 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 ))]
 pub(super) async fn status(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
 ) -> ApiResult<Response> {
     query(&shared, &host, "workspace.status", &id, json!({})).await
 }
@@ -46,8 +45,8 @@ pub(super) async fn status(
 /// The changes in the worktree of an environment.
 #[cfg_attr(test, utoipa::path(
     get,
-    tag = "using",
     path = "/v1/hosts/{host}/environments/{id}/diff",
+    operation_id = "show_diff",
     params(Diff),
     responses(
         (status = 200, description = "as the daemon's API answers"),
@@ -56,7 +55,7 @@ pub(super) async fn status(
 ))]
 pub(super) async fn diff(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
     Params(what): Params<Diff>,
 ) -> ApiResult<Response> {
     let body = json!({ "head": what.head, "bytes": what.bytes });
@@ -91,8 +90,8 @@ async fn query(
 /// Runs a command in an environment, once however often it is asked for with the same key.
 #[cfg_attr(test, utoipa::path(
     post,
-    tag = "using",
     path = "/v1/hosts/{host}/environments/{id}/exec",
+    operation_id = "run_command",
     params(WaitParams),
     request_body = Exec,
     responses(
@@ -103,7 +102,7 @@ async fn query(
 ))]
 pub(super) async fn exec(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
     headers: HeaderMap,
     Params(wait_params): Params<WaitParams>,
     Body(wanted): Body<Exec>,
@@ -141,13 +140,13 @@ pub(super) async fn exec(
 /// The active threads of an environment.
 #[cfg_attr(test, utoipa::path(
     get,
-    tag = "using",
     path = "/v1/hosts/{host}/environments/{id}/threads",
+    operation_id = "list_threads",
     responses((status = 200, body = Vec<ThreadView>), crate::http::openapi::Failure),
 ))]
 pub(super) async fn list_threads(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
 ) -> ApiResult<Json<Vec<ThreadView>>> {
     let found = shared.catalog.with(move |tx| {
         store::get(tx, &host, &id)?;
@@ -159,14 +158,14 @@ pub(super) async fn list_threads(
 /// Starts a thread or terminal: from here on the environment is in use.
 #[cfg_attr(test, utoipa::path(
     post,
-    tag = "using",
     path = "/v1/hosts/{host}/environments/{id}/threads",
+    operation_id = "start_thread",
     request_body = NewThread,
     responses((status = 201, body = ThreadView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn start_thread(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
     Body(wanted): Body<NewThread>,
 ) -> ApiResult<(StatusCode, Json<ThreadView>)> {
     let name = environment_id(&wanted.id)?.to_string();
@@ -197,13 +196,13 @@ pub(super) async fn start_thread(
 /// Ends a thread or terminal. One that is unknown or has ended is refused.
 #[cfg_attr(test, utoipa::path(
     delete,
-    tag = "using",
     path = "/v1/hosts/{host}/threads/{id}",
+    operation_id = "end_thread",
     responses((status = 200, body = ThreadView), crate::http::openapi::Failure),
 ))]
 pub(super) async fn end_thread(
     State(shared): Server,
-    UrlPath((host, id)): UrlPath<(String, String)>,
+    Named((host, id)): Named<(String, String)>,
 ) -> ApiResult<Json<ThreadView>> {
     let host_id = host.clone();
     let ended = shared.catalog.with(move |tx| {

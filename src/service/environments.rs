@@ -211,7 +211,7 @@ pub(crate) async fn remove(
     let (found, refused) = app.handle.view(|state| {
         let env = state.environment(&id).or(former.as_ref()).filter(|e| meant(e));
         let alive = env.filter(|e| !matches!(e.phase, Phase::Tombstoned | Phase::TearingDown));
-        let back = alive.filter(|_| query.wait.is_some());
+        let back = alive.filter(|_| query.wait.is_some_and(|seconds| seconds > 0));
         // Without an `env` the id is unknown or a newer incarnation began. The requested one has
         // ended by the current record, but perhaps not yet at the record of this request.
         let at = if env.is_none() { state.seq() } else { receipt.seq };

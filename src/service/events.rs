@@ -52,6 +52,8 @@ pub(crate) enum Item {
     Change(Change),
     /// Changes were missed; which of the followed environments changed is not known.
     Missed,
+    /// The daemon stops, and the stream ends here.
+    Stopping,
     /// Nothing has happened for [`HEARTBEAT`], or lines of output were lost.
     Alive,
 }
@@ -154,6 +156,10 @@ impl EventStream {
                 break;
             }
         }
+        if follow && *self.stop.borrow() {
+            // Not waited for: the daemon must not stop later for a client that reads nothing.
+            drop(self.sender.try_send(Item::Stopping));
+        }
         drop(self.permit);
     }
 
@@ -220,7 +226,7 @@ impl EventStream {
             Item::Line(line) => self.wanted.output && is_for_us(&line.environment),
             Item::Alive => self.wanted.output,
             Item::Change(change) => is_for_us(&change.environment),
-            Item::Missed | Item::Records(_) | Item::Trimmed(_) => true,
+            Item::Missed | Item::Records(_) | Item::Trimmed(_) | Item::Stopping => true,
         };
         !is_wanted || self.enqueue(item).await
     }

@@ -5,7 +5,8 @@
 //! addresses nor status numbers: [`crate::api`] and [`crate::session`] call it and answer in their
 //! own form. Each subject has its use cases in one file. [`app`] holds what all of them share,
 //! [`types`] their requests and views; `outcome` says how far an operation has come, `requests`
-//! checks what every request carries, and `relocation` finds a repository that was moved.
+//! and [`keys`] check what every request carries, and `relocation` finds a repository that was
+//! moved.
 
 #[cfg(feature = "daemon")]
 pub mod app;
@@ -23,6 +24,8 @@ pub(crate) mod daemon;
 pub(crate) mod environments;
 #[cfg(feature = "daemon")]
 pub(crate) mod events;
+#[cfg(feature = "daemon")]
+pub mod keys;
 #[cfg(feature = "daemon")]
 pub(crate) mod leases;
 #[cfg(feature = "daemon")]

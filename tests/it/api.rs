@@ -113,7 +113,10 @@ fn malformed_requests_are_refused_without_effect() {
         ("GET", "/v1/environments/%FF", 400),
         ("GET", "/v1/environments/none", 404),
         ("GET", "/v1/nothing", 404),
-        ("PATCH", "/v1/environments", 400),
+        ("PATCH", "/v1/environments", 405),
+        ("DELETE", "/v1/environments/x/processes/many", 400),
+        ("GET", "/v1/migrations/%FF", 400),
+        ("DELETE", "/v1/environments/x?wait=-1", 400),
         ("GET", "/v1/environments?all=maybe", 400),
         ("GET", "/v1/events?since=-1", 400),
         ("DELETE", "/v1/environments/x?force=perhaps", 400),
@@ -121,6 +124,8 @@ fn malformed_requests_are_refused_without_effect() {
         let (found, answer) = call(&harness, method, path, "", "");
         assert_eq!(found, status, "{method} {path}: {answer}");
         assert!(answer["code"].is_string(), "{method} {path}: {answer}");
+        assert_eq!((&answer["detail"], &answer["status"]), (&answer["message"], &json!(found)));
+        assert!(answer["title"].as_str().is_some_and(|title| !title.is_empty()), "{answer}");
     }
     let key = format!("idempotency-key: {}\r\n", "k".repeat(200));
     assert_eq!(call(&harness, "POST", "/v1/environments", &key, "{\"repo\":\"/\"}").0, 400);
@@ -173,7 +178,32 @@ fn idempotency_key_repeats_no_request() {
     let id = first.1["id"].as_str().expect("an id");
     let path = format!("/v1/environments/{id}");
     let (status, answer) = call(&harness, "DELETE", &path, key, "");
-    assert_eq!((status, answer["code"].as_str()), (409, Some("idempotency_conflict")), "{answer}");
+    assert_eq!((status, answer["code"].as_str()), (422, Some("idempotency_conflict")), "{answer}");
+    // Another body under the same key, although it names no other environment.
+    let other = json!({ "repo": repo, "base": "HEAD" }).to_string();
+    let (status, answer) = call(&harness, "POST", "/v1/environments", key, &other);
+    assert_eq!((status, answer["code"].as_str()), (422, Some("idempotency_conflict")), "{answer}");
+    // One that was refused may be sent again without its mistake.
+    let key = "idempotency-key: mended\r\n";
+    assert_eq!(call(&harness, "POST", "/v1/environments", key, "{\"repo\":\"x\"}").0, 400);
+    assert_eq!(call(&harness, "POST", "/v1/environments?wait=60", key, &body).0, 200);
+}
+
+/// With no time to wait the answer is that the work goes on, and of which environment.
+#[test]
+fn wait_of_zero_is_answered_at_once() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
+    let body = json!({ "repo": repo, "id": "demo" }).to_string();
+    let (status, answer) = call(&harness, "POST", "/v1/environments?wait=0", "", &body);
+    assert!([200, 202].contains(&status), "{status} {answer}");
+    assert_eq!(answer["id"], "demo");
+    assert_eq!(call(&harness, "POST", "/v1/environments?wait=60", "", &body).0, 200);
+    harness.write(&PathBuf::from(answer["path"].as_str().expect("a path")).join("new"), "work\n");
+    let (status, answer) = call(&harness, "DELETE", "/v1/environments/demo?wait=0", "", "");
+    assert!([202, 409].contains(&status), "{status} {answer}");
+    assert_eq!(call(&harness, "DELETE", "/v1/environments/demo?wait=60", "", "").0, 409);
 }
 
 #[test]
@@ -265,7 +295,7 @@ fn failed_daemon_start_reports_cause() {
 fn no_autostart_refuses_without_daemon() {
     let harness = Harness::new();
     let (code, error) = harness.refused(&["--no-autostart", "ls"]);
-    assert_eq!((code, error["code"].as_str()), (4, Some("daemon_unreachable")));
+    assert_eq!((code, error["code"].as_str()), (2, Some("daemon_unreachable")));
     assert!(!harness.data().exists(), "no data directory was created");
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::support::Harness;
+use crate::support::{Harness, wait_for};
 
 /// Creates a repository with `.gitattributes`, and an environment on it.
 fn environment(harness: &Harness, attributes: &str, files: &[(&str, &str)]) -> (PathBuf, PathBuf) {
@@ -478,7 +478,11 @@ fn restore_deletes_unlisted_copies() {
     let trash = PathBuf::from(removed["trash"].as_str().expect("a place"));
     let folder = trash.parent().and_then(Path::file_name).expect("a folder");
     let copies = harness.data().join("rescue").join(folder);
-    harness.write(&copies.join("1/0"), "a copy\n");
+    // The daemon removes empty folders of copies, also while this makes one.
+    wait_for("a copy", || {
+        std::fs::create_dir_all(copies.join("1")).is_ok()
+            && std::fs::write(copies.join("1/0"), "a copy\n").is_ok()
+    });
     harness.ok(&["restore", "demo"]);
     assert!(path.exists() && !copies.exists());
 }

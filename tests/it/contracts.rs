@@ -344,7 +344,7 @@ fn check_usage_verbs(day: &Day) {
     insta::assert_snapshot!(day.text_output(&["exec", "one", "--", "no-such-program"]), @"
     ! error: there is no program no-such-program [path_not_found]
     ! hint: check its name, or install it
-    [3]
+    [127]
     ");
     insta::assert_snapshot!(day.text_output(&["ps", "one"]), @"
     ! no processes use one
@@ -514,7 +514,7 @@ fn check_host_verbs(day: &Day) {
     ! error: cannot reach a control server for DIR/data/server [daemon_unreachable]
     !   caused by: No such file or directory (os error N)
     ! hint: start one with `groundskeeper server` or `groundskeeper up`
-    [4]
+    [2]
     ");
     check_foreign_worktrees(day);
 }
@@ -545,7 +545,7 @@ fn check_foreign_worktrees(day: &Day) {
     ! error: cannot reach a daemon for DIR/data [daemon_unreachable]
     !   caused by: No such file or directory (os error N)
     ! hint: start one with `groundskeeper daemon`, or omit --no-autostart
-    [4]
+    [2]
     ");
     wait_for("the daemon is gone", || !day.harness.data().join("daemon.sock").exists());
 }

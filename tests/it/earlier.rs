@@ -93,8 +93,16 @@ impl Scene {
 fn select(value: &Value, keys: &[&str]) -> Value {
     match value.as_array() {
         Some(list) => list.iter().map(|one| select(one, keys)).collect(),
-        None => keys.iter().map(|key| value[*key].clone()).collect(),
+        None => keys.iter().map(|key| without_later(value[*key].clone())).collect(),
     }
+}
+
+/// Returns a value without the fields of a problem that the earlier version did not have.
+fn without_later(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|name, _| !["title", "detail"].contains(&name.as_str()));
+    }
+    value
 }
 
 fn text(value: &Value) -> &str {

@@ -122,7 +122,11 @@ fn exec_holds_lease_and_passes_streams() {
     let leases = harness.ok(&["show", "demo"])["leases"].clone();
     assert!(leases.as_array().is_some_and(Vec::is_empty), "the lease is released: {leases}");
     let (code, error) = harness.refused(&["exec", "demo", "--", "no-such-program"]);
-    assert_eq!((code, error["code"].as_str()), (3, Some("path_not_found")));
+    assert_eq!((code, error["code"].as_str()), (127, Some("path_not_found")));
+    harness.write(&path.join("plain"), "no program\n");
+    let (code, error) = harness.refused(&["exec", "demo", "--", "./plain"]);
+    assert_eq!((code, error["code"].as_str()), (126, Some("permission_denied")), "{error}");
+    std::fs::remove_file(path.join("plain")).expect("removed");
     harness.ok(&["rm", "demo"]);
     assert_eq!(harness.refused(&["exec", "demo", "--", "true"]).0, 3);
 }

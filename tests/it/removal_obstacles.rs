@@ -367,6 +367,37 @@ fn removals_survive_gc_and_second_daemon() {
     harness.check(&[&repo]);
 }
 
+/// A gc that read the refs before the rescue was made unlinks its objects after it was checked.
+#[test]
+fn rescue_outlives_gc_that_began_before_it() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let path = harness.new_env("demo", &repo, &[]);
+    harness.write(&path.join("work"), "work\n");
+    // It looks like a gc that spares no recent object: a process, and the mark that git sets.
+    let mut gc = Command::new("sh");
+    gc.args(["-c", "read line", "gc", "--prune=now"]).stdin(Stdio::piped());
+    let mut gc = gc.spawn().expect("started");
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    harness.write(&repo.join(".git/gc.pid"), &format!("{} {host}", gc.id()));
+    let removed = std::thread::scope(|scope| {
+        let removal = scope.spawn(|| harness.ok(&["rm", "demo", "--force"]));
+        let refs = ["for-each-ref", "--format=%(objectname)", "refs/groundskeeper/rescue"];
+        wait_for("the rescue", || !harness.git(&repo, &refs).is_empty());
+        let commit = harness.git(&repo, &refs);
+        let object = repo.join(".git/objects").join(&commit[..2]).join(&commit[2..]);
+        std::fs::remove_file(object).expect("a loose object");
+        std::fs::remove_file(repo.join(".git/gc.pid")).expect("over");
+        removal.join().expect("removed")
+    });
+    gc.kill().expect("killed");
+    gc.wait().expect("ended");
+    let name = format!("{}:work", reference(&removed));
+    assert_eq!(harness.git(&repo, &["show", &name]), "work");
+    harness.git(&repo, &["gc", "-q", "--prune=now"]);
+    harness.check(&[&repo]);
+}
+
 #[test]
 fn submodule_work_survives_removal_and_restore() {
     let harness = Harness::new();

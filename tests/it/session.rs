@@ -308,7 +308,7 @@ fn idempotency_key_serves_one_request() {
     assert_eq!((&again["id"], control.row("box", "demo")), (&refused["id"], "ready".to_owned()));
     let exec = json!({ "argv": ["true"] });
     let (code, other) = control.call_as("POST", &format!("{of}/exec"), &exec, key);
-    assert_eq!((code, other["code"].as_str()), (409, Some("idempotency_conflict")));
+    assert_eq!((code, other["code"].as_str()), (422, Some("idempotency_conflict")));
     assert!(place.join("new").exists());
     assert_eq!(phase(&harness, "demo"), "ready");
 }

@@ -87,7 +87,7 @@ fn foreign_file_in_place_of_socket_stays_and_is_reported() {
         });
         let began = Instant::now();
         let (code, error) = harness.refused(&["ls"]);
-        assert_eq!((code, error["code"].as_str()), (4, Some("daemon_unreachable")), "{error:#}");
+        assert_eq!((code, error["code"].as_str()), (2, Some("daemon_unreachable")), "{error:#}");
         assert!(error.to_string().contains(what), "{error:#}");
         assert!(began.elapsed() < ANSWERED, "{what}: {:?}", began.elapsed());
         let check = doctor(&harness);
@@ -130,7 +130,7 @@ fn stop_ends_daemon_without_socket() {
     );
     assert_eq!(std::fs::read(socket(&harness)).expect("there"), b"theirs");
     let (code, error) = harness.refused(&["ls"]);
-    assert_eq!(code, 4, "{error:#}");
+    assert_eq!(code, 2, "{error:#}");
     assert!(error.to_string().contains("daemon.sock is a plain file"), "{error:#}");
 }
 
@@ -150,7 +150,7 @@ fn stop_spares_process_with_reused_pid() {
     let lock = std::fs::File::open(harness.data().join("daemon.lock")).expect("opened");
     lock.lock().expect("locked");
     let (code, error) = harness.refused(&["stop"]);
-    assert_eq!((code, error["code"].as_str()), (4, Some("daemon_unreachable")), "{error:#}");
+    assert_eq!((code, error["code"].as_str()), (2, Some("daemon_unreachable")), "{error:#}");
     assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("`fuser ")), "{error:#}");
     assert!(other.try_wait().expect("asked").is_none(), "it was not signalled");
     other.kill().expect("killed");

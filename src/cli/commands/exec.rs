@@ -8,11 +8,12 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
 use hyper::Method;
+use rustix::fs::{Access, access};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
 };
@@ -23,6 +24,7 @@ use crate::api::types::{EnvironmentView, LeaseView, NewLease, ProcessView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
+use crate::cli::failure;
 use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode};
 use crate::cli::render;
@@ -30,6 +32,9 @@ use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 use crate::world::process::git_env;
 
+/// Exit codes of a shell for a command that does not exist, and for one that cannot be run.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
 /// Duration of the lease in seconds; it ends this long after the last renewal.
 const LEASE_SECONDS: u64 = 60;
 /// Interval of the renewal of the lease.
@@ -49,6 +54,12 @@ pub(in crate::cli) async fn run(
     let path = format!("/v1/environments/{}", encode(id));
     let env: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
     let program = command.first().map(OsString::as_os_str).unwrap_or_default();
+    if let Err(missing) = found(program, Path::new(&env.path)) {
+        // As a shell does, so that a script can tell this from an exit of the command.
+        let code = if missing.code == Code::PathNotFound { NOT_FOUND } else { NOT_EXECUTABLE };
+        failure::report(&CliError::from(missing).0, global.json, None);
+        return Ok(ExitCode::from(code));
+    }
     let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
     let lease = lease(&mut client, id, &name, None).await?;
     let ended = run_leased(&mut client, &env, command, &name, &lease.id).await;
@@ -102,8 +113,6 @@ async fn run_leased(
 
 /// Starts the command behind the gate and returns it stopped.
 fn hold(env: &EnvironmentView, command: &[OsString], at_terminal: bool) -> Result<Child, Fault> {
-    let program = command.first().map(OsString::as_os_str).unwrap_or_default();
-    found(program, Path::new(&env.path))?;
     let mut held = Command::new("/bin/sh");
     git_env::relocate(&mut held);
     held.arg("-c").arg(GATE).arg("groundskeeper-gate").args(command);
@@ -130,21 +139,32 @@ fn hold(env: &EnvironmentView, command: &[OsString], at_terminal: bool) -> Resul
     Err(Fault::new(Code::Io, message, "check that /bin/sh is a POSIX shell"))
 }
 
-/// Checks that the program exists, so that the error is a fault of this program and not the text of
-/// the shell.
+/// Checks that the program exists and can be run, so that the error is a fault of this program and
+/// not the text of the shell.
 fn found(program: &OsStr, directory: &Path) -> Result<(), Fault> {
     let path = Path::new(program);
-    let there = if path.components().count() > 1 {
-        directory.join(path).exists()
+    let is_path = path.components().count() > 1;
+    let folders = std::env::var_os("PATH").filter(|_| !is_path).unwrap_or_default();
+    let candidates: Vec<PathBuf> = if is_path {
+        vec![directory.join(path)]
     } else {
-        let folders = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&folders).any(|dir| dir.join(path).is_file())
+        std::env::split_paths(&folders).map(|folder| folder.join(path)).collect()
     };
-    if there && !program.is_empty() {
+    let is_program = |file: &&PathBuf| file.is_file() && access(*file, Access::EXEC_OK).is_ok();
+    if !program.is_empty() && candidates.iter().any(|file| is_program(&file)) {
         return Ok(());
     }
-    let message = format!("there is no program {}", path.display());
-    Err(Fault::new(Code::PathNotFound, message, "check its name, or install it"))
+    let Some(file) = candidates.iter().find(|file| file.exists() && !program.is_empty()) else {
+        let message = format!("there is no program {}", path.display());
+        return Err(Fault::new(Code::PathNotFound, message, "check its name, or install it"));
+    };
+    let hint = if file.is_file() {
+        format!("make it so with `chmod +x {}`", paths::as_argument(file))
+    } else {
+        "name a program".to_owned()
+    };
+    let message = format!("{} is not executable", file.display());
+    Err(Fault::new(Code::PermissionDenied, message, hint))
 }
 
 /// Waits for the end of the command, renews the lease meanwhile, and passes signals on.

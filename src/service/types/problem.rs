@@ -21,6 +21,12 @@ pub struct Problem {
     /// The code again, as a URI reference (RFC 9457 `type`).
     #[serde(rename = "type", default)]
     pub kind: String,
+    /// The code again, in words (RFC 9457 `title`).
+    #[serde(default)]
+    pub title: String,
+    /// The message again (RFC 9457 `detail`).
+    #[serde(default)]
+    pub detail: String,
     /// The HTTP status it came with; 0 inside another answer.
     #[serde(default)]
     pub status: u16,
@@ -37,6 +43,8 @@ impl Problem {
             evidence: fault.evidence.clone(),
             hint: fault.hint.clone(),
             kind: format!("urn:groundskeeper:{}", fault.code),
+            title: fault.code.as_str().replace('_', " "),
+            detail: fault.message.clone(),
             status: 0,
         }
     }

@@ -291,7 +291,7 @@ fn sync_folders(common: &Path, reference: &str) -> Result<(), Fault> {
 
 /// Fails for now while a `git gc` runs, which may have read the refs before they are changed here.
 pub(super) fn refuse_during_gc(common: &Path) -> Result<(), Fault> {
-    if !git::own_packs::gc_runs(common) {
+    if !git::gc::runs(common) {
         return Ok(());
     }
     let message = format!("a `git gc` works in {}", common.display());

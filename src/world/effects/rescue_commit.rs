@@ -12,6 +12,7 @@ use crate::world::effects::rescuer::{
 };
 use crate::world::git;
 use crate::world::git::error::Reason;
+use crate::world::git::gc;
 use crate::world::git::heads::Heads;
 use crate::world::git::ref_changes::{self, Change};
 use crate::world::process::subprocess::Finished;
@@ -184,14 +185,20 @@ impl Rescuer<'_> {
         let old = before.clone().unwrap_or_else(|| "0".repeat(commit.len()));
         let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
         git.output(args.into_iter().chain([reference, commit, old.as_str()]))?;
+        // One that read the refs before this one was set may still unlink what it names.
+        gc::wait(&git, &common, self.cancel);
         if let Err(fault) = is_whole(&git, commit) {
-            // A concurrent `git gc` pruned objects between the check and the ref. The
+            // A concurrent `git gc` pruned objects between the check and its end. The
             // ref and its reflog must not name them for ever. The worktree is still in
             // place, and is saved again.
-            drop(match before {
-                Some(before) => git.output(["update-ref", reference, &before]).map(drop),
+            let earlier = before.filter(|before| is_whole(&git, before).is_ok());
+            let back = match earlier {
+                Some(earlier) => git.output(["update-ref", reference, &earlier]).map(drop),
                 None => Change::of(&git, &common, reference).delete(Some(commit)),
-            });
+            };
+            if let Err(error) = back {
+                tracing::warn!(%reference, %error, "cannot take back a ref to a pruned commit");
+            }
             return Err(fault);
         }
         Ok(())

@@ -14,6 +14,7 @@ pub(crate) mod fold;
 #[cfg(test)]
 mod fold_cost;
 pub(crate) mod fold_damage;
+pub(crate) mod gc;
 pub(crate) mod heads;
 pub(crate) mod index;
 pub(crate) mod link;

@@ -16,6 +16,7 @@ use crate::world::fs;
 use crate::world::fs::paths;
 use crate::world::git::command::Git;
 use crate::world::git::error::Error;
+use crate::world::git::gc;
 use crate::world::git::refs;
 
 /// First part of the names of our packs.
@@ -29,16 +30,6 @@ const STALE: Duration = Duration::from_secs(3_600);
 /// Layout of an index of version 2: header, 256 counts, then the sorted names.
 const INDEX_HEAD: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
 const INDEX_NAMES: usize = 8 + 256 * 4;
-
-/// Age from which git itself takes the mark of a running `gc` for a leftover.
-const GC_STALE: Duration = Duration::from_secs(12 * 3_600);
-
-/// Returns whether a `git gc` works in a repository, by the mark that git sets.
-pub(in crate::world) fn gc_runs(common: &Path) -> bool {
-    let Ok(found) = common.join("gc.pid").symlink_metadata() else { return false };
-    let age = found.modified().ok().and_then(|made| made.elapsed().ok());
-    age.is_none_or(|age| age <= GC_STALE)
-}
 
 /// The packs of ours in one repository.
 pub(in crate::world) struct OwnPacks<'a> {
@@ -68,7 +59,7 @@ impl OwnPacks<'_> {
         pause: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
         let at = self.folder();
-        if self.is_unusual() || gc_runs(self.common) {
+        if self.is_unusual() || gc::runs(self.common) {
             return Ok(());
         }
         self.forget_unfinished();
