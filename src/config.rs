@@ -1,26 +1,22 @@
-//! Settings: compiled defaults, overridden by the user's one file.
+//! Settings: compiled defaults, overridden by the user's one file, which `config_file` reads.
 //!
-//! The file is `$GROUNDSKEEPER_CONFIG`, else `$XDG_CONFIG_HOME/groundskeeper/config.toml`. A
-//! missing file means the defaults. A file that cannot be read or understood is an error that names
-//! the line, because a daemon must never silently run with other settings than those in the file.
+//! The file is `$GROUNDSKEEPER_CONFIG`, which must be there, else
+//! `$XDG_CONFIG_HOME/groundskeeper/config.toml`; without that one the defaults hold. A file that
+//! cannot be read or understood is an error that names the line, because a daemon must never
+//! silently run with other settings than those in the file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use groundskeeper_system::own_file::{self, Links};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::event::Retention;
 use crate::core::policy::{BranchPolicy, CLEAN_RETENTION};
-use crate::core::{Code, Fault};
 use crate::migrate::request::MigrationRequest;
 use crate::world::effects::hook;
 
-/// Bound on the file, in bytes.
-const CONFIG_BYTES_MAX: u64 = 1 << 20;
-
 /// All settings; an unknown key is an error.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Prefix of a branch name; the environment's id follows.
@@ -78,7 +74,7 @@ pub struct Config {
 }
 
 /// When worktrees are watched for changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Watching {
     /// While a client follows their changes, or a lease is on them. `interest` is the name that
@@ -90,7 +86,7 @@ pub enum Watching {
 }
 
 /// A limit that may be left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Limit {
     /// The most that stays.
@@ -100,7 +96,7 @@ pub enum Limit {
 }
 
 /// The word for a limit that is never reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Never {
     /// `never`
@@ -108,7 +104,7 @@ pub enum Never {
 }
 
 /// What happens to trimmed records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogArchive {
     /// They are kept in files beside the log.
@@ -134,7 +130,7 @@ impl Limit {
 }
 
 /// Source of file changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WatchBackend {
     /// The best mechanism of this system.
@@ -194,33 +190,8 @@ impl Config {
         (age, self.log_megabytes.most().map(|n| n.saturating_mul(1 << 20)))
     }
 
-    /// Reads the user's file; returns the defaults if there is none.
-    ///
-    /// # Errors
-    /// [`Code::InvalidConfig`] naming the file and what is wrong with it.
-    pub fn load() -> Result<Self, Fault> {
-        match file() {
-            Some(path) => Self::load_from(&path),
-            None => Ok(Self::default()),
-        }
-    }
-
-    fn load_from(path: &Path) -> Result<Self, Fault> {
-        let bad = |why: &dyn std::fmt::Display| {
-            let message = format!("cannot use the configuration {}", path.display());
-            let hint = "correct the file, or move it away to run with the defaults";
-            Fault::new(Code::InvalidConfig, message, hint).because(why)
-        };
-        // A link is followed: programs that keep the files of a home in a repository make links.
-        let read = own_file::read(path, CONFIG_BYTES_MAX, Links::Followed);
-        let Some(bytes) = read.map_err(|e| bad(&e))? else { return Ok(Self::default()) };
-        let text = String::from_utf8(bytes).map_err(|e| bad(&e))?;
-        let config: Self = toml::from_str(&text).map_err(|e| bad(&e))?;
-        config.check().map_err(|why| bad(&why))?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<(), String> {
+    /// Returns what is wrong with a setting, if one is out of its bounds.
+    pub(crate) fn check(&self) -> Result<(), String> {
         let prefix = &self.branch_prefix;
         // Characters that git refuses in the name of a ref.
         let odd = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
@@ -274,67 +245,5 @@ impl Config {
             return Err("fetch_limit_seconds must be between 1 and 3600".to_owned());
         }
         Ok(())
-    }
-}
-
-fn file() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("GROUNDSKEEPER_CONFIG") {
-        return Some(path.into());
-    }
-    crate::default_dir::default_config_file()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(text: &str) -> Result<Config, Fault> {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), text).expect("written");
-        Config::load_from(file.path())
-    }
-
-    #[test]
-    fn config_file_overrides_named_fields_only() {
-        let config = load("branch_prefix = \"agents/\"\n").expect("loaded");
-        assert_eq!(config, Config { branch_prefix: "agents/".into(), ..Config::default() });
-    }
-
-    #[test]
-    fn former_watch_value_is_accepted() {
-        for value in ["interest", "subscription"] {
-            let config = load(&format!("watch = \"{value}\"\n")).expect(value);
-            assert_eq!(config.watch, Watching::Subscription);
-        }
-    }
-
-    #[test]
-    fn log_limits_are_numbers_or_never() {
-        let config = load("log_days = \"never\"\nlog_megabytes = 3\nlog_archive = \"off\"\n");
-        let config = config.expect("loaded");
-        assert_eq!(config.log_limits(), (None, Some(3 << 20)));
-        assert_eq!(config.log_archive, LogArchive::Off);
-        let days = Duration::from_secs(90 * 86_400);
-        assert_eq!(Config::default().log_limits(), (Some(days), Some(256 << 20)));
-        for bad in ["log_days = 0", "log_days = \"no\"", "log_megabytes = 0"] {
-            load(bad).expect_err(bad);
-        }
-    }
-
-    /// A missing file yields the defaults.
-    #[test]
-    fn config_file_invalid_reports_cause() {
-        for (text, why) in [
-            ("branch_prefx = 1", "branch_prefx"),
-            ("branch_prefix = [", "line 1"),
-            ("setup_path = \"../x\"", "inside the worktree"),
-            ("setup_limit_seconds = 0", "86400"),
-        ] {
-            let fault = load(text).expect_err(text);
-            assert_eq!(fault.code, Code::InvalidConfig);
-            assert!(fault.causes.concat().contains(why), "{text}: {fault}");
-        }
-        let missing = Config::load_from(Path::new("/no/such/file"));
-        assert_eq!(missing, Ok(Config::default()));
     }
 }

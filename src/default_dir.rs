@@ -1,4 +1,4 @@
-//! The data directory and the configuration file that are used when none is named.
+//! The directories and the configuration file that are used when none is named.
 
 use std::path::PathBuf;
 
@@ -28,4 +28,11 @@ pub(crate) fn default_data_dir() -> Result<PathBuf, Fault> {
 pub(crate) fn default_config_file() -> Option<PathBuf> {
     let dirs = etcetera::base_strategy::Xdg::new().ok()?;
     Some(dirs.config_dir().join("groundskeeper/config.toml"))
+}
+
+/// Returns the directory for what may be lost at any time; `None` without a home directory.
+#[cfg(feature = "daemon")]
+pub(crate) fn default_cache_dir() -> Option<PathBuf> {
+    let dirs = etcetera::base_strategy::Xdg::new().ok()?;
+    Some(dirs.cache_dir().join("groundskeeper"))
 }

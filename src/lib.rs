@@ -131,6 +131,7 @@
 pub use groundskeeper_core as core;
 pub use groundskeeper_failpoint as failpoint;
 pub use groundskeeper_journal as journal;
+pub use groundskeeper_journal::describe;
 pub use groundskeeper_journal::format;
 pub use groundskeeper_migrate as migrate;
 pub use groundskeeper_system::{clock, sync};
@@ -140,6 +141,8 @@ pub mod api;
 pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod config_file;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 mod default_dir;

@@ -26,10 +26,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::api::shared::Shared;
 use crate::api::types::EventsQuery;
 use crate::core::event::Record;
-use crate::core::{EnvironmentId, Seq};
+use crate::core::{EnvironmentId, Seq, Time};
+use crate::describe;
 use crate::http::extract::Params;
 use crate::http::problem::{Refusal, invalid};
-use crate::service::events::{Change, Item, Selection, follow};
+use crate::service::events::{Beginning, Change, Item, Selection, begin, follow};
 
 /// Name of the event that reports a change of a worktree.
 const CHANGED: &str = "environment.changed";
@@ -44,6 +45,19 @@ const TRIMMED: &str = "log.trimmed";
 enum Format {
     Lines,
     ServerSent,
+}
+
+/// How records are written.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    format: Format,
+    describe: bool,
+}
+
+/// Parses a time in a query.
+fn time(text: &str) -> Result<Time, Refusal> {
+    let found = crate::format::parse_time(text);
+    found.ok_or_else(|| invalid(format!("from: {text:?} is not a time")).into())
 }
 
 /// Records of the log, from a position on.
@@ -83,6 +97,8 @@ pub(super) async fn events(
     let since = Seq(last.transpose()?.unwrap_or(query.since));
     let only = query.environment.as_deref().map(EnvironmentId::parse).transpose();
     let only = only.map_err(|e| invalid(format!("environment: {e}")))?;
+    let from = query.from.as_deref().map(time).transpose()?;
+    let since = begin(&app, Beginning { since, from, last: query.last }, only.clone()).await?;
     let wanted = Selection {
         since,
         only: only.clone(),
@@ -91,7 +107,8 @@ pub(super) async fn events(
         output: server_sent,
     };
     let items = ReceiverStream::new(follow(&app, wanted)?);
-    let chunks = items.map(move |item| Ok::<_, Infallible>(chunk(&item, format, only.as_ref())));
+    let form = Form { format, describe: query.describe };
+    let chunks = items.map(move |item| Ok::<_, Infallible>(chunk(&item, form, only.as_ref())));
     let kind = match format {
         Format::Lines => "application/x-ndjson",
         Format::ServerSent => "text/event-stream",
@@ -103,9 +120,9 @@ pub(super) async fn events(
 }
 
 /// Returns an item in the form of a stream; `only` is the environment that the stream is about.
-fn chunk(item: &Item, format: Format, only: Option<&EnvironmentId>) -> String {
+fn chunk(item: &Item, form: Form, only: Option<&EnvironmentId>) -> String {
     let (event, data) = match item {
-        Item::Records(records) => return records.iter().map(|r| line(r, format)).collect(),
+        Item::Records(records) => return records.iter().map(|r| line(r, form)).collect(),
         Item::Alive => return ": alive\n\n".to_owned(),
         Item::Trimmed(first) => {
             (TRIMMED, json!({ "kind": TRIMMED, "fresh": true, "first": first }))
@@ -122,15 +139,18 @@ fn chunk(item: &Item, format: Format, only: Option<&EnvironmentId>) -> String {
             (CHANGED, anything)
         }
     };
-    match format {
+    match form.format {
         Format::Lines => format!("{data}\n"),
         Format::ServerSent => format!("event: {event}\ndata: {data}\n\n"),
     }
 }
 
-fn line(record: &Record, format: Format) -> String {
-    let json = crate::format::json(record);
-    match format {
+fn line(record: &Record, form: Form) -> String {
+    let mut json = crate::format::json(record);
+    if form.describe {
+        json["text"] = describe::event(&record.event).into();
+    }
+    match form.format {
         Format::Lines => format!("{json}\n"),
         Format::ServerSent => {
             format!("id: {}\nevent: {}\ndata: {json}\n\n", record.seq, record.event.kind())

@@ -34,9 +34,18 @@ pub struct EventsQuery {
     /// Only records after this one.
     #[serde(default)]
     pub since: u64,
+    /// Only records from this time on, RFC 3339, or how long ago, such as `10m`.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// Only the last so many records, at most 10,000.
+    #[serde(default)]
+    pub last: Option<usize>,
     /// Only records about this environment.
     #[serde(default)]
     pub environment: Option<String>,
+    /// Also what each record says in words, as `text`.
+    #[serde(default)]
+    pub describe: bool,
     /// Go on with what comes.
     #[serde(default)]
     pub follow: bool,

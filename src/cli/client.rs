@@ -28,6 +28,7 @@ use crate::core::{Code, Fault};
 use crate::daemon::info::{Info, read_info};
 use crate::daemon::ready::READY;
 use crate::daemon::running;
+use crate::daemon::text_log::LOG_BYTES_MAX;
 use crate::http::socket_file;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
@@ -37,8 +38,6 @@ use crate::world::process::{git_env, table};
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Most starts of a daemon for one command.
 const STARTS_MAX: u32 = 3;
-/// Size in bytes above which the text log of a background daemon is rotated at its next start.
-const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Limit of an answer in bytes, as it is read into memory.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -274,7 +273,7 @@ impl Starter {
         command.arg("--data-dir").arg(root).args(["daemon", "--detach"]).current_dir("/");
         // A daemon started from inside an environment must not count as its process: a removal
         // finds processes by `GROUNDSKEEPER_PATH`.
-        for name in ["ENV", "INCARNATION", "PATH", "BRANCH", "SOURCE"] {
+        for name in ["ENV", "INCARNATION", "PATH", "BRANCH", "SOURCE", "CD_FILE"] {
             command.env_remove(format!("GROUNDSKEEPER_{name}"));
         }
         let child = command
@@ -323,8 +322,13 @@ impl Starter {
             drop(file.take(64 * 1024).read_to_string(&mut output));
         }
         let message = "the daemon did not start";
-        let hint = format!("read its log {}", self.log.display());
+        let hint = "read its log with `groundskeeper daemon logs`";
         let lines = output.lines().filter(|l| !l.is_empty()).map(str::to_owned);
-        Err(Fault::new(Code::DaemonUnreachable, message, hint).with_evidence(lines))
+        let unusable = i32::from(Code::InvalidConfig.kind().exit_code());
+        let code = match status.and_then(|status| status.code()) {
+            Some(code) if code == unusable => Code::InvalidConfig,
+            _ => Code::DaemonUnreachable,
+        };
+        Err(Fault::new(code, message, hint).with_evidence(lines))
     }
 }

@@ -4,24 +4,28 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use clap::Parser as _;
+use clap_complete::CompleteEnv;
 
 use crate::api::types::NewLease;
 use crate::cli::args::{Arguments, Global, Verb};
 use crate::cli::client::{self, Client};
 use crate::cli::commands::{
-    adopt, backup, clean, daemon, df, doctor, events, exec, gc, lease, logs, ls, migrate, new, ps,
-    reconcile, rescue, restore, rm, server, status, sweep, trash, trust,
+    adopt, backup, clean, config, daemon, df, doctor, events, exec, gc, init, lease, logs, ls, man,
+    migrate, new, ps, reconcile, rescue, restore, rm, server, status, sweep, trash, trust,
 };
 use crate::cli::error::usage_code;
 use crate::cli::failure;
 use crate::cli::named;
 use crate::cli::output::CommandResult;
-use crate::cli::render;
 use crate::core::{Code, Fault};
 
 /// Runs the program and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    let completed = CompleteEnv::with_factory(Arguments::command).var(init::COMPLETE);
+    if let Some(code) = complete(completed) {
+        return code;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(e) => {
@@ -36,24 +40,29 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// Prints completions if a shell asks for them, and returns the exit code then.
+fn complete<F: Fn() -> clap::Command>(env: CompleteEnv<'_, F>) -> Option<ExitCode> {
+    let place = std::env::current_dir().ok();
+    match env.try_complete(std::env::args_os(), place.as_deref()) {
+        Ok(false) => None,
+        Ok(true) => Some(ExitCode::SUCCESS),
+        Err(error) => {
+            failure::report_usage(&error, std::env::args_os());
+            Some(usage_code(&error))
+        }
+    }
+}
+
 pub(super) fn run(arguments: Arguments) -> CommandResult {
     let global = &arguments.global;
     match arguments.verb {
-        Verb::Daemon { detach, how } => return daemon::daemon(global, detach, &how),
+        Verb::Daemon { what: None, detach, how } => return daemon::daemon(global, detach, &how),
+        Verb::Config(what) => return config::config(global, what),
         Verb::Server(wanted) => return server::server(global, &wanted),
         Verb::Up(wanted) => return server::up(global, &wanted),
-        Verb::Completions { shell } => {
-            let mut out = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "groundskeeper", &mut out);
-            render::out(&String::from_utf8_lossy(&out));
-            return Ok(ExitCode::SUCCESS);
-        }
-        Verb::Man => {
-            let mut out = Vec::new();
-            drop(clap_mangen::Man::new(Arguments::command()).render(&mut out));
-            render::out(&String::from_utf8_lossy(&out));
-            return Ok(ExitCode::SUCCESS);
-        }
+        Verb::Completions { shell } => return init::completions(shell),
+        Verb::Init { shell } => return init::init(shell),
+        Verb::Man { verb, dir } => return man::man(verb.as_deref(), dir.as_deref()),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -91,13 +100,17 @@ async fn running(global: &Global) -> Option<Client> {
 async fn ask(global: &Global, verb: Verb) -> CommandResult {
     match verb {
         Verb::New(wanted) => new::new(global, wanted).await,
-        Verb::Ls { all, repo } => ls::ls(global, all, repo.as_deref()).await,
+        Verb::Ls { all, repo, filters, format } => {
+            ls::ls(global, &ls::Wanted { all, repo, filters, format }).await
+        }
         Verb::Show { id } => ls::show_one_environment(global, id.as_deref()).await,
         Verb::Status { id, watch: true } => status::watch(global, id.as_deref()).await,
         Verb::Status { id, .. } => status::status(global, id.as_deref()).await,
         Verb::Diff { id, head, bytes } => status::diff(global, id.as_deref(), head, bytes).await,
         Verb::Rm(wanted) => rm::rm(global, &wanted).await,
-        Verb::Restore { id, incarnation } => restore::restore(global, &id, incarnation).await,
+        Verb::Restore { id, incarnation } => {
+            restore::restore(global, id.as_deref(), incarnation).await
+        }
         Verb::Exec { id, command } => exec::run(global, &id, &command).await,
         Verb::Ps { id } => ps::ps(global, id.as_deref()).await,
         Verb::Adopt { path, id } => adopt::adopt(global, &path, id).await,
@@ -120,18 +133,24 @@ async fn ask(global: &Global, verb: Verb) -> CommandResult {
         }
         Verb::Release { lease } => lease::release(global, &lease).await,
         Verb::Backup { file } => backup::backup(global, &file).await,
+        Verb::Cd { id } => init::cd(global, id.as_deref()).await,
         Verb::Logs { id, incarnation } => logs::logs(global, id.as_deref(), incarnation).await,
-        Verb::Events { since, follow, env } => events::events(global, since, follow, env).await,
+        Verb::Events { since, last, follow, env } => {
+            events::events(global, &events::Wanted { since, last, follow, env }).await
+        }
         Verb::Trust { repo, hash, show, revoke } => {
             trust::trust(global, &repo, hash, show, revoke).await
         }
+        Verb::Daemon { what: Some(what), .. } => daemon::ask_about(global, what).await,
         Verb::Stop => daemon::stop(global).await,
         Verb::Doctor => Ok(doctor::run(global).await),
         // `run` handles these before it creates the runtime.
-        Verb::Daemon { .. }
+        Verb::Daemon { what: None, .. }
+        | Verb::Config(_)
         | Verb::Server(_)
         | Verb::Up(_)
+        | Verb::Init { .. }
         | Verb::Completions { .. }
-        | Verb::Man => Ok(ExitCode::SUCCESS),
+        | Verb::Man { .. } => Ok(ExitCode::SUCCESS),
     }
 }

@@ -18,7 +18,7 @@ const VARIABLE: &str = "GROUNDSKEEPER_LOG_FORMAT";
 /// Returns the format of the log, if the verb is that of a process that serves.
 pub(super) fn log_format(verb: &Verb) -> Option<LogFormat> {
     match verb {
-        Verb::Daemon { how, .. } => Some(how.logging),
+        Verb::Daemon { what: None, how, .. } => Some(how.logging),
         Verb::Server(wanted) | Verb::Up(wanted) => Some(wanted.logging),
         _ => None,
     }

@@ -293,7 +293,7 @@ fn end(interrupted: &AtomicBool) {
     let late = move || {
         let _timeout = never.recv_timeout(END_LIMIT);
         drop(sender);
-        render::note("ended by force; run `groundskeeper migrate` again to finish");
+        render::note("ended by force; run the same command again to finish");
         std::process::exit(EXIT_INTERRUPTED);
     };
     drop(std::thread::Builder::new().name("gk-end".to_owned()).spawn(late));

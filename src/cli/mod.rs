@@ -4,7 +4,9 @@
 //! nothing; every rule is the daemon's. [`args`] is the command-line definition, `dispatch` hands
 //! each verb to its file in `commands`, `client` is the connection to the daemon, `output` prints
 //! results, `error` and `failure` report why there is none, and [`render`] formats text for people.
-//! `named` finds the environment that was meant, and `ask` asks before much is taken away.
+//! `named` finds the environment that was meant, `completion` offers values to a shell, `shell`
+//! tells its function where to go, `pager` shows a long text, and `ask` asks before much is taken
+//! away.
 //! `local` migrates a database without a daemon, `follow` follows a migration in the daemon,
 //! `progress_line` is the progress of both as JSON, and `migrate_only` is the program of a build
 //! that has no other verb.
@@ -19,6 +21,8 @@ mod ask;
 #[cfg(feature = "daemon")]
 mod commands;
 #[cfg(feature = "daemon")]
+mod completion;
+#[cfg(feature = "daemon")]
 mod dispatch;
 pub mod error;
 #[cfg(feature = "daemon")]
@@ -31,7 +35,11 @@ mod migrate_only;
 #[cfg(feature = "daemon")]
 mod named;
 mod output;
+#[cfg(feature = "daemon")]
+mod pager;
 mod progress_line;
+#[cfg(feature = "daemon")]
+mod shell;
 
 #[cfg(feature = "daemon")]
 pub use dispatch::main;

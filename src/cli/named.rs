@@ -10,7 +10,7 @@ use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
 use crate::cli::error::CliError;
 use crate::cli::output::{NOTHING, encode};
-use crate::cli::render;
+use crate::cli::{render, shell};
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 
@@ -87,7 +87,7 @@ fn suggested(mut error: CliError, typed: &str, all: &[EnvironmentView]) -> CliEr
 
 /// Returns the ids that could have been meant: those that differ in a few letters, the nearest
 /// first.
-fn nearest<'a>(typed: &str, ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub(super) fn nearest<'a>(typed: &str, ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let most = (typed.chars().count() / 3).max(1);
     let far = ids.map(|id| (strsim::osa_distance(typed, id), id));
     let mut near: Vec<(usize, &str)> = far.filter(|(far, _)| *far <= most).collect();
@@ -147,6 +147,9 @@ pub(super) async fn note_way_out(client: &mut Client) {
         common.parent().filter(|_| is_main).unwrap_or(common)
     });
     let way = match repository.filter(|repository| repository.exists()) {
+        Some(repository) if shell::go(&repository.to_string_lossy()) => {
+            format!("you are in its repository {} now", repository.display())
+        }
         Some(repository) => {
             format!("`cd {}` leads to its repository", paths::as_argument(repository))
         }

@@ -3,6 +3,7 @@
 
 pub mod ground;
 pub mod info;
+pub mod options;
 pub mod ready;
 pub mod run;
 pub mod running;
@@ -13,3 +14,4 @@ mod lock;
 mod missing_log;
 mod own_files;
 mod serve;
+pub mod text_log;

@@ -4,7 +4,6 @@
 //! ready line. Nothing here is a recovery: unfinished work of an earlier daemon is owed, and the
 //! engine starts it like any other step.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,16 +13,17 @@ use tokio::sync::oneshot;
 
 use crate::clock::now;
 use crate::config::{self, Config, LogArchive};
+use crate::config_file;
 use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Ground};
 use crate::daemon::lock::{self, create_directory, take_lock};
-use crate::daemon::ready::ReadyFormat;
+use crate::daemon::options::StartOptions;
 use crate::daemon::serve::{ServeContext, serve};
+use crate::daemon::signals::End;
 use crate::daemon::{ground, missing_log, own_files};
 use crate::engine::watcher::Options;
 use crate::engine::{Ended, Engine, Handle, LogLimits, WatchService, make_room, scheduling};
 use crate::journal::{Inspection, Journal};
-use crate::migrate::request::MigrationRequest;
 use crate::recipes;
 use crate::service::app::About;
 use crate::session::Link;
@@ -36,31 +36,17 @@ use crate::world::process::orphans;
 use crate::world::watch::select::backend;
 use groundskeeper_system::heap;
 
-/// Options of a daemon besides its configuration.
-#[derive(Debug, Default)]
-pub struct StartOptions {
-    /// Control server that replaces the configured one.
-    pub link: Option<Link>,
-    /// Databases to migrate before the daemon is ready, in addition to the configured ones.
-    pub databases: Vec<MigrationRequest>,
-    /// Format of the ready line.
-    pub ready: ReadyFormat,
-    /// TCP address for clients that have the token; none for the socket alone.
-    pub listen: Option<SocketAddr>,
-    /// Whether to begin a new log although the directory has content of an earlier one.
-    pub start_over: bool,
-}
-
-/// Runs a daemon on a data directory until a signal, a request or a failure of the engine ends it.
+/// Runs a daemon on a data directory until a signal, a request or a failure of the engine ends it,
+/// and returns why it ended.
 ///
 /// # Errors
 /// When the daemon cannot start, or the log fails while it runs.
-pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault> {
+pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<End, Fault> {
     heap::tune();
     let layout = Layout::new(create_directory(data_dir)?);
     let _lock = take_lock(&layout)?;
     own_files::check(&layout)?;
-    let config = Config::load()?;
+    let config = config_file::load()?;
     let link = link(start_options.link.take(), &config)?;
     let cancel = Cancel::new().map_err(paths::failed("watch a process in", layout.root()))?;
     let git = command::check_version(&cancel)?;
@@ -92,7 +78,6 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     let about = About { git, log_id, started: now(), priority };
     let watching = start_watching(&world, &handle, &config)?;
     let runtime = runtime()?;
-    let StartOptions { databases, ready, listen, start_over, .. } = start_options;
     let context = ServeContext {
         world,
         config,
@@ -101,10 +86,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
         link,
         migration_runner,
         watching: Arc::clone(&watching),
-        databases,
-        ready,
-        listen,
-        start_over,
+        options: start_options,
     };
     let served = runtime.block_on(serve(context, ended));
     watching.stop();
@@ -113,7 +95,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault
     let outcome = engine_outcome(thread);
     drop(paths::remove_file_if_any(&layout.daemon_info()));
     groups.remove_empty();
-    served.and(outcome)
+    served.and_then(|end| outcome.map(|()| end))
 }
 
 fn log_limits(config: &Config, layout: &Layout) -> LogLimits {

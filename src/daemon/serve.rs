@@ -1,6 +1,5 @@
 //! Serves clients: from the migration of databases, over the socket and the port, to the end.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use tokio::net::UnixListener;
@@ -10,14 +9,15 @@ use crate::api::router;
 use crate::config::Config;
 use crate::core::{Fault, Seq};
 use crate::daemon::info::{Info, write_info};
-use crate::daemon::ready::{ReadyFormat, announce};
-use crate::daemon::signals::{Signals, collect_orphans, wait_for_end};
+use crate::daemon::options::StartOptions;
+use crate::daemon::ready::announce;
+use crate::daemon::signals::{End, Signals, collect_orphans, wait_for_end};
 use crate::daemon::startup_migrations::bring_up;
+use crate::daemon::text_log;
 use crate::engine::{Handle, WatchService};
 use crate::http::kept_socket::KeptSocket;
 use crate::http::{socket_file, tcp, unix_socket};
 use crate::migrate::MigrationRunner;
-use crate::migrate::request::MigrationRequest;
 use crate::service::App;
 use crate::service::app::About;
 use crate::service::keys::Keys;
@@ -39,12 +39,8 @@ pub(super) struct ServeContext {
     pub(super) link: Option<Link>,
     pub(super) migration_runner: Arc<MigrationRunner>,
     pub(super) watching: Arc<WatchService>,
-    /// Databases to migrate in addition to the configured ones.
-    pub(super) databases: Vec<MigrationRequest>,
-    pub(super) ready: ReadyFormat,
-    pub(super) listen: Option<SocketAddr>,
-    /// Whether to adopt the worktrees that the directory has from a log that is lost.
-    pub(super) start_over: bool,
+    /// The other options.
+    pub(super) options: StartOptions,
 }
 
 /// Migrates the databases, accepts clients, and returns when a signal, a request or the end of the
@@ -55,19 +51,19 @@ pub(super) struct ServeContext {
 pub(super) async fn serve(
     mut context: ServeContext,
     engine_ended: oneshot::Receiver<()>,
-) -> Result<(), Fault> {
+) -> Result<End, Fault> {
     // First: a program that reads that the daemon is ready may end it in order.
-    let mut signals = Signals::listen();
+    let mut signals = Signals::listen().with_reload(context.options.reloads);
     // No client is accepted before the databases are migrated.
     let mut wanted = context.config.databases.clone();
-    wanted.append(&mut context.databases);
+    wanted.append(&mut context.options.databases);
     let (handle, runner) = (&context.handle, &context.migration_runner);
     tokio::select! {
         brought_up = bring_up(handle, runner, &wanted) => brought_up?,
         // An interrupted migration is owed, and goes on at the next start.
         why = signals.next() => {
             tracing::info!(why, "stopping before the daemon is ready");
-            return Ok(());
+            return Ok(End::Stop(why));
         }
     }
     runner.remove_unused_recipes(|id| handle.view(|state| state.wants_recipe(id)));
@@ -76,8 +72,9 @@ pub(super) async fn serve(
     let address = socket.address().to_owned();
     let socket = Arc::new(socket);
     let (stopper, stop) = watch::channel(false);
-    let (ready, listen, link) = (context.ready, context.listen, context.link.take());
-    let start_over = context.start_over;
+    let (ready, listen, link) =
+        (context.options.ready, context.options.listen, context.link.take());
+    let start_over = context.options.start_over;
     let app = Arc::new(app(context, &stopper));
     if start_over {
         adopt_worktrees(&app).await;
@@ -96,13 +93,14 @@ pub(super) async fn serve(
     tokio::spawn(notify_watcher(app.handle.head(), Arc::clone(&app.watching)));
     tokio::spawn(sweep_at_start(app));
     tokio::spawn(collect_orphans());
+    tokio::spawn(text_log::keep_small(layout));
     announce(ready, &address, port);
-    let why = wait_for_end(&mut signals, stop, engine_ended).await;
-    tracing::info!(why, "stopping");
+    let end = wait_for_end(&mut signals, stop, engine_ended).await;
+    tracing::info!(why = end.why(), "stopping");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     stopper.send_replace(true);
     drop(socket_task.await);
-    Ok(())
+    Ok(end)
 }
 
 /// Binds the socket and describes this daemon to its clients, now and whenever that changes.

@@ -1,10 +1,13 @@
-//! Signals of the process: those that ask it to end, and those that report the end of a child.
+//! Signals of the process: those that ask it to end or to reload, and those that report the end of
+//! a child.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
+use crate::config_file;
 use crate::world::process::orphans;
 
 /// Longest time that an orphan stays a zombie after it has ended.
@@ -23,16 +26,45 @@ pub(super) async fn collect_orphans() {
     }
 }
 
-/// Waits for a signal, a request to stop, or the end of the engine, and returns which it was.
+/// Why a daemon stops to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It ends, for this reason.
+    Stop(&'static str),
+    /// It starts again in the same process, with the settings as they are now.
+    Reload,
+}
+
+impl End {
+    pub(super) fn why(self) -> &'static str {
+        match self {
+            Self::Stop(why) => why,
+            Self::Reload => "SIGHUP, to start again",
+        }
+    }
+}
+
+/// Waits for a signal, a request to stop, or the end of the engine, and returns which it was. A
+/// reload with settings that cannot be used is refused, and the daemon goes on with those it has.
 pub(super) async fn wait_for_end(
     signals: &mut Signals,
     mut stop: watch::Receiver<bool>,
-    engine_ended: oneshot::Receiver<()>,
-) -> &'static str {
-    tokio::select! {
-        why = signals.next() => why,
-        _ = stop.wait_for(|stop| *stop) => "request",
-        _ = engine_ended => "the engine ended",
+    mut engine_ended: oneshot::Receiver<()>,
+) -> End {
+    loop {
+        tokio::select! {
+            asked = signals.next_or_reload() => {
+                if let Some(why) = asked {
+                    return End::Stop(why);
+                }
+            }
+            _ = stop.wait_for(|stop| *stop) => return End::Stop("request"),
+            _ = &mut engine_ended => return End::Stop("the engine ended"),
+        }
+        match config_file::load() {
+            Ok(_) => return End::Reload,
+            Err(fault) => tracing::error!(%fault, "not reloaded"),
+        }
     }
 }
 
@@ -41,6 +73,7 @@ pub(super) async fn wait_for_end(
 pub struct Signals {
     terminate: Option<Signal>,
     interrupt: Option<Signal>,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -49,20 +82,41 @@ impl Signals {
     #[must_use]
     pub fn listen() -> Self {
         let terminate = signal(SignalKind::terminate()).ok();
-        Self { terminate, interrupt: signal(SignalKind::interrupt()).ok() }
+        Self { terminate, interrupt: signal(SignalKind::interrupt()).ok(), hangup: None }
     }
 
-    /// Waits for a signal since the creation, and returns its name.
+    /// Takes `SIGHUP` for a request to reload, if wanted. Of a terminal that is closed it is the
+    /// end.
+    #[must_use]
+    pub fn with_reload(mut self, wanted: bool) -> Self {
+        if wanted && !std::io::stdin().is_terminal() {
+            self.hangup = signal(SignalKind::hangup()).ok();
+        }
+        self
+    }
+
+    /// Waits for a signal since the creation that asks the process to end, and returns its name.
     pub async fn next(&mut self) -> &'static str {
-        async fn on(signal: &mut Option<Signal>) {
-            match signal {
-                Some(signal) => drop(signal.recv().await),
-                None => std::future::pending().await,
+        loop {
+            if let Some(why) = self.next_or_reload().await {
+                return why;
             }
         }
+    }
+
+    /// Waits for a signal since the creation, and returns its name; none for a reload.
+    async fn next_or_reload(&mut self) -> Option<&'static str> {
         tokio::select! {
-            () = on(&mut self.terminate) => "SIGTERM",
-            () = on(&mut self.interrupt) => "SIGINT",
+            () = on(&mut self.terminate) => Some("SIGTERM"),
+            () = on(&mut self.interrupt) => Some("SIGINT"),
+            () = on(&mut self.hangup) => None,
         }
+    }
+}
+
+async fn on(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }

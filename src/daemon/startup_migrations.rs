@@ -32,8 +32,12 @@ pub async fn bring_up(
         if plan.dry_run {
             let database = &plan.database;
             let message = format!("the migration of {database} at the start cannot be a dry run");
-            let hint =
-                "remove dry_run from the configuration, or use `groundskeeper migrate --dry-run`";
+            let place = paths::as_argument(&paths::from_host(database));
+            let recipe = paths::as_argument(Path::new(&one.recipe));
+            let hint = format!(
+                "remove dry_run from the configuration, or run `groundskeeper migrate {place} \
+                 --recipe {recipe} --dry-run`"
+            );
             return Err(Fault::new(Code::InvalidConfig, message, hint));
         }
         let recipe = recipes.find(&plan)?;

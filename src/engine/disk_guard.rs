@@ -69,7 +69,7 @@ impl DiskGuard {
         };
         let root = self.layout.root().display();
         let message = format!("only {left} are free on the file system of {root}");
-        let hint = "free some space; environments can still be removed with `groundskeeper rm`";
+        let hint = "free some space; environments can still be removed with `groundskeeper rm ID`";
         Err(Fault::new(Code::DiskFull, message, hint))
     }
 

@@ -80,6 +80,26 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// Formats how long something took, in nanoseconds, with three digits.
+#[must_use]
+pub fn span(nanos: u64) -> String {
+    let seconds = nanos / 1_000_000_000;
+    match seconds {
+        0 if nanos < 1_000_000 => format!("{} us", nanos / 1_000),
+        0 => format!("{} ms", nanos / 1_000_000),
+        1..60 => format!("{seconds}.{} s", nanos / 100_000_000 % 10),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// Formats a number with its noun.
+#[must_use]
+pub fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 /// Formats a record as one flat JSON object: position, time, kind, environment, and the members of
 /// the event.
 #[must_use]
@@ -135,5 +155,14 @@ mod tests {
             text,
             r#"{"at":"2023-11-14T22:13:20.123Z","boot":2,"environment":"demo","kind":"EnvironmentReady","seq":7}"#
         );
+    }
+
+    #[test]
+    fn durations_format_briefly() {
+        let second = 1_000_000_000;
+        assert_eq!(span(512_000), "512 us");
+        assert_eq!(span(1_500 * 1_000_000), "1.5 s");
+        assert_eq!(span(90 * second), "1 min 30 s");
+        assert_eq!(span(90_000 * second), "1 d 1 h");
     }
 }

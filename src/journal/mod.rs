@@ -11,6 +11,8 @@
 //! * [`salvage`] finds records by a byte scan; [`rebuild`] writes a new log from them;
 //! * [`base`] is the state that a trimmed log begins with; [`trim`] cuts the oldest records off;
 //!   [`segments`] keeps them in files beside the log;
+//! * [`describe`] says in a few words what a record says, [`mod@format`] has the forms of its
+//!   parts;
 //! * `index` finds the records about one environment, and lives that the state has forgotten;
 //! * [`writer`] appends, as long as the log is where it was opened; [`reader`] reads and follows
 //!   committed records.
@@ -45,6 +47,7 @@
 pub mod base;
 mod chain;
 pub mod codec;
+pub mod describe;
 pub mod envelope;
 pub mod format;
 pub mod inspect;

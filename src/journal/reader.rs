@@ -1,5 +1,6 @@
 //! Read side of the log: ranges of committed records, and following.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,10 +13,13 @@ use super::error::{Damage, Error};
 use super::index;
 use super::tables::RECORDS;
 use groundskeeper_core::event::{FormerLife, Record};
-use groundskeeper_core::{EnvironmentId, Seq};
+use groundskeeper_core::{EnvironmentId, Seq, Time};
 
 /// Bytes of records after which [`Reader::raw`] returns.
 pub const RAW_BYTES: usize = 4 << 20;
+
+/// Records per read of a walk.
+const BATCH: usize = 512;
 
 /// Publishes the seq of the last committed record to waiting readers.
 #[derive(Debug)]
@@ -98,6 +102,48 @@ impl Reader {
             out.push(decode(key.value(), value.value())?);
         }
         Ok(out)
+    }
+
+    /// Returns the record before the first one after `after` that is of this time or later. Times
+    /// grow with the records, except where a clock was set back.
+    ///
+    /// # Errors
+    /// As for [`Reader::read`].
+    pub fn before_time(&self, after: Seq, time: Time) -> Result<Seq, Error> {
+        let (mut low, mut high) = (after.max(self.trimmed()).0, self.head().0);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.read(Seq(middle), 1)?.first() {
+                Some(record) if record.at < time => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(after.max(Seq(low)))
+    }
+
+    /// Returns the record before the last so many after `after`, of all or of one environment.
+    ///
+    /// # Errors
+    /// As for [`Reader::read`].
+    pub fn before_last(
+        &self,
+        after: Seq,
+        last: usize,
+        only: Option<&EnvironmentId>,
+    ) -> Result<Seq, Error> {
+        let Some(only) = only else {
+            return Ok(after.max(Seq(self.head().0.saturating_sub(last as u64))));
+        };
+        // One more than wanted: the rest begins after the oldest of them.
+        let (mut found, mut at) = (VecDeque::new(), after);
+        loop {
+            let records = self.of_environment(only, at, BATCH)?;
+            let Some(end) = records.last() else { break };
+            at = end.seq;
+            found.extend(records.iter().map(|record| record.seq));
+            found.drain(..found.len().saturating_sub(last + 1));
+        }
+        Ok(if found.len() > last { found.front().copied().unwrap_or(after) } else { after })
     }
 
     /// Returns up to `max` records about an environment after `after`, in order.

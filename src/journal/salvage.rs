@@ -9,6 +9,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Kind of the placeholder that stands where a record was lost; no record of a daemon has it.
+pub const LOST_KIND: u32 = 4_000_000_000;
+
 use super::base::{self, Base};
 use super::envelope::{self, Envelope, HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
 use super::error::Error;

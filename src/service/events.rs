@@ -10,11 +10,13 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 
 use crate::core::event::Record;
-use crate::core::{EnvironmentId, Fault, Seq};
+use crate::core::{EnvironmentId, Fault, Seq, Time};
 pub(crate) use crate::engine::watcher::Change;
 use crate::engine::watcher::Subscription;
 use crate::engine::{Handle, Progress, WatchService};
 use crate::service::app::App;
+use crate::service::blocking::blocking;
+use crate::service::requests::invalid;
 use crate::service::streams::{READER_LIMIT, permit};
 
 /// Items that wait for the client.
@@ -23,6 +25,46 @@ const ITEMS: usize = 16;
 const BATCH: usize = 512;
 /// Interval of the item that keeps an idle stream open.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Most records that can be asked for from the end of the log.
+const LAST_MAX: usize = 10_000;
+
+/// Where a stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beginning {
+    /// After this record.
+    pub(crate) since: Seq,
+    /// At the first record of this time or later.
+    pub(crate) from: Option<Time>,
+    /// With so many records that there are, at most [`LAST_MAX`].
+    pub(crate) last: Option<usize>,
+}
+
+/// Returns the record after which a stream begins.
+///
+/// # Errors
+/// `Code::InvalidRequest` for too many, and when the log cannot be read.
+pub(crate) async fn begin(
+    app: &App,
+    wanted: Beginning,
+    only: Option<EnvironmentId>,
+) -> Result<Seq, Fault> {
+    if wanted.from.is_none() && wanted.last.is_none() {
+        return Ok(wanted.since);
+    }
+    if wanted.last.is_some_and(|last| last > LAST_MAX) {
+        return Err(invalid(format!("last is more than {LAST_MAX}")));
+    }
+    let reader = app.handle.reader().clone();
+    let find = move || {
+        let after = match wanted.from {
+            Some(time) => reader.before_time(wanted.since, time)?,
+            None => wanted.since,
+        };
+        wanted.last.map_or(Ok(after), |last| reader.before_last(after, last, only.as_ref()))
+    };
+    blocking(move || find().map_err(|e| e.to_fault())).await
+}
 
 /// What to send.
 #[derive(Debug, Clone, PartialEq, Eq)]

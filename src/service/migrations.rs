@@ -28,7 +28,7 @@ pub(crate) async fn create(
     wait: Option<u64>,
 ) -> Result<MigrationView, Fault> {
     if actor.origin == Origin::Session {
-        let hint = "run `groundskeeper migrate` on the host itself";
+        let hint = "run `groundskeeper migrate DB --recipe NAME` on the host itself";
         let message = "a control server may not migrate databases";
         return Err(Fault::new(Code::PermissionDenied, message, hint));
     }
@@ -155,7 +155,7 @@ pub(crate) async fn prune(
     wanted: NewPrune,
 ) -> Result<PruneView, Fault> {
     if actor.origin == Origin::Session {
-        let hint = "run `groundskeeper migrate prune` on the host itself";
+        let hint = "run `groundskeeper migrate prune --older-than 30d` on the host itself";
         let message = "a control server may not remove databases";
         return Err(Fault::new(Code::PermissionDenied, message, hint));
     }

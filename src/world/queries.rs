@@ -221,7 +221,7 @@ impl World {
         let lost = marker.as_ref().is_some_and(|marker| is_lost(marker, &top));
         if !lost && (top.starts_with(root) || root.starts_with(&top)) {
             let message = format!("{} is in the data directory, or contains it", top.display());
-            let hint = "move it out with `git worktree move`, then run `groundskeeper adopt`";
+            let hint = "move it out with `git worktree move`, then run `groundskeeper adopt PATH`";
             return Err(Fault::new(Code::InvalidRequest, message, hint));
         }
         if marker.is_some() && !lost {

@@ -255,10 +255,12 @@ fn text_matches_snapshot() {
     DIR/data/worktrees/one/project
     !   base refs/heads/main HEX
     !   N files checked out
+    ! one is ready: branch gk/one from refs/heads/main
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["new", "one"]), @"
     DIR/data/worktrees/one/project
+    ! one is ready: branch gk/one from refs/heads/main
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["new", "two", "--base", "nothing"]), @r#"

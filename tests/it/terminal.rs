@@ -129,3 +129,36 @@ fn script_is_never_asked() {
     assert!(output.status.success());
     assert_eq!(harness.ok(&["trash", "ls"]).as_array().map(Vec::len), Some(0));
 }
+
+/// Without an id a person is offered what was removed last; a script is told to name it.
+#[test]
+fn last_removed_environment_is_offered() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
+    let (code, error) = harness.refused(&["restore"]);
+    assert_eq!((code, error["code"].as_str()), (3, Some("not_found")), "{error}");
+    for id in ["one", "two"] {
+        let path = harness.new_env(id, &repo, &[]);
+        harness.write(&path.join("new"), "work\n");
+        harness.ok(&["rm", id, "--force"]);
+    }
+    let (code, error) = harness.refused(&["restore"]);
+    assert_eq!((code, &error["hint"]), (64, &"run `groundskeeper restore two`".into()), "{error}");
+    let (code, shown) = at_terminal(&harness, &["restore"], "n\n");
+    assert!(code == 1 && shown.contains("restore two, which was removed"), "{shown}");
+    let (code, shown) = at_terminal(&harness, &["restore"], "y\n");
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(harness.ok(&["show", "two"])["phase"], "ready");
+}
+
+#[test]
+fn misspelt_base_is_told_the_nearest() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.git(&repo, &["branch", "feature-login"]);
+    let mut command = harness.command(&["new", "one", "--base", "feature-lgoin"]);
+    let output = command.current_dir(&repo).output().expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("did you mean `feature-login`?"), "{said}");
+}

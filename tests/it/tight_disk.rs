@@ -82,7 +82,9 @@ impl Disk {
             (2, &Value::from("disk_full")),
             "{args:?}: {json:#}"
         );
-        assert!(json["error"]["hint"].as_str().is_some_and(|h| h.contains("`groundskeeper rm`")));
+        assert!(
+            json["error"]["hint"].as_str().is_some_and(|h| h.contains("`groundskeeper rm ID`"))
+        );
     }
 
     fn shell(&self, script: &str) -> String {

@@ -1,6 +1,9 @@
 //! Arguments of `trash` and `rescue`: what is kept of removed environments.
 
 use clap::Subcommand;
+use clap_complete::ArgValueCandidates as Candidates;
+
+use crate::cli::completion;
 
 /// What to do with the trash.
 #[derive(Debug, Subcommand)]
@@ -10,6 +13,7 @@ pub enum Trash {
     /// Unlink the trash entries permanently
     Empty {
         /// Unlink only the entries of this environment
+        #[arg(add = Candidates::new(completion::removed))]
         id: Option<String>,
         /// Also unlink entries that are the only copy of work; the work is listed, and lost
         #[arg(long, requires = "id")]
@@ -28,6 +32,7 @@ pub enum Rescue {
     /// Show the content of a rescue
     Show {
         /// Environment id
+        #[arg(add = Candidates::new(completion::rescued))]
         id: String,
         /// Incarnation number [default: the last]
         #[arg(long, value_name = "N")]
@@ -36,6 +41,7 @@ pub enum Rescue {
     /// Delete the ref of a rescue
     Drop {
         /// Environment id
+        #[arg(add = Candidates::new(completion::rescued))]
         id: String,
         /// Incarnation number [default: the last]
         #[arg(long, value_name = "N")]

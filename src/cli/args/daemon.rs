@@ -1,8 +1,8 @@
-//! Arguments for the start of a daemon.
+//! Arguments for the start of a daemon, and for what is asked about one that runs.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::logging::Logging;
 use crate::daemon::ready::ReadyFormat;
@@ -38,4 +38,40 @@ pub struct Start {
     /// Flags for the log.
     #[command(flatten)]
     pub logging: Logging,
+}
+
+/// What to ask about a daemon.
+#[derive(Debug, Subcommand)]
+pub enum DaemonVerb {
+    /// Show the daemon that runs; exit code 3 if none does
+    Status,
+    /// Print the end of the log of a daemon that was started in the background
+    Logs {
+        /// Number of lines
+        #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
+        lines: usize,
+        /// Keep printing new lines
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Let the daemon start again in its process, with the settings as they are now
+    Reload,
+}
+
+/// What to do with the settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Print the settings in effect, as a file has them
+    Show {
+        /// With where each of them comes from
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Check a file, and change nothing
+    Check {
+        /// The file [default: the one in use]
+        file: Option<PathBuf>,
+    },
+    /// Print the path of the file in use
+    Path,
 }

@@ -1,10 +1,13 @@
 //! Arguments that begin environments, and that end them: `new`, `rm` and `gc`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap_complete::ArgValueCandidates as Candidates;
 
 use super::duration::duration;
+use crate::cli::completion;
 
 /// Flags of the environment to create.
 #[derive(Debug, Args)]
@@ -16,10 +19,11 @@ pub struct New {
     #[arg(long, default_value = ".", value_name = "PATH")]
     pub repo: PathBuf,
     /// Branch, tag, commit or remote branch to start from [default: the default branch]
-    #[arg(long, value_name = "REV")]
+    #[arg(long, value_name = "REV", add = Candidates::new(completion::revisions))]
     pub base: Option<String>,
     /// Existing branch to check out [default: a new branch gk/ID]
-    #[arg(long, value_name = "NAME", conflicts_with = "base")]
+    #[arg(long, value_name = "NAME", conflicts_with = "base",
+        add = Candidates::new(completion::branches))]
     pub branch: Option<String>,
     /// Name of the new branch [default: gk/ID]
     #[arg(long, short = 'b', value_name = "NAME", conflicts_with = "branch")]
@@ -33,19 +37,28 @@ pub struct New {
     /// Do not run the setup hook
     #[arg(long)]
     pub no_setup: bool,
+    /// Start this program with the path, such as an editor, when it is ready
+    #[arg(long, value_name = "PROGRAM")]
+    pub open: Option<OsString>,
+    /// Run this program in it when it is ready, as `exec` does; its arguments follow after `--`
+    #[arg(long, short = 'x', value_name = "PROGRAM", conflicts_with = "open")]
+    pub exec: Option<OsString>,
+    /// Arguments of that program
+    #[arg(last = true, requires = "exec", value_name = "ARGUMENT")]
+    pub arguments: Vec<OsString>,
 }
 
 /// What to remove, and how.
 #[derive(Debug, Args)]
 pub struct Remove {
     /// Environment ids; `.` for where you stand
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", add = Candidates::new(completion::ids))]
     pub ids: Vec<String>,
     /// Move work at risk to the trash with it, and break leases
     #[arg(long)]
     pub force: bool,
     /// Branch policy: keep, delete-if-merged, delete [default: as configured]
-    #[arg(long, value_name = "POLICY")]
+    #[arg(long, value_name = "POLICY", value_parser = ["keep", "delete-if-merged", "delete"])]
     pub branch: Option<String>,
     /// Do not run the teardown hook
     #[arg(long)]

@@ -22,10 +22,12 @@ mod verbs;
 #[cfg(feature = "daemon")]
 pub use archives::{Rescue, Trash};
 #[cfg(feature = "daemon")]
-pub use daemon::Start;
+pub use daemon::{ConfigVerb, DaemonVerb, Start};
+#[cfg(feature = "daemon")]
+pub use duration::Since;
 #[cfg(feature = "daemon")]
 pub use environments::{Gc, New, Remove};
-pub use global::Global;
+pub use global::{Color, Global};
 #[cfg(feature = "daemon")]
 pub use logging::{LogFormat, Logging};
 pub use migrate::{Migrate, Migrations, ProgressFormat};
@@ -34,4 +36,4 @@ pub use program::Arguments;
 #[cfg(feature = "daemon")]
 pub use server::{Hosts, Server};
 #[cfg(feature = "daemon")]
-pub use verbs::Verb;
+pub use verbs::{Shell, Verb};

@@ -2,14 +2,36 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates as Candidates;
 
 use super::archives::{Rescue, Trash};
-use super::daemon::Start;
-use super::duration::duration;
+use super::daemon::{ConfigVerb, DaemonVerb, Start};
+use super::duration::{Since, duration, since};
 use super::environments::{Gc, New, Remove};
 use super::migrate::Migrate;
 use super::server::{Hosts, Server};
+use crate::cli::completion;
+
+/// Parses a field and its value.
+fn filter(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(field, _)| !field.is_empty());
+    let (field, value) = parts.ok_or_else(|| format!("{text:?} is not FIELD=VALUE"))?;
+    Ok((field.to_owned(), value.to_owned()))
+}
+
+/// A shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
+    /// nushell
+    Nu,
+}
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -24,15 +46,23 @@ pub enum Verb {
         /// Only those of the repository at this path
         #[arg(long, value_name = "PATH", conflicts_with = "all")]
         repo: Option<PathBuf>,
+        /// Only those with this value of a field of --json, such as phase=ready; missing=true
+        #[arg(long = "filter", value_name = "FIELD=VALUE", value_parser = filter)]
+        filters: Vec<(String, String)>,
+        /// Print this for each of them, with {id}, {path}, {branch} or any other field of --json
+        #[arg(long, value_name = "TEXT", conflicts_with = "json")]
+        format: Option<String>,
     },
     /// Show one environment
     Show {
         /// Environment id, or the beginning of one [default: where you stand]
+        #[arg(add = Candidates::new(completion::ids))]
         id: Option<String>,
     },
     /// Show the git status of environments: branch, distance, changes, operation in progress
     Status {
         /// Environment id, the beginning of one, or `.` for where you stand [default: all]
+        #[arg(add = Candidates::new(completion::ids))]
         id: Option<String>,
         /// Keep showing it as it changes
         #[arg(long)]
@@ -41,6 +71,7 @@ pub enum Verb {
     /// Show the changes in an environment since its base commit
     Diff {
         /// Environment id, or the beginning of one [default: where you stand]
+        #[arg(add = Candidates::new(completion::ids))]
         id: Option<String>,
         /// Show only uncommitted changes
         #[arg(long)]
@@ -53,8 +84,9 @@ pub enum Verb {
     Rm(Remove),
     /// Bring back a removed environment as a new incarnation
     Restore {
-        /// Environment id
-        id: String,
+        /// Environment id [default: the one removed last, after a question]
+        #[arg(add = Candidates::new(completion::removed))]
+        id: Option<String>,
         /// Incarnation number [default: the last]
         #[arg(long, value_name = "N")]
         incarnation: Option<u32>,
@@ -62,6 +94,7 @@ pub enum Verb {
     /// Run a command in an environment, with a lease on the environment
     Exec {
         /// Environment id; `.` for where you stand
+        #[arg(add = Candidates::new(completion::ids))]
         id: String,
         /// Command and its arguments
         #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
@@ -70,6 +103,7 @@ pub enum Verb {
     /// List the processes that use an environment
     Ps {
         /// Environment id, or the beginning of one [default: where you stand]
+        #[arg(add = Candidates::new(completion::ids))]
         id: Option<String>,
     },
     /// Register a foreign worktree for watching and leases; it is never deleted
@@ -129,6 +163,7 @@ pub enum Verb {
     /// A directory that holds a repository, or is in use, is left in place.
     Clean {
         /// Environment id; `.` for where you stand
+        #[arg(add = Candidates::new(completion::ids))]
         id: String,
         /// Put back what the last clean moved, where the path is free
         #[arg(long)]
@@ -140,11 +175,13 @@ pub enum Verb {
     /// Cancel the provision of an environment, or withdraw a postponed removal
     Cancel {
         /// Environment id; `.` for where you stand
+        #[arg(add = Candidates::new(completion::ids))]
         id: String,
     },
     /// Take or extend a lease that marks an environment as in use
     Lease {
         /// Environment id; `.` for where you stand
+        #[arg(add = Candidates::new(completion::ids))]
         id: String,
         /// Duration: 90s, 15m, 2h, 1d
         #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
@@ -159,6 +196,7 @@ pub enum Verb {
     /// Release a lease
     Release {
         /// Lease id
+        #[arg(add = Candidates::new(completion::leases))]
         lease: String,
     },
     /// Write a consistent copy of the event log to a file, while the daemon runs
@@ -169,6 +207,7 @@ pub enum Verb {
     /// Print what the setup and teardown hooks of an environment printed
     Logs {
         /// Environment id, or the beginning of one [default: where you stand]
+        #[arg(add = Candidates::new(completion::ids))]
         id: Option<String>,
         /// Which life of it [default: the last]
         #[arg(long, value_name = "N")]
@@ -176,14 +215,17 @@ pub enum Verb {
     },
     /// Print the event log, one record a line
     Events {
-        /// Print only records after this seq
-        #[arg(long, default_value_t = 0, value_name = "SEQ")]
-        since: u64,
+        /// Print only records after this seq, or since this time: 10m ago, or 2026-01-31T12:00Z
+        #[arg(long, default_value = "0", value_name = "SEQ|TIME", value_parser = since)]
+        since: Since,
+        /// Print only the last records, so many
+        #[arg(long, short = 'n', value_name = "N")]
+        last: Option<usize>,
         /// Keep printing new records
         #[arg(long, short)]
         follow: bool,
         /// Print only records about this environment; `.` for where you stand
-        #[arg(long, value_name = "ID")]
+        #[arg(add = Candidates::new(completion::ids), long, value_name = "ID")]
         env: Option<String>,
     },
     /// Trust the current setup hook of a repository, so that it may run
@@ -201,8 +243,12 @@ pub enum Verb {
         #[arg(long, conflicts_with = "show")]
         revoke: bool,
     },
-    /// Run the daemon in the foreground
+    /// Run the daemon in the foreground, or ask about the one that runs
+    #[command(args_conflicts_with_subcommands = true)]
     Daemon {
+        /// What to ask
+        #[command(subcommand)]
+        what: Option<DaemonVerb>,
         /// Leave the terminal's session (used when the daemon is started automatically)
         #[arg(long, hide = true)]
         detach: bool,
@@ -223,17 +269,47 @@ pub enum Verb {
         #[command(subcommand)]
         what: Hosts,
     },
+    /// Show or check the settings
+    #[command(subcommand)]
+    Config(ConfigVerb),
     /// Stop the daemon, and wait until its process has ended
     Stop,
     /// Check the requirements of the daemon
     Doctor,
-    /// Print the completion script for a shell
+    /// Print the directory of an environment; the shell function `gk` changes to it
+    Cd {
+        /// Environment id, or the beginning of one [default: where you stand]
+        #[arg(add = Candidates::new(completion::ids))]
+        id: Option<String>,
+    },
+    /// Print the shell function `gk`, which changes the directory, with completions
+    ///
+    /// `gk` is groundskeeper, and goes to the environment after `new`, `restore` and `cd`, and to
+    /// the repository after the removal of the directory you stand in. Put this into the file that
+    /// your shell reads at its start:
+    ///
+    ///   bash   eval "$(groundskeeper init bash)"     in ~/.bashrc
+    ///   zsh    eval "$(groundskeeper init zsh)"      in ~/.zshrc, after compinit
+    ///   fish   groundskeeper init fish | source      in ~/.config/fish/config.fish
+    ///   nu     groundskeeper init nu | save -f ~/.cache/gk.nu, then `source` that file
+    #[command(verbatim_doc_comment)]
+    Init {
+        /// Shell
+        shell: Shell,
+    },
+    /// Print the completions for a shell; `init` prints them, too
     Completions {
         /// Shell
-        shell: clap_complete::Shell,
+        shell: Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a manual page, or write those of all verbs
+    Man {
+        /// The verb [default: the page of the program]
+        verb: Option<String>,
+        /// Write all pages into this directory, as `man` finds them below man1
+        #[arg(long, value_name = "DIR", conflicts_with = "verb")]
+        dir: Option<PathBuf>,
+    },
 }
 
 impl Verb {
@@ -247,10 +323,11 @@ impl Verb {
             | Self::Diff { id, .. }
             | Self::Ps { id }
             | Self::Logs { id, .. }
+            | Self::Cd { id }
+            | Self::Restore { id, .. }
             | Self::Events { env: id, .. }
             | Self::Trash(Trash::Empty { id, .. }) => id.as_deref(),
-            Self::Restore { id, .. }
-            | Self::Exec { id, .. }
+            Self::Exec { id, .. }
             | Self::Clean { id, .. }
             | Self::Cancel { id }
             | Self::Lease { id, .. }
@@ -276,10 +353,12 @@ impl Verb {
             | Self::Server(_)
             | Self::Up(_)
             | Self::Host { .. }
+            | Self::Config(_)
             | Self::Stop
             | Self::Doctor
+            | Self::Init { .. }
             | Self::Completions { .. }
-            | Self::Man => None,
+            | Self::Man { .. } => None,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
 use crate::cli::error::CliError;
 use crate::cli::render;
-use crate::config::Config;
+use crate::config_file;
 use crate::core::{Fault, Kind};
 use crate::daemon::running;
 use crate::world::fs::data_dir::Layout;
@@ -95,7 +95,7 @@ fn git_check() -> Check {
 }
 
 fn config_check() -> Check {
-    match Config::load() {
+    match config_file::load() {
         Ok(_) => Check::ok("configuration", "readable"),
         Err(fault) => Check::fail("configuration", &fault),
     }

@@ -8,7 +8,7 @@ use hyper::Method;
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use crate::cli::args::Global;
+use crate::cli::args::{Global, Since};
 use crate::cli::client::{self, Client};
 use crate::cli::error::CliError;
 use crate::cli::named;
@@ -17,28 +17,46 @@ use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 
-pub(in crate::cli) async fn events(
-    global: &Global,
-    since: u64,
-    follow: bool,
-    env: Option<String>,
-) -> CommandResult {
+/// The item that ends a stream because the daemon stops.
+const STOPPING: &str = "{\"kind\":\"daemon.stopping\"}";
+
+/// Which records to print.
+pub(in crate::cli) struct Wanted {
+    pub(in crate::cli) since: Since,
+    pub(in crate::cli) last: Option<usize>,
+    pub(in crate::cli) follow: bool,
+    pub(in crate::cli) env: Option<String>,
+}
+
+impl Wanted {
+    /// Returns the request for them; `only` is the environment that they are about.
+    fn path(&self, only: Option<&str>, describe: bool) -> String {
+        let since = match &self.since {
+            Since::Seq(seq) => format!("since={seq}"),
+            Since::Time(time) => format!("from={}", encode(time)),
+        };
+        let last = self.last.map(|last| format!("&last={last}")).unwrap_or_default();
+        let only = only.map(|id| format!("&environment={}", encode(id))).unwrap_or_default();
+        format!("/v1/events?{since}{last}{only}&follow={}&describe={describe}", self.follow)
+    }
+}
+
+pub(in crate::cli) async fn events(global: &Global, wanted: &Wanted) -> CommandResult {
     let mut client = Client::connect(global).await?;
-    let only = match env {
-        Some(typed) => {
-            let id = named::any(&mut client, Some(&typed)).await?;
-            format!("&environment={}", encode(&id))
-        }
-        None => String::new(),
+    let only = match &wanted.env {
+        Some(typed) => Some(named::any(&mut client, Some(typed)).await?),
+        None => None,
     };
-    let path = format!("/v1/events?since={since}&follow={follow}{only}");
+    let path = wanted.path(only.as_deref(), !global.json);
     let answer = client.send(Method::GET, &path, &[], None).await?;
     if !answer.status().is_success() {
         client::read(answer).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let layout = client::layout(global)?;
+    let mut has_stopped = false;
     each_lines(answer.into_body(), &mut |lines| {
+        has_stopped |= lines.contains(STOPPING);
         if global.json {
             return render::out(lines);
         }
@@ -46,12 +64,19 @@ pub(in crate::cli) async fn events(
         render::out(&shown);
     })
     .await?;
+    if has_stopped && wanted.follow {
+        let hint = "run the command again to go on; it starts the daemon";
+        return Err(Fault::new(Code::DaemonUnreachable, "the daemon has stopped", hint).into());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Returns a line of the stream as text; what is no record goes to stderr.
 fn shown(line: &str, dir: &Path) -> String {
     let item: Value = serde_json::from_str(line).unwrap_or_default();
+    if item["kind"] == "daemon.stopping" {
+        return String::new();
+    }
     if item["fresh"] != true {
         return render::record(&item);
     }

@@ -27,7 +27,7 @@ use crate::cli::error::CliError;
 use crate::cli::failure;
 use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode};
-use crate::cli::render;
+use crate::cli::{render, shell};
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 use crate::world::process::git_env;
@@ -121,7 +121,8 @@ fn hold(env: &EnvironmentView, command: &[OsString], at_terminal: bool) -> Resul
         .env("GROUNDSKEEPER_INCARNATION", env.incarnation.to_string())
         .env("GROUNDSKEEPER_PATH", &env.path)
         .env("GROUNDSKEEPER_BRANCH", &env.branch)
-        .env("PWD", &env.path);
+        .env("PWD", &env.path)
+        .env_remove(shell::VARIABLE);
     if !at_terminal {
         held.process_group(0);
     }

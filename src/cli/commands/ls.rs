@@ -1,6 +1,6 @@
 //! `ls` lists environments; `show` prints one in full.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use hyper::Method;
@@ -8,6 +8,8 @@ use hyper::Method;
 use crate::api::types::{DaemonView, EnvironmentView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
+use crate::cli::commands::fields;
+use crate::cli::error::CliError;
 use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
@@ -16,42 +18,60 @@ use crate::world::fs::paths;
 /// Environments in one page of a list that may be long.
 const PAGE: usize = 1_000;
 
-pub(in crate::cli) async fn ls(global: &Global, all: bool, repo: Option<&Path>) -> CommandResult {
+/// Which environments to list, and how.
+pub(in crate::cli) struct Wanted {
+    pub(in crate::cli) all: bool,
+    pub(in crate::cli) repo: Option<PathBuf>,
+    pub(in crate::cli) filters: Vec<(String, String)>,
+    pub(in crate::cli) format: Option<String>,
+}
+
+pub(in crate::cli) async fn ls(global: &Global, wanted: &Wanted) -> CommandResult {
     let mut client = Client::connect(global).await?;
-    if all {
-        return every_life(global, &mut client).await;
+    if wanted.all {
+        return every_life(global, wanted, &mut client).await;
     }
     let mut list: Vec<EnvironmentView> =
         client.call(Method::GET, "/v1/environments", NOTHING).await?;
-    if let Some(repo) = repo {
+    if let Some(repo) = &wanted.repo {
         let place = repo.canonicalize().map_err(|e| paths::fault("find", repo, &e))?;
         let common = repository_at(&list, &place);
         list.retain(|env| Some(&env.repo) == common.as_ref());
     }
+    let list_is_empty = list.is_empty();
+    let mut list = fields::select(list, &wanted.filters)?;
     list.sort_by(|a, b| natural(&a.id).cmp(&natural(&b.id)));
     if global.json {
         return show_one(global, &list, "");
     }
-    show(global, &list);
+    show(global, wanted, &list)?;
     if !global.quiet {
         if list.is_empty() {
-            let place = if repo.is_some() { " of this repository" } else { "" };
-            render::note(&format!("no environments{place}; create one with `groundskeeper new`"));
+            let place = if wanted.repo.is_some() { " of this repository" } else { "" };
+            render::note(&if list_is_empty {
+                format!("no environments{place}; create one with `groundskeeper new`")
+            } else {
+                format!("no environments{place} match the filter")
+            });
         }
         note_held_sweep(&mut client).await;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints a list: as a table that fits the terminal, or with `--quiet` the ids alone.
-fn show(global: &Global, list: &[EnvironmentView]) {
-    if global.quiet {
+/// Prints a list: in the form that was asked for, as a table that fits the terminal, or with
+/// `--quiet` the ids alone.
+fn show(global: &Global, wanted: &Wanted, list: &[EnvironmentView]) -> Result<(), CliError> {
+    if let Some(format) = &wanted.format {
+        render::out(&fields::formatted(list, format)?);
+    } else if global.quiet {
         let ids = list.iter().fold(String::new(), |text, env| text + &env.id + "\n");
-        return render::out(&ids);
+        render::out(&ids);
+    } else if !list.is_empty() {
+        let colored = render::color::is_wanted(global.color);
+        render::out(&render::environments(list, render::terminal_width(), colored));
     }
-    if !list.is_empty() {
-        render::out(&render::environments(list, render::terminal_width()));
-    }
+    Ok(())
 }
 
 /// Returns the repository of the environments that have to do with a directory: it is in one of
@@ -84,31 +104,35 @@ fn natural(id: &str) -> Vec<(u8, u64, &str)> {
 }
 
 /// Lists every environment that ever was, page by page: there may be more than memory holds.
-async fn every_life(global: &Global, client: &mut Client) -> CommandResult {
+async fn every_life(global: &Global, wanted: &Wanted, client: &mut Client) -> CommandResult {
     let mut after = String::new();
     let mut listed = 0;
     loop {
         let path = format!("/v1/environments?all=true&limit={PAGE}&after={}", encode(&after));
         let page: Vec<EnvironmentView> = client.call(Method::GET, &path, NOTHING).await?;
+        let (is_full, end) = (page.len() == PAGE, page.last().map(|last| last.id.clone()));
+        let page = fields::select(page, &wanted.filters)?;
         if global.json {
             for (n, view) in (listed..).zip(&page) {
                 let view = serde_json::to_string(view).unwrap_or_default();
                 render::out(&format!("{}{view}", if n == 0 { "[" } else { "," }));
             }
         } else {
-            show(global, &page);
+            show(global, wanted, &page)?;
         }
         listed += page.len();
-        match page.last() {
-            Some(last) if page.len() == PAGE => after.clone_from(&last.id),
-            _ => break,
+        match end.filter(|_| is_full) {
+            Some(end) => after = end,
+            None => break,
         }
     }
     if global.json {
         render::out(if listed == 0 { "[]\n" } else { "]\n" });
     } else if !global.quiet {
         if listed == 0 {
-            render::note("no environments; create one with `groundskeeper new`");
+            let none = "no environments; create one with `groundskeeper new`";
+            let filtered = "no environments match the filter";
+            render::note(if wanted.filters.is_empty() { none } else { filtered });
         }
         note_held_sweep(client).await;
     }

@@ -1,16 +1,19 @@
 //! `new`: creates an environment and shows its steps as they happen.
 
+use std::ffi::OsString;
 use std::path::Path;
+use std::process::ExitCode;
 
 use http_body_util::BodyExt as _;
 use hyper::Method;
 
-use crate::api::types::{EnvironmentView, NewEnvironment};
+use crate::api::types::{EnvironmentView, NewEnvironment, Problem};
 use crate::cli::args::{Global, New};
 use crate::cli::client::{self, Client};
+use crate::cli::commands::exec;
 use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
-use crate::cli::render;
+use crate::cli::{completion, named, render, shell};
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 
@@ -24,6 +27,11 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
         Fault::new(Code::InvalidRequest, message, "rename the directory to a UTF-8 name")
     })?;
     let (id, named) = wanted.id.as_deref().map_or((None, None), id_and_branch);
+    let base = wanted.base.clone();
+    let program = Program {
+        open: wanted.open,
+        exec: wanted.exec.map(|program| std::iter::once(program).chain(wanted.arguments).collect()),
+    };
     let body = NewEnvironment {
         id,
         repo,
@@ -53,15 +61,62 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
         found = wait_for_end(global, &found, &again).await?;
     }
     match (&found.error, found.phase.as_str()) {
-        (Some(problem), "failed") => Err(CliError(Box::new(problem.clone()))),
+        (Some(problem), "failed") => {
+            Err(with_near_base(problem.clone(), base.as_deref(), &wanted.repo))
+        }
         (_, "provisioning") => {
             let message = format!("the daemon stopped before {} was ready", found.id);
             let hint =
                 "run the same command again to wait for it; it continues after the next start";
             Err(Fault::new(Code::ShuttingDown, message, hint).into())
         }
-        _ => show_one(global, &found, &format!("{}\n", render::printable(&found.path))),
+        _ => ready(global, &found, &program).await,
     }
+}
+
+/// Adds the branches and tags that a misspelt base is near to.
+fn with_near_base(mut problem: Problem, base: Option<&str>, repo: &Path) -> CliError {
+    if let Some(base) = base.filter(|_| problem.code == Code::BaseNotFound.as_str()) {
+        let known = completion::refs(repo, &["refs/heads", "refs/remotes", "refs/tags"]);
+        let near = named::nearest(base, known.iter().map(String::as_str));
+        if !near.is_empty() {
+            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+            problem.hint = format!("did you mean {}? --fetch updates them", near.join(" or "));
+        }
+    }
+    CliError(Box::new(problem))
+}
+
+/// What to start in an environment that is ready.
+struct Program {
+    open: Option<OsString>,
+    exec: Option<Vec<OsString>>,
+}
+
+/// Shows an environment that is ready, and starts what was asked for.
+async fn ready(global: &Global, env: &EnvironmentView, program: &Program) -> CommandResult {
+    if global.json {
+        show_one(global, env, "")?;
+    } else {
+        if !global.quiet {
+            let from = env.base_ref.as_deref().map(|from| format!(" from {from}"));
+            let from = from.unwrap_or_default();
+            render::note(&format!("{} is ready: branch {}{from}", env.id, env.branch));
+        }
+        shell::print_or_go(global, &env.path);
+    }
+    if let Some(command) = &program.exec {
+        return exec::run(global, &env.id, command).await;
+    }
+    let Some(open) = &program.open else { return Ok(ExitCode::SUCCESS) };
+    let mut command = std::process::Command::new(open);
+    let status = command.arg(&env.path).current_dir(&env.path).status();
+    let status = status.map_err(|e| {
+        let message = format!("cannot start {}", open.display());
+        let hint = format!("{} is ready: open {}", env.id, env.path);
+        Fault::new(Code::PathNotFound, message, hint).because(e)
+    })?;
+    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
 }
 
 /// Returns the id that a name stands for, and the branch that it names: people name environments

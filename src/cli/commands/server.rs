@@ -13,7 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, encode, log_to_stderr, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
-use crate::daemon::run::StartOptions;
+use crate::daemon::options::StartOptions;
 use crate::daemon::signals::Signals;
 use crate::server::run::{Options, address, start};
 use crate::server::types::{HostKey, HostView, NewHost};

@@ -14,7 +14,8 @@ use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
-use crate::cli::render;
+use crate::cli::render::color;
+use crate::cli::{pager, render};
 use crate::core::{Code, Fault};
 
 pub(in crate::cli) async fn status(global: &Global, id: Option<&str>) -> CommandResult {
@@ -60,6 +61,7 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> CommandR
     }
     let mut stream = stream.into_body();
     let live = std::io::stdout().is_terminal() && !global.json;
+    let _screen = live.then(Screen::enter);
     loop {
         // The daemon closes a connection that is idle for long, so each round opens a new one.
         let mut client = Client::connect(global).await?;
@@ -73,7 +75,11 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> CommandR
             show_one(global, &all, &table(&all))?;
         }
         let limit = if live { REFRESH } else { Duration::MAX };
-        let received = tokio::time::timeout(limit, stream.frame()).await;
+        let received = tokio::select! {
+            received = tokio::time::timeout(limit, stream.frame()) => received,
+            // Ended by the user: the screen is as it was before.
+            _ = tokio::signal::ctrl_c(), if live => return Ok(ExitCode::SUCCESS),
+        };
         if matches!(received, Ok(None | Some(Err(_)))) {
             let hint = "run `groundskeeper status --watch` again";
             let fault = Fault::new(Code::DaemonUnreachable, "the daemon has ended", hint);
@@ -81,6 +87,22 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> CommandR
         }
         // Drains a burst of events before the next query.
         while let Ok(Some(Ok(_))) = tokio::time::timeout(GATHER, stream.frame()).await {}
+    }
+}
+
+/// The second screen of a terminal, on which the table is drawn; what was there before comes back.
+struct Screen;
+
+impl Screen {
+    fn enter() -> Self {
+        render::out("\x1b[?1049h\x1b[?25l");
+        Self
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        render::out("\x1b[?25h\x1b[?1049l");
     }
 }
 
@@ -98,7 +120,11 @@ pub(in crate::cli) async fn diff(
     if global.json {
         return show_one(global, &found, "");
     }
-    render::out(&found.patch);
+    if color::is_wanted(global.color) {
+        pager::page(&color::patch(&found.patch));
+    } else {
+        pager::page(&found.patch);
+    }
     if found.truncated {
         render::note("output is truncated; raise --bytes to see the rest");
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use comfy_table::{Table, presets};
 
+use super::color::{Tone, paint};
 use super::table::facts;
 use super::terminal::{note, printable};
 use crate::api::clean::NotMovedView;
@@ -18,7 +19,7 @@ const WITH_BASE: usize = 100;
 /// Returns the table of `ls`; ` *` marks a leased environment. A repository is named where there is
 /// more than one. At a terminal of this width lines are not wrapped: paths are cut in the middle.
 #[must_use]
-pub fn environments(list: &[EnvironmentView], width: Option<usize>) -> String {
+pub fn environments(list: &[EnvironmentView], width: Option<usize>, colored: bool) -> String {
     let has_repositories = list.iter().any(|e| Some(&e.repo) != list.first().map(|e| &e.repo));
     let mut header = vec!["ID", "PHASE", "BRANCH", "CHANGES", "BASE", "AGE", "PATH"];
     let mut rows: Vec<Vec<String>> = list.iter().map(row).collect();
@@ -43,7 +44,32 @@ pub fn environments(list: &[EnvironmentView], width: Option<usize>) -> String {
     for row in rows {
         table.add_row(row);
     }
-    format!("{}\n", table.trim_fmt())
+    let text = format!("{}\n", table.trim_fmt());
+    if colored { painted(&text, list) } else { text }
+}
+
+/// Returns the table with each line in the colour of its environment. The whole line: its columns
+/// keep their widths, which were measured without colours.
+fn painted(text: &str, list: &[EnvironmentView]) -> String {
+    let mut tones = std::iter::once(Some(Tone::Heading)).chain(list.iter().map(tone));
+    let line = |line: &str| match tones.next().flatten() {
+        Some(tone) => format!("{}\n", paint(line, tone)),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+/// Returns the colour of an environment; none for one that is ready and holds nothing of its own.
+fn tone(e: &EnvironmentView) -> Option<Tone> {
+    let has_changes = e.known.as_ref().is_some_and(|known| !known.clean);
+    match &*e.phase {
+        _ if e.missing => Some(Tone::Bad),
+        "failed" => Some(Tone::Bad),
+        "ready" if has_changes => Some(Tone::Attention),
+        "ready" => None,
+        "tombstoned" => None,
+        _ => Some(Tone::Place),
+    }
 }
 
 fn row(e: &EnvironmentView) -> Vec<String> {

@@ -4,6 +4,8 @@
 #[cfg(feature = "daemon")]
 mod archives;
 #[cfg(feature = "daemon")]
+pub(super) mod color;
+#[cfg(feature = "daemon")]
 mod environments;
 mod migrations;
 mod progress;
@@ -25,7 +27,7 @@ pub(super) use prune::{prune_summary, pruned};
 #[cfg(feature = "daemon")]
 pub use records::record;
 #[cfg(feature = "daemon")]
-pub(super) use table::table;
+pub(super) use table::{facts, table};
 #[cfg(feature = "daemon")]
 pub use tables::{evidence, hosts, processes, sweep, sweep_summary, usage};
 #[cfg(feature = "daemon")]

@@ -22,7 +22,7 @@ pub(in crate::cli) fn table<const N: usize>(
 
 /// Returns facts, one in a line after its label. Values are made printable.
 #[cfg(feature = "daemon")]
-pub(super) fn facts(rows: &[(&str, String)]) -> String {
+pub(in crate::cli) fn facts(rows: &[(&str, String)]) -> String {
     let line = |(label, value): &(&str, String)| format!("{label:<12} {}\n", printable(value));
     rows.iter().map(line).collect()
 }

@@ -65,7 +65,7 @@ impl State {
             | Phase::Staged
             | Phase::SecretsWritten => {
                 let step = found.phase.step().map_or("", Step::as_str).to_owned();
-                let hint = "run `groundskeeper migrate` again to begin anew";
+                let hint = "run the same migration again to begin anew";
                 let fault = Fault::new(Code::Cancelled, "the migration was cancelled", hint);
                 Ok(vec![MigrationFailed { migration: id.clone(), step, fault }.into()])
             }

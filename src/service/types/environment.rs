@@ -23,6 +23,9 @@ pub struct ListQuery {
     /// At most this many, at most 10,000; without it all of them, where they are no more than that.
     #[serde(default)]
     pub limit: Option<u32>,
+    /// Only what the log says, without a look at the worktrees: for a caller that cannot wait.
+    #[serde(default)]
+    pub brief: bool,
 }
 
 /// Which life of an environment to show.

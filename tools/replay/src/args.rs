@@ -31,10 +31,23 @@ pub(crate) struct Arguments {
     pub(crate) verb: Verb,
 }
 
+/// The data directory that a daemon of this user uses when none is named.
+fn data_dir() -> PathBuf {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(home) = named("GROUNDSKEEPER_HOME") {
+        return home.into();
+    }
+    let below = |home| PathBuf::from(home).join(".local/share");
+    let data = named("XDG_DATA_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let data = data.or_else(|| named("HOME").map(below)).unwrap_or_default();
+    data.join("groundskeeper")
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Records, one a line
     #[command(after_help = "Examples:
+  replay list --last 20
   replay list log.redb --last 20
   replay list log.redb --env demo -o teardown -o trash
   replay list log.redb --since '2026-11-22 01:30' --actor api --json
@@ -68,6 +81,7 @@ pub(crate) enum Verb {
     Owed(OwedArgs),
     /// The fate of an environment: who asked, what was decided, why it ended, where its work is
     #[command(after_help = "Examples:
+  replay explain demo
   replay explain log.redb demo
   replay explain ~/.local/share/groundskeeper demo --life 2 --json | jq '.incarnations[0].work'")]
     Explain(ExplainArgs),
@@ -82,7 +96,8 @@ pub(crate) enum Verb {
   replay verify log.redb
   replay verify log.redb --json | jq .breaches")]
     Verify {
-        /// The log
+        /// The log, or the data directory of a daemon [default: that of this user]
+        #[arg(default_value_os_t = data_dir(), hide_default_value = true)]
         file: PathBuf,
     },
     /// The first record that breaks an invariant
@@ -112,7 +127,8 @@ pub(crate) enum Verb {
   replay check-replay log.redb
   replay check-replay ~/.local/share/groundskeeper --json")]
     CheckReplay {
-        /// The log
+        /// The log, or the data directory of a daemon [default: that of this user]
+        #[arg(default_value_os_t = data_dir(), hide_default_value = true)]
         file: PathBuf,
     },
     /// What a byte scan still finds of a damaged log, as a new one
@@ -143,7 +159,8 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// The log
+    /// The log, or the data directory of a daemon [default: that of this user]
+    #[arg(default_value_os_t = data_dir(), hide_default_value = true)]
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) filter: Filter,
@@ -198,11 +215,9 @@ pub(crate) struct OwedArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The log
-    pub(crate) file: PathBuf,
-    /// Which environment
-    #[arg(value_name = "ENV")]
-    pub(crate) environment: String,
+    /// The log, or the data directory of a daemon [default: that of this user], and the environment
+    #[arg(value_names = ["FILE", "ENV"], num_args = 1..=2, required = true)]
+    words: Vec<PathBuf>,
     /// Only this incarnation of it
     #[arg(long, value_name = "N")]
     pub(crate) life: Option<u32>,
@@ -211,9 +226,25 @@ pub(crate) struct ExplainArgs {
     pub(crate) output: bool,
 }
 
+impl ExplainArgs {
+    /// The log.
+    pub(crate) fn file(&self) -> PathBuf {
+        match self.words.as_slice() {
+            [file, _] => file.clone(),
+            _ => data_dir(),
+        }
+    }
+
+    /// Which environment.
+    pub(crate) fn environment(&self) -> String {
+        self.words.last().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct TimelineArgs {
-    /// The log
+    /// The log, or the data directory of a daemon [default: that of this user]
+    #[arg(default_value_os_t = data_dir(), hide_default_value = true)]
     pub(crate) file: PathBuf,
     /// Only this environment
     #[arg(long = "env", short = 'e', value_name = "ENV")]
@@ -316,7 +347,8 @@ pub(crate) struct RedactArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {
-    /// The log
+    /// The log, or the data directory of a daemon [default: that of this user]
+    #[arg(default_value_os_t = data_dir(), hide_default_value = true)]
     pub(crate) file: PathBuf,
     /// How many environments, days and starts to show
     #[arg(long, default_value_t = 20, value_name = "N")]

@@ -3,12 +3,12 @@
 
 use groundskeeper_core::event::Record;
 use groundskeeper_core::{EnvironmentId, Event, Fault, HostPath, Phase, Time};
+use groundskeeper_journal::describe;
 use groundskeeper_journal::format;
 use groundskeeper_journal::format::{bytes, rfc3339};
 use serde_json::{Value, json};
 
 use crate::args::ExplainArgs;
-use crate::describe;
 use crate::history::{History, Life, collect, kept_until, lives};
 use crate::out::{Out, Tone, note, safe, span};
 use crate::problem::{DAMAGED, INTACT, Problem};
@@ -20,11 +20,11 @@ const OUTPUT_LINES: usize = 20;
 
 /// Explains.
 pub(crate) fn explain(args: &ExplainArgs, out: &mut Out) -> Result<u8, Problem> {
-    let id = EnvironmentId::parse(&args.environment).map_err(|e| {
-        let what = format!("{:?} is not an environment id: {e}", args.environment);
+    let id = EnvironmentId::parse(&args.environment()).map_err(|e| {
+        let what = format!("{:?} is not an environment id: {e}", args.environment());
         Problem::usage(what, "run `replay stats FILE` to list the environments of a log")
     })?;
-    let source = Source::open(&args.file)?;
+    let source = Source::open(&args.file())?;
     let history = collect(&source, id)?;
     if history.state.environment(&history.id).is_none() && history.records.is_empty() {
         let what = format!("the log has no record about environment {}", history.id);

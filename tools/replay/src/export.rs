@@ -11,6 +11,7 @@ use groundskeeper_core::event::Record;
 #[cfg(feature = "sqlite")]
 use groundskeeper_core::{EnvironmentId, MigrationId};
 use groundskeeper_journal::codec::{self, Decoded};
+use groundskeeper_journal::describe;
 use groundskeeper_journal::envelope::{self, Envelope};
 use groundskeeper_journal::forensic::Range;
 use groundskeeper_journal::format;
@@ -239,7 +240,7 @@ fn insert_one(
         actor,
         ((sealed.payload.len() + envelope::HEADER_BYTES) as u64).cast_signed(),
         format!("{:08x}", sealed.crc),
-        crate::describe::event(event),
+        describe::event(event),
         json.to_string(),
     ])?;
     Ok(())

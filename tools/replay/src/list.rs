@@ -7,6 +7,7 @@ use std::path::Path;
 
 use groundskeeper_core::event::Record;
 use groundskeeper_journal::codec::{self, Decoded};
+use groundskeeper_journal::describe;
 use groundskeeper_journal::envelope::{self, Envelope};
 use groundskeeper_journal::forensic::Range;
 use groundskeeper_journal::format;
@@ -15,7 +16,6 @@ use groundskeeper_journal::stream_format::Next;
 use groundskeeper_journal::{Damage, Error};
 
 use crate::args::ListArgs;
-use crate::describe;
 use crate::filter::Wanted;
 use crate::live::Live;
 use crate::out::{Out, Tone, count, note, safe};

@@ -8,7 +8,6 @@
 
 mod args;
 mod check;
-mod describe;
 mod explain;
 mod export;
 mod filter;

@@ -3,6 +3,7 @@
 //! Text from a log is made harmless before it reaches a terminal. A reader that has gone away
 //! (`| head`) ends the work quietly. Nothing here knows what is printed.
 
+pub(crate) use groundskeeper_journal::format::{count, span};
 use std::io::{self, IsTerminal as _, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -165,24 +166,6 @@ pub(crate) fn note(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// How long something took, in three digits.
-pub(crate) fn span(nanos: u64) -> String {
-    let seconds = nanos / 1_000_000_000;
-    match seconds {
-        0 if nanos < 1_000_000 => format!("{} us", nanos / 1_000),
-        0 => format!("{} ms", nanos / 1_000_000),
-        1..60 => format!("{seconds}.{} s", nanos / 100_000_000 % 10),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
-    }
-}
-
-/// A number with its noun.
-pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,14 +175,5 @@ mod tests {
         assert_eq!(safe("demo é"), "demo é");
         assert_eq!(safe("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(safe("x\u{202e}y"), "x\\u{202e}y");
-    }
-
-    #[test]
-    fn durations_format_briefly() {
-        let second = 1_000_000_000;
-        assert_eq!(span(512_000), "512 us");
-        assert_eq!(span(1_500 * 1_000_000), "1.5 s");
-        assert_eq!(span(90 * second), "1 min 30 s");
-        assert_eq!(span(90_000 * second), "1 d 1 h");
     }
 }

@@ -20,8 +20,8 @@ use crate::out::{Out, count, note};
 use crate::problem::{DAMAGED, INTACT, Problem};
 use crate::source::resolve;
 
-/// Kind of the placeholder that stands where a record was lost; no record of a daemon has it.
-pub(crate) const LOST_KIND: u32 = 4_000_000_000;
+pub(crate) use groundskeeper_journal::salvage::LOST_KIND;
+
 /// Most placeholders that are written.
 const LOST_MAX: u64 = 1_000_000;
 

@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 
 use groundskeeper_core::event::Record;
 use groundskeeper_core::{EnvironmentId, Event, Phase, State, Time};
+use groundskeeper_journal::describe;
 
 use crate::args::TimelineArgs;
-use crate::describe;
 use crate::filter::time;
 use crate::fold::fold_with;
 use crate::problem::Problem;

@@ -1,12 +1,14 @@
 //! `timeline`: lives beside each other on one line of time, as text, JSON or a page.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use groundskeeper_core::Time;
 use groundskeeper_journal::format::rfc3339;
 use serde_json::{Value, json};
 
 use crate::args::TimelineArgs;
+use crate::export::{fresh, keep};
 use crate::out::{Out, Tone, note, safe, span};
 use crate::problem::{Problem, write};
 use crate::source::Source;
@@ -25,8 +27,9 @@ pub(crate) fn timeline(args: &TimelineArgs, out: &mut Out) -> Result<u8, Problem
         if path.as_os_str() == "-" {
             out.text(&page);
         } else {
-            std::fs::write(path, page).map_err(write("write the page", path))?;
-            note(&format!("written to {}", path.display()));
+            let mut file = fresh(path)?;
+            file.write_all(page.as_bytes()).map_err(write("write the page", path))?;
+            keep(file, path)?;
         }
     } else if out.json {
         for bar in rows.iter().flat_map(|row| &row.bars) {

@@ -1,5 +1,5 @@
 //! Logs as they are found: cut, flipped, foreign, newer, empty. Never a panic, never a write, never
-//! a wrong record; and what is partial says so.
+//! a wrong record; and what is partial says so. Where no log is named, which one is found.
 
 #![allow(clippy::expect_used, reason = "test code: a failed expectation ends the test")]
 
@@ -250,4 +250,26 @@ fn flipped_bits_yield_no_wrong_record() {
     });
     drop(std::panic::take_hook());
     done.expect("no flip gives a wrong record");
+}
+
+/// Without a log it is that of the daemon of this user.
+#[test]
+fn data_directory_of_user_is_read_where_none_is_named() {
+    let scene = Scene::new(&story());
+    let home = scene.path("home");
+    let data = home.join(".local/share/groundskeeper");
+    std::fs::create_dir_all(&data).expect("a folder");
+    std::fs::copy(scene.file(), data.join("log.redb")).expect("copied");
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_replay"));
+        command.args(args).env("HOME", &home).env_remove("XDG_DATA_HOME");
+        let output = command.env_remove("GROUNDSKEEPER_HOME").output().expect("it runs");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(run(&["list", "--last", "3"]), ok(&["list", scene.file(), "--last", "3"]).out);
+    assert_eq!(run(&["explain", "demo"]), ok(&["explain", scene.file(), "demo"]).out);
+    for verb in ["verify", "stats", "timeline", "check-replay"] {
+        assert!(!run(&[verb]).is_empty(), "{verb}");
+    }
 }

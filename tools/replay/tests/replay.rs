@@ -163,6 +163,12 @@ fn timeline_page_is_harmless() {
     assert!(text.contains("demo") && text.contains("====") && !text.contains('\u{1b}'), "{text}");
     let page = scene.path("page.html");
     ok(&["timeline", file, "--html", page.to_str().expect("text")]);
+    let again = replay(&["timeline", file, "--html", page.to_str().expect("text")]);
+    assert!(
+        again.code != 0 && again.err.contains("exists"),
+        "it is not overwritten: {}",
+        again.err
+    );
     let page = std::fs::read_to_string(page).expect("a page");
     assert!(page.contains("&lt;script&gt;") && page.contains("class=\"tearing_down\""));
     for bad in ["<script", "http://", "https://", "\u{202e}", "\u{1b}", "<link", "@import"] {

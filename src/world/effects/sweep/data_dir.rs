@@ -61,7 +61,7 @@ impl Task<'_> {
                                   created it: inspect it, and remove it manually"
                     .to_owned(),
                 (false, _) => {
-                    "no record of it; adopt the worktree in it with `groundskeeper adopt`, or \
+                    "no record of it; adopt the worktree in it with `groundskeeper adopt PATH`, or \
                      remove it with `git worktree remove`"
                         .to_owned()
                 }

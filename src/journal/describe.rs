@@ -5,12 +5,12 @@
 
 use groundskeeper_core::Event;
 use groundskeeper_core::event::{Actor, Base, NotMoved, ProcessSeen, Rescue};
-use groundskeeper_journal::format::{bytes, rfc3339};
 
-use crate::out::{count, span};
+use crate::format::{bytes, count, rfc3339, span};
 
-/// Who asked, in words.
-pub(crate) fn actor(actor: &Actor) -> String {
+/// Returns who asked, in words.
+#[must_use]
+pub fn actor(actor: &Actor) -> String {
     if actor.origin == groundskeeper_core::event::Origin::Daemon {
         return "the daemon".to_owned();
     }
@@ -18,8 +18,9 @@ pub(crate) fn actor(actor: &Actor) -> String {
     format!("{} (uid {}{pid})", actor.origin, actor.uid)
 }
 
-/// What a record says, on one line.
-pub(crate) fn event(event: &Event) -> String {
+/// Returns what a record says, on one line.
+#[must_use]
+pub fn event(event: &Event) -> String {
     let text = daemon(event).or_else(|| provision(event)).or_else(|| teardown(event));
     let text = text.or_else(|| archive(event)).or_else(|| cleans(event));
     let text = text.or_else(|| others(event));
@@ -118,7 +119,7 @@ fn provision(event: &Event) -> Option<String> {
         Event::CancelRequested(e) => format!("requested by {}", actor(&e.actor)),
         Event::RolledBack(e) => match &e.trash {
             Some(trash) => format!("its content is in {trash}{}", left(&e.leftovers)),
-            None => format!("nothing of it remains{}", left(&e.leftovers)),
+            None => format!("nothing of it is left{}", left(&e.leftovers)),
         },
         Event::AttemptFailed(e) => {
             let (n, step, again) = (e.attempts, &e.step, rfc3339(e.retry_at));

@@ -1,0 +1,114 @@
+//! `init` prints the shell function `gk`, with completions for it and for `groundskeeper`; `cd`
+//! names the directory of an environment. Neither changes a file.
+
+use std::process::ExitCode;
+
+use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
+use hyper::Method;
+
+use crate::api::types::EnvironmentView;
+use crate::cli::args::{Global, Shell};
+use crate::cli::client::Client;
+use crate::cli::named;
+use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
+use crate::cli::{render, shell};
+use crate::core::{Code, Fault};
+
+/// Variable that asks for completions instead of a command.
+pub(in crate::cli) const COMPLETE: &str = "COMPLETE";
+
+/// The function for bash and zsh. The program writes the directory to go to into a file.
+const POSIX: &str = r#"gk() {
+    local file code directory
+    file=$(mktemp) || return
+    GROUNDSKEEPER_CD_FILE=$file command groundskeeper "$@"
+    code=$?
+    directory=$(cat "$file")
+    rm -f "$file"
+    if [ -n "$directory" ]; then
+        cd -- "$directory" || return
+    fi
+    return $code
+}
+"#;
+
+/// The same for fish.
+const FISH: &str = r#"function gk --description 'groundskeeper, and change directory with it'
+    set -l file (mktemp); or return
+    GROUNDSKEEPER_CD_FILE=$file command groundskeeper $argv
+    set -l code $status
+    set -l directory (cat $file | string collect)
+    rm -f $file
+    if test -n "$directory"
+        cd -- $directory; or return
+    end
+    return $code
+end
+"#;
+
+/// The same for nu, which has completions of its own kind: those are static.
+const NU: &str = r"def --env --wrapped gk [...arguments] {
+    let file = (mktemp)
+    with-env { GROUNDSKEEPER_CD_FILE: $file } { ^groundskeeper ...$arguments }
+    let directory = (open --raw $file)
+    rm $file
+    if ($directory | is-not-empty) { cd $directory }
+}
+";
+
+#[expect(clippy::unnecessary_wraps, reason = "every verb ends with it")]
+pub(in crate::cli) fn init(wanted: Shell) -> CommandResult {
+    let function = match wanted {
+        Shell::Bash | Shell::Zsh => POSIX,
+        Shell::Fish => FISH,
+        Shell::Nu => NU,
+    };
+    let text = format!(
+        "{function}{}{}",
+        registration(wanted, "groundskeeper"),
+        registration(wanted, "gk")
+    );
+    render::out(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(in crate::cli) fn completions(wanted: Shell) -> CommandResult {
+    if wanted == Shell::Nu {
+        let message = "there are no completions for nu";
+        let hint = "use bash, zsh or fish; `groundskeeper init nu` prints the function";
+        return Err(Fault::new(Code::InvalidRequest, message, hint).into());
+    }
+    render::out(&registration(wanted, "groundskeeper"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the script that has a shell ask this program for the completions of a command.
+fn registration(wanted: Shell, command: &str) -> String {
+    let completer: &dyn EnvCompleter = match wanted {
+        Shell::Bash => &Bash,
+        Shell::Zsh => &Zsh,
+        Shell::Fish => &Fish,
+        Shell::Nu => return String::new(),
+    };
+    let mut text = Vec::new();
+    drop(completer.write_registration(COMPLETE, command, command, "groundskeeper", &mut text));
+    // With this option bash offers files where there is no id.
+    String::from_utf8_lossy(&text).replace(" -o bashdefault", "")
+}
+
+pub(in crate::cli) async fn cd(global: &Global, id: Option<&str>) -> CommandResult {
+    let mut client = Client::connect(global).await?;
+    let id = named::any(&mut client, id).await?;
+    let path = format!("/v1/environments/{}", encode(&id));
+    let found: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
+    if found.missing {
+        let message = format!("the directory of {id} does not exist");
+        let hint = format!("`groundskeeper show {id}` tells where it was");
+        return Err(Fault::new(Code::PathNotFound, message, hint).into());
+    }
+    if global.json {
+        return show_one(global, &serde_json::json!({ "id": id, "path": found.path }), "");
+    }
+    shell::print_or_go(global, &found.path);
+    Ok(ExitCode::SUCCESS)
+}

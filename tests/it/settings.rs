@@ -1,0 +1,99 @@
+//! Settings: shown with where they come from, checked, and reloaded by a daemon that runs.
+
+use std::path::Path;
+
+use crate::support::{Daemon, Harness, wait_for};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+#[test]
+fn settings_are_shown_and_checked() {
+    let harness = Harness::new();
+    let config = harness.path("config.toml");
+    let with = |args: &[&str]| {
+        let mut command = harness.command(args);
+        command.env("GROUNDSKEEPER_CONFIG", &config).output().expect("runs")
+    };
+    let missing = with(&["config", "show"]);
+    let why = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert_eq!(missing.status.code(), Some(64), "{why}");
+    assert!(why.contains("which does not exist"), "{why}");
+    assert_eq!(with(&["ls"]).status.code(), Some(64), "no daemon starts with other settings");
+
+    harness.write(&config, "trash_days = 3\n");
+    let shown = with(&["config", "show", "--origin"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains(&format!("trash_days = 3  # {}\n", text(&config))), "{shown}");
+    assert!(shown.contains("branch_prefix = \"gk/\"  # default\n"), "{shown}");
+    let path = with(&["config", "path"]);
+    assert_eq!(String::from_utf8_lossy(&path.stdout), format!("{}\n", text(&config)));
+    assert_eq!(with(&["config", "check"]).status.code(), Some(0));
+
+    let bad = harness.path("bad.toml");
+    harness.write(&bad, "trash_dais = 3\n");
+    let (code, error) = harness.refused(&["config", "check", text(&bad)]);
+    assert_eq!((code, error["code"].as_str()), (64, Some("invalid_config")), "{error}");
+    assert!(error["causes"].to_string().contains("trash_dais"), "{error}");
+    let (code, _) = harness.refused(&["config", "check", text(&harness.path("none.toml"))]);
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn reload_takes_new_settings_in_the_same_process() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let config = harness.path("config.toml");
+    harness.write(&config, "");
+    let env = [("GROUNDSKEEPER_CONFIG", text(&config))];
+    let with = |args: &[&str]| {
+        let output = harness.command(args).envs(env).output().expect("runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &said)
+    };
+    let (code, said) = with(&["daemon", "status"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(with(&["daemon", "reload"]).0, Some(3));
+    let daemon = Daemon::start_with(&harness, &env);
+    let pid = daemon.child.id();
+    harness.new_env("one", &repo, &[]);
+    let before = harness.ok(&["daemon", "status"]);
+    assert_eq!(before["pid"], pid);
+
+    // What cannot be used is refused, by the command and by the daemon.
+    harness.write(&config, "branch_prefix = 7\n");
+    let (code, said) = with(&["daemon", "reload"]);
+    assert_eq!(code, Some(64), "{said}");
+    let daemon_pid = rustix::process::Pid::from_child(&daemon.child);
+    rustix::process::kill_process(daemon_pid, rustix::process::Signal::HUP).expect("signalled");
+    wait_for("a refusal in the log", || {
+        std::fs::read_to_string(harness.path("daemon.err"))
+            .is_ok_and(|t| t.contains("not reloaded"))
+    });
+    assert_eq!(harness.ok(&["daemon", "status"])["boot"], before["boot"]);
+
+    harness.write(&config, "branch_prefix = \"agents/\"\n");
+    let (code, said) = with(&["daemon", "reload"]);
+    assert_eq!(code, Some(0), "{said}");
+    let after = harness.ok(&["daemon", "status"]);
+    assert_eq!(after["pid"], pid, "it is the same process");
+    assert!(after["boot"].as_u64() > before["boot"].as_u64());
+    harness.new_env("two", &repo, &[]);
+    assert_eq!(harness.ok(&["show", "two"])["branch"], "agents/two");
+    assert_eq!(harness.ok(&["show", "one"])["branch"], "gk/one");
+    harness.check(&[&repo]);
+}
+
+#[test]
+fn log_of_background_daemon_is_printed() {
+    let harness = Harness::new();
+    let output = harness.command(&["daemon", "logs"]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(3), "there is none yet");
+    harness.ok(&["ls"]);
+    let output = harness.command(&["daemon", "logs", "-n", "2"]).output().expect("runs");
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert!(lines.contains("ready"), "{lines}");
+    harness.ok(&["stop"]);
+}
