@@ -36,6 +36,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Returns the path of the user's file, which need not exist.
+    #[must_use]
+    pub fn place() -> Option<PathBuf> {
+        let named = std::env::var_os(VARIABLE).filter(|named| !named.is_empty());
+        named.map(PathBuf::from).or_else(crate::default_dir::default_config_file)
+    }
+
     /// Reads the user's file.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 use utoipa::OpenApi as _;
 
 // Imported by name: a module in the path would become a tag of the document.
-use crate::api::daemon::{__path_daemon, __path_shutdown};
+use crate::api::daemon::{__path_daemon, __path_reload, __path_shutdown};
 use crate::api::environments::{
     __path_cancel, __path_create, __path_list, __path_remove, __path_show,
 };
@@ -35,6 +35,7 @@ use crate::service::types::problem::Problem;
         super::trust::show,
         super::trust::set,
         daemon,
+        reload,
         shutdown,
         super::events::events,
         archives::restore,

@@ -94,11 +94,14 @@ pub(super) async fn events(
         let seq = v.to_str().ok().and_then(|v| v.parse().ok());
         seq.ok_or_else(|| invalid("Last-Event-ID is not the seq of a record"))
     });
+    let resumes = last.is_some();
     let since = Seq(last.transpose()?.unwrap_or(query.since));
     let only = query.environment.as_deref().map(EnvironmentId::parse).transpose();
     let only = only.map_err(|e| invalid(format!("environment: {e}")))?;
     let from = query.from.as_deref().map(time).transpose()?;
-    let since = begin(&app, Beginning { since, from, last: query.last }, only.clone()).await?;
+    // A client that resumes has had the beginning already.
+    let (from, last) = if resumes { (None, None) } else { (from, query.last) };
+    let since = begin(&app, Beginning { since, from, last }, only.clone()).await?;
     let wanted = Selection {
         since,
         only: only.clone(),

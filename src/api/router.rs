@@ -57,6 +57,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/events", get(crate::api::events::events))
         .merge(crate::api::log::routes())
         .route("/v1/daemon", get(daemon::daemon))
+        .route("/v1/reload", post(daemon::reload))
         .route("/v1/shutdown", post(daemon::shutdown))
         .route("/v1/openapi.json", get(|| async { json_text(OPENAPI) }))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -4,6 +4,8 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::cli::render;
 
 /// The pager of git where no other is set.
@@ -11,21 +13,28 @@ const DEFAULT: &str = "less";
 /// What git tells it: to end on one screen, to keep colours and to leave the text there.
 const LESS: &str = "FRX";
 
+/// Exit codes of a shell for a program that cannot be run, and for one that does not exist.
+const NOT_STARTED: [i32; 2] = [126, 127];
+
 /// Prints a text, through the pager if stdout is a terminal.
 pub(super) fn page(text: &str) {
-    if !std::io::stdout().is_terminal() || through(text).is_none() {
+    if text.is_empty() || !std::io::stdout().is_terminal() || through(text).is_none() {
         render::out(text);
     }
 }
 
+/// Returns none if the pager could not be started.
 fn through(text: &str) -> Option<()> {
     let set = ["GIT_PAGER", "PAGER"].iter().find_map(|name| std::env::var(name).ok());
     let pager = set.unwrap_or_else(|| DEFAULT.to_owned());
-    // Words, not a line for a shell: what it would do with them is up to the environment.
-    let mut words = pager.split_whitespace();
-    let program = words.next().filter(|program| *program != "cat")?;
-    let mut command = Command::new(program);
-    command.args(words).stdin(Stdio::piped());
+    if pager.trim().is_empty() || pager.trim() == "cat" {
+        return None;
+    }
+    // An interrupt is for the pager, which the user leaves in its own way.
+    let _held = signal(SignalKind::interrupt());
+    // As git runs it: it is a command line of the user's, and of no one else.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &pager]).stdin(Stdio::piped());
     if std::env::var_os("LESS").is_none() {
         command.env("LESS", LESS);
     }
@@ -34,6 +43,6 @@ fn through(text: &str) -> Option<()> {
         // It may be left before its end.
         drop(input.write_all(text.as_bytes()));
     }
-    drop(child.wait());
-    Some(())
+    let code = child.wait().ok().and_then(|status| status.code());
+    code.is_none_or(|code| !NOT_STARTED.contains(&code)).then_some(())
 }

@@ -19,6 +19,15 @@ pub struct StartOptions {
     pub listen: Option<SocketAddr>,
     /// Whether to begin a new log although the directory has content of an earlier one.
     pub start_over: bool,
-    /// Whether `SIGHUP` is a request to reload: the caller then starts the daemon again.
+    /// Whether the daemon starts again when it is asked to, by `SIGHUP` or by a client.
     pub reloads: bool,
+}
+
+impl StartOptions {
+    /// Returns the options of the start after a reload: what is done once is not done again.
+    #[must_use]
+    pub fn for_reload(&self) -> Self {
+        let Self { ready, listen, reloads, .. } = *self;
+        Self { ready, listen, reloads, ..Self::default() }
+    }
 }

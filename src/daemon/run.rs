@@ -36,24 +36,36 @@ use crate::world::process::orphans;
 use crate::world::watch::select::backend;
 use groundskeeper_system::heap;
 
-/// Runs a daemon on a data directory until a signal, a request or a failure of the engine ends it,
-/// and returns why it ended.
+/// Runs a daemon on a data directory until a signal, a request or a failure of the engine ends it.
+/// A reload starts it again, from the log as after any end; the lock is held meanwhile, so that no
+/// other daemon takes its place.
 ///
 /// # Errors
 /// When the daemon cannot start, or the log fails while it runs.
-pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<End, Fault> {
+pub fn run(data_dir: &Path, mut options: StartOptions) -> Result<(), Fault> {
     heap::tune();
     let layout = Layout::new(create_directory(data_dir)?);
     let _lock = take_lock(&layout)?;
-    own_files::check(&layout)?;
+    loop {
+        let again = options.for_reload();
+        if matches!(run_once(&layout, options)?, End::Stop(_)) {
+            return Ok(());
+        }
+        tracing::info!("starting again");
+        options = again;
+    }
+}
+
+fn run_once(layout: &Layout, mut start_options: StartOptions) -> Result<End, Fault> {
+    own_files::check(layout)?;
     let config = config_file::load()?;
     let link = link(start_options.link.take(), &config)?;
     let cancel = Cancel::new().map_err(paths::failed("watch a process in", layout.root()))?;
     let git = command::check_version(&cancel)?;
-    World::prepare(&layout)?;
+    World::prepare(layout)?;
     raise_file_limit();
-    let (mut journal, found) = open_log(&layout, start_options.start_over)?;
-    let (ground, high_water) = ground::find(&layout, &mut journal, &found.state)?;
+    let (mut journal, found) = open_log(layout, start_options.start_over)?;
+    let (ground, high_water) = ground::find(layout, &mut journal, &found.state)?;
 
     let world = Arc::new(
         World::new(layout.clone(), journal.log_id()).with_rebuildable(&config.rebuildable),
@@ -68,7 +80,7 @@ pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<End, Faul
     let migration_runner = Arc::new(recipes::runner(&layout.migrations()));
     let engine = engine.with_migration_runner(Arc::clone(&migration_runner));
     let low_disk = config.low_disk_gigabytes.saturating_mul(1 << 30);
-    let limits = log_limits(&config, &layout);
+    let limits = log_limits(&config, layout);
     let engine = engine.with_low_disk(low_disk).with_high_water(high_water).with_log_limits(limits);
     let (thread, ended, priority) = start(engine, config.retention(), ground)?;
     ground::settle(&handle, &world)?;

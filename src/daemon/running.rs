@@ -47,22 +47,14 @@ pub fn is_locked(layout: &Layout) -> bool {
     open.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// Sends SIGTERM to a daemon that [`find`] returned, as [`signal`] does.
-///
-/// # Errors
-/// As for [`signal`].
-pub fn terminate(info: &Info) -> Result<(), Fault> {
-    signal(info, Signal::TERM)
-}
-
-/// Sends a signal to a daemon that [`find`] returned. A process that reuses its pid gets none.
+/// Sends SIGTERM to a daemon that [`find`] returned. A process that reuses its pid gets none.
 ///
 /// # Errors
 /// When its start time is not known, or the system refuses the signal.
-pub fn signal(info: &Info, signal: Signal) -> Result<(), Fault> {
+pub fn terminate(info: &Info) -> Result<(), Fault> {
     let pid = i32::try_from(info.pid).ok().and_then(Pid::from_raw);
     let (Some(pid), Some(started)) = (pid, info.started) else {
-        let message = format!("the daemon (pid {}) cannot be signalled", info.pid);
+        let message = format!("the daemon (pid {}) cannot be asked to end", info.pid);
         let hint = format!("end it with `kill {}` if that process is the daemon", info.pid);
         return Err(Fault::new(Code::DaemonUnreachable, message, hint));
     };
@@ -72,15 +64,15 @@ pub fn signal(info: &Info, signal: Signal) -> Result<(), Fault> {
         return Ok(());
     }
     let sent = match process {
-        Ok(process) => linux_calls::pidfd_send_signal(process, signal),
+        Ok(process) => linux_calls::pidfd_send_signal(process, Signal::TERM),
         Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {
-            kill_process(pid, signal).map_err(Into::into)
+            kill_process(pid, Signal::TERM).map_err(Into::into)
         }
         Err(e) => Err(e),
     };
     match sent {
         Err(e) if e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error()) => {
-            let message = format!("cannot signal the daemon (pid {})", info.pid);
+            let message = format!("cannot end the daemon (pid {})", info.pid);
             let hint = format!("end it with `kill {}` as its user", info.pid);
             Err(Fault::new(Code::PermissionDenied, message, hint).because(e))
         }

@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api::router;
 use crate::config::Config;
+use crate::config_file;
 use crate::core::{Fault, Seq};
 use crate::daemon::info::{Info, write_info};
 use crate::daemon::options::StartOptions;
@@ -19,7 +20,7 @@ use crate::http::kept_socket::KeptSocket;
 use crate::http::{socket_file, tcp, unix_socket};
 use crate::migrate::MigrationRunner;
 use crate::service::App;
-use crate::service::app::About;
+use crate::service::app::{About, Reload};
 use crate::service::keys::Keys;
 use crate::service::runs::RUNS_MAX;
 use crate::service::start_over::adopt_worktrees;
@@ -72,10 +73,11 @@ pub(super) async fn serve(
     let address = socket.address().to_owned();
     let socket = Arc::new(socket);
     let (stopper, stop) = watch::channel(false);
+    let (reloader, reload) = watch::channel(false);
     let (ready, listen, link) =
         (context.options.ready, context.options.listen, context.link.take());
     let start_over = context.options.start_over;
-    let app = Arc::new(app(context, &stopper));
+    let app = Arc::new(app(context, &stopper, reloader));
     if start_over {
         adopt_worktrees(&app).await;
     }
@@ -95,9 +97,9 @@ pub(super) async fn serve(
     tokio::spawn(collect_orphans());
     tokio::spawn(text_log::keep_small(layout));
     announce(ready, &address, port);
-    let end = wait_for_end(&mut signals, stop, engine_ended).await;
+    let end = wait_for_end(&mut signals, (stop, reload), engine_ended).await;
     tracing::info!(why = end.why(), "stopping");
-    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    drop(sd_notify::notify(&end.states()));
     stopper.send_replace(true);
     drop(socket_task.await);
     Ok(end)
@@ -125,7 +127,14 @@ fn open_socket(layout: &Layout) -> Result<(KeptSocket, UnixListener), Fault> {
 }
 
 /// Makes what the handlers of requests share.
-fn app(context: ServeContext, stopper: &watch::Sender<bool>) -> App {
+fn app(context: ServeContext, stopper: &watch::Sender<bool>, reloader: watch::Sender<bool>) -> App {
+    // Settings that cannot be used are refused while there is someone to tell.
+    let reload = move || {
+        config_file::load()?;
+        reloader.send_replace(true);
+        Ok(())
+    };
+    let reload: Reload = Arc::new(reload);
     App {
         layout: context.world.layout().clone(),
         handle: context.handle,
@@ -135,6 +144,7 @@ fn app(context: ServeContext, stopper: &watch::Sender<bool>) -> App {
         watching: context.watching,
         repositories: Arc::default(),
         config: context.config,
+        reload: context.options.reloads.then_some(reload),
         keys: Keys::default(),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         runs: Arc::new(Semaphore::new(RUNS_MAX)),

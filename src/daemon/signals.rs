@@ -4,6 +4,7 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
@@ -39,7 +40,18 @@ impl End {
     pub(super) fn why(self) -> &'static str {
         match self {
             Self::Stop(why) => why,
-            Self::Reload => "SIGHUP, to start again",
+            Self::Reload => "a reload",
+        }
+    }
+
+    /// Returns what a service manager is told: a reload is no stop, after which it would kill.
+    pub(super) fn states(self) -> Vec<NotifyState<'static>> {
+        match self {
+            Self::Stop(_) => vec![NotifyState::Stopping],
+            Self::Reload => {
+                let now = NotifyState::monotonic_usec_now().ok();
+                std::iter::once(NotifyState::Reloading).chain(now).collect()
+            }
         }
     }
 }
@@ -48,7 +60,7 @@ impl End {
 /// reload with settings that cannot be used is refused, and the daemon goes on with those it has.
 pub(super) async fn wait_for_end(
     signals: &mut Signals,
-    mut stop: watch::Receiver<bool>,
+    (mut stop, mut reload): (watch::Receiver<bool>, watch::Receiver<bool>),
     mut engine_ended: oneshot::Receiver<()>,
 ) -> End {
     loop {
@@ -60,6 +72,7 @@ pub(super) async fn wait_for_end(
             }
             _ = stop.wait_for(|stop| *stop) => return End::Stop("request"),
             _ = &mut engine_ended => return End::Stop("the engine ended"),
+            Ok(_) = reload.wait_for(|wanted| *wanted) => return End::Reload,
         }
         match config_file::load() {
             Ok(_) => return End::Reload,

@@ -48,8 +48,12 @@ fn renew(
     }
     let mut options = File::options();
     options.create(true).append(true).mode(0o600);
+    // Whatever fails, the process writes to a file that has a name and is looked for here.
+    let fresh = path.with_extension("log.new");
+    let file = own_file::open(&fresh, &options, Links::Refused)?;
     std::fs::rename(&path, path.with_extension("log.old"))?;
-    replace(own_file::open(&path, &options, Links::Refused)?)
+    std::fs::rename(&fresh, &path)?;
+    replace(file)
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct App {
     pub repositories: Arc<RepositoryCache>,
     /// Configuration of this daemon.
     pub config: Config,
+    /// Starts the daemon again, or says why it will not; none if it cannot be done.
+    pub reload: Option<Reload>,
     /// What idempotency keys were used for.
     pub keys: Keys,
     /// Permits for open streams of events and of the log.
@@ -61,6 +63,9 @@ pub struct App {
     /// State of the session with a control server; unset when none is configured.
     pub session: OnceLock<watch::Receiver<SessionView>>,
 }
+
+/// A request to start again with the settings as they are now.
+pub type Reload = Arc<dyn Fn() -> Result<(), Fault> + Send + Sync>;
 
 /// Facts about a daemon that do not change while it runs.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
-//! Use cases of the daemon itself: its description and its shutdown.
+//! Use cases of the daemon itself: its description, its reload and its shutdown.
 
-use crate::core::{Seq, Time};
+use crate::core::{Code, Fault, Seq, Time};
 use crate::format::rfc3339;
 use crate::service::app::App;
 use crate::service::status;
@@ -46,4 +46,18 @@ pub(crate) fn describe(app: &App) -> DaemonView {
 /// Requests an orderly shutdown. Returns before it is complete.
 pub(crate) fn shut_down(app: &App) {
     app.stopper.send_replace(true);
+}
+
+/// Requests that the daemon starts again with the settings as they are now. Returns before it has.
+///
+/// # Errors
+/// `Code::InvalidConfig` for settings that cannot be used, and `Code::UnsupportedCommand` if this
+/// daemon cannot start again.
+pub(crate) fn reload(app: &App) -> Result<(), Fault> {
+    let Some(reload) = &app.reload else {
+        let message = "a daemon that runs with a control server cannot reload its settings";
+        let hint = "run `groundskeeper stop`, then start it again";
+        return Err(Fault::new(Code::UnsupportedCommand, message, hint));
+    };
+    reload()
 }

@@ -1,6 +1,7 @@
 //! Settings: shown with where they come from, checked, and reloaded by a daemon that runs.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::support::{Daemon, Harness, wait_for};
 
@@ -96,4 +97,48 @@ fn log_of_background_daemon_is_printed() {
     assert_eq!(lines.lines().count(), 2, "{lines}");
     assert!(lines.contains("ready"), "{lines}");
     harness.ok(&["stop"]);
+}
+
+/// No other daemon takes the place of one that reloads, and no signal ends it meanwhile.
+#[test]
+fn reloads_beside_other_commands_keep_the_daemon() {
+    let harness = Harness::new();
+    let daemon = Daemon::start(&harness);
+    let pid = daemon.child.id();
+    std::thread::scope(|scope| {
+        // Those that a reload cuts off are told so; none starts a daemon of its own.
+        let ask = || (0..10).for_each(|_| drop(harness.gk(&["ls"])));
+        let others: Vec<_> = (0..2).map(|_| scope.spawn(ask)).collect();
+        for _ in 0..4 {
+            let reload = || harness.ok(&["daemon", "reload"]);
+            let reloads: Vec<_> = (0..2).map(|_| scope.spawn(reload)).collect();
+            for reload in reloads {
+                assert_eq!(reload.join().expect("reloaded")["pid"], pid);
+            }
+        }
+        for other in others {
+            other.join().expect("answered");
+        }
+    });
+    let before = harness.ok(&["daemon", "status"])["boot"].as_u64();
+    let daemon_pid = rustix::process::Pid::from_child(&daemon.child);
+    for _ in 0..5 {
+        rustix::process::kill_process(daemon_pid, rustix::process::Signal::HUP).expect("signalled");
+    }
+    wait_for("a reload", || harness.ok(&["daemon", "status"])["boot"].as_u64() > before);
+    assert_eq!(harness.ok(&["daemon", "status"])["pid"], pid);
+}
+
+/// A control server in the same process would not start again with it.
+#[test]
+fn daemon_with_control_server_refuses_to_reload() {
+    let harness = Harness::new();
+    let mut up = harness.command(&["up"]);
+    let mut up = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    wait_for("the daemon", || harness.gk(&["daemon", "status"]).0 == 0);
+    let (code, error) = harness.refused(&["daemon", "reload"]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("unsupported_command")), "{error}");
+    assert_eq!(harness.ok(&["daemon", "status"])["pid"], up.id());
+    harness.ok(&["stop"]);
+    up.wait().expect("ended");
 }

@@ -41,17 +41,17 @@ pub(in crate::cli) fn config(global: &Global, what: ConfigVerb) -> CommandResult
             show_one(global, &value, &text)
         }
         ConfigVerb::Path => {
-            let found = Loaded::read()?;
-            let Some(file) = found.file else {
+            // Not read: it may be asked for in order to mend it, or to make it.
+            let Some(file) = Loaded::place() else {
                 let message = "there is no home directory, and so no file";
                 let hint = "name one with GROUNDSKEEPER_CONFIG";
                 return Err(Fault::new(Code::InvalidConfig, message, hint).into());
             };
             if global.json {
-                return show_one(global, &json!({ "file": file, "exists": found.exists }), "");
+                return show_one(global, &json!({ "file": file, "exists": file.exists() }), "");
             }
             render::out(&format!("{}\n", render::printable(&file.display().to_string())));
-            if !found.exists && !global.quiet {
+            if !file.exists() && !global.quiet {
                 render::note("this file does not exist yet");
             }
             Ok(ExitCode::SUCCESS)

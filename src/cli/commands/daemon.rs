@@ -1,7 +1,6 @@
 //! `daemon` runs a daemon in the foreground or detached, and tells about a running one; `stop` ends
 //! that and waits.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -15,19 +14,21 @@ use crate::cli::commands::daemon_log;
 use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, log_to_stderr, show_one};
 use crate::cli::render;
-use crate::config_file;
 use crate::core::{Code, Fault};
 use crate::daemon::info::read_info;
 use crate::daemon::options::StartOptions;
 use crate::daemon::running;
-use crate::daemon::signals::End;
-use crate::format::age;
+use crate::format::{age, count};
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 
 pub(in crate::cli) const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Longest time that a daemon takes to answer that it will end; then it gets a signal.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// Time in which a daemon that starts or reloads answers.
+const STARTING: Duration = Duration::from_secs(3);
+/// Interval at which a daemon that starts is asked again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> CommandResult {
     if detach {
@@ -43,46 +44,23 @@ pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> Comm
         reloads: true,
         ..StartOptions::default()
     };
-    match crate::daemon::run::run(client::layout(global)?.root(), extra)? {
-        End::Stop(_) => Ok(ExitCode::SUCCESS),
-        End::Reload => Err(start_again().into()),
-    }
-}
-
-/// Becomes a new daemon in this process: that of the program as it is installed now, with the
-/// settings as they are now. Returns only if that fails.
-fn start_again() -> Fault {
-    use std::os::unix::process::CommandExt as _;
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(e) => return paths::fault("find", Path::new("groundskeeper"), &e),
-    };
-    // So the system calls a program that was replaced by a newer one.
-    let name = program.to_string_lossy();
-    let program = name.strip_suffix(" (deleted)").map_or(program.clone(), PathBuf::from);
-    // A log that was begun is not begun once more.
-    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--start-over");
-    paths::fault("start", &program, &std::process::Command::new(&program).args(arguments).exec())
+    crate::daemon::run::run(client::layout(global)?.root(), extra)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(in crate::cli) async fn ask_about(global: &Global, what: DaemonVerb) -> CommandResult {
     let layout = client::layout(global)?;
     match what {
         DaemonVerb::Status => status(global, &layout).await,
-        DaemonVerb::Logs { lines, follow } => daemon_log::print(&layout, lines, follow).await,
+        DaemonVerb::Logs { lines, follow } => {
+            daemon_log::print(global, &layout, lines, follow).await
+        }
         DaemonVerb::Reload => reload(global, &layout).await,
     }
 }
 
 async fn status(global: &Global, layout: &Layout) -> CommandResult {
-    let mut client = match Client::try_connect(layout).await {
-        Ok(client) => client,
-        Err(error) => match running::find(layout) {
-            Some(info) => return Err(client::hidden(&info, &error).into()),
-            None => return Err(not_running(layout).into()),
-        },
-    };
-    let found: DaemonView = client.call(Method::GET, "/v1/daemon", NOTHING).await?;
+    let (_, found) = describe(layout, Instant::now() + STARTING).await?;
     let phases = found.environments.iter().map(|(phase, count)| format!("{count} {phase}"));
     let phases: Vec<String> = phases.collect();
     let rows = [
@@ -90,9 +68,9 @@ async fn status(global: &Global, layout: &Layout) -> CommandResult {
         ("pid", found.pid.to_string()),
         ("started", format!("{} ({} ago)", found.started_at, age(&found.started_at))),
         ("data", found.data_dir.clone()),
-        ("log", format!("{}, record {}", layout.daemon_log().display(), found.seq)),
+        ("records", found.seq.to_string()),
         ("environments", if phases.is_empty() { "none".to_owned() } else { phases.join(", ") }),
-        ("in progress", format!("{} steps", found.owed)),
+        ("in progress", count(found.owed as u64, "step", "steps")),
     ];
     show_one(global, &found, &render::facts(&rows))
 }
@@ -105,35 +83,46 @@ fn not_running(layout: &Layout) -> Fault {
 
 /// Asks the daemon to start again, and waits until it has.
 async fn reload(global: &Global, layout: &Layout) -> CommandResult {
-    // Before the daemon is asked, which could only say no in its log.
-    config_file::load()?;
-    let Some(info) = running::find_patiently(layout) else {
-        return Err(not_running(layout).into());
-    };
-    let before = boot(layout).await?;
-    running::signal(&info, rustix::process::Signal::HUP)?;
     let until = Instant::now() + STOP_LIMIT;
+    let (mut client, before) = describe(layout, until).await?;
+    let asked: Result<(), CliError> = client.call(Method::POST, "/v1/reload", NOTHING).await;
+    // Where it is ending already, another request was first, and will do.
+    let is_ending = [Code::DaemonUnreachable.as_str(), Code::ShuttingDown.as_str()];
+    asked.or_else(|error| if is_ending.contains(&&*error.0.code) { Ok(()) } else { Err(error) })?;
     while Instant::now() < until {
-        if boot(layout).await.is_ok_and(|boot| boot > before) {
-            let value = json!({ "reloaded": true, "pid": info.pid });
+        let (_, now) = describe(layout, until).await?;
+        if now.pid != before.pid {
+            break;
+        }
+        if now.boot > before.boot {
+            let value = json!({ "reloaded": true, "pid": now.pid });
             return show_one(global, &value, "reloaded\n");
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(AGAIN).await;
     }
-    let message = format!("the daemon has not started again after {} s", STOP_LIMIT.as_secs());
-    let hint = "read its log with `groundskeeper daemon logs`";
+    let message = format!("the daemon (pid {}) has not started again", before.pid);
+    let hint = "`groundskeeper daemon status` shows what runs now";
     Err(Fault::new(Code::Timeout, message, hint).into())
 }
 
-/// Returns how many daemons have started on the log.
-async fn boot(layout: &Layout) -> Result<u32, CliError> {
-    let connected = Client::try_connect(layout).await;
-    let mut client = connected.map_err(|e| {
-        let message = "no daemon answers";
-        Fault::new(Code::DaemonUnreachable, message, "run `groundskeeper doctor`").because(e)
-    })?;
-    let found: DaemonView = client.call(Method::GET, "/v1/daemon", NOTHING).await?;
-    Ok(found.boot)
+/// Asks the daemon for its description. One that starts or reloads at the moment is waited for.
+async fn describe(layout: &Layout, until: Instant) -> Result<(Client, DaemonView), CliError> {
+    loop {
+        let failed = match Client::try_connect(layout).await {
+            Ok(mut client) => match client.call(Method::GET, "/v1/daemon", NOTHING).await {
+                Ok(found) => return Ok((client, found)),
+                Err(failed) => failed,
+            },
+            Err(error) => match running::find(layout) {
+                Some(info) => client::hidden(&info, &error).into(),
+                None => not_running(layout).into(),
+            },
+        };
+        if !running::is_locked(layout) || Instant::now() > until {
+            return Err(failed);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use groundskeeper_system::own_file::{self, Links};
+use serde_json::json;
 
-use crate::cli::output::CommandResult;
+use crate::cli::args::Global;
+use crate::cli::output::{CommandResult, print_json};
 use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::world::fs::data_dir::Layout;
@@ -20,7 +22,12 @@ const BYTES_MAX: u64 = 8 << 20;
 /// on every file system.
 const EVERY: Duration = Duration::from_millis(200);
 
-pub(in crate::cli) async fn print(layout: &Layout, lines: usize, follow: bool) -> CommandResult {
+pub(in crate::cli) async fn print(
+    global: &Global,
+    layout: &Layout,
+    lines: usize,
+    follow: bool,
+) -> CommandResult {
     let path = layout.daemon_log();
     let Some(mut file) = open(&path)? else {
         let message = format!("there is no log {}", path.display());
@@ -30,7 +37,7 @@ pub(in crate::cli) async fn print(layout: &Layout, lines: usize, follow: bool) -
     };
     let text = read(&mut file, &path)?;
     let all: Vec<&str> = text.lines().collect();
-    show(&all[all.len().saturating_sub(lines)..]);
+    show(global, &all[all.len().saturating_sub(lines)..]);
     if !follow {
         return Ok(ExitCode::SUCCESS);
     }
@@ -39,7 +46,7 @@ pub(in crate::cli) async fn print(layout: &Layout, lines: usize, follow: bool) -
         // It is renamed when it has become large, and begun anew.
         let renewed = open(&path)?.filter(|now| !is_same(now, &file));
         let text = read(&mut file, &path)?;
-        show(&text.lines().collect::<Vec<_>>());
+        show(global, &text.lines().collect::<Vec<_>>());
         file = renewed.unwrap_or(file);
     }
 }
@@ -69,7 +76,12 @@ fn read(file: &mut File, path: &Path) -> Result<String, Fault> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn show(lines: &[&str]) {
-    let shown = lines.iter().map(|line| render::printable(line) + "\n");
-    render::out(&shown.collect::<String>());
+fn show(global: &Global, lines: &[&str]) {
+    for line in lines {
+        if global.json {
+            print_json(&json!({ "line": line }));
+        } else {
+            render::out(&(render::printable(line) + "\n"));
+        }
+    }
 }

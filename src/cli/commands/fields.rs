@@ -17,6 +17,9 @@ pub(super) fn select(
     list: Vec<EnvironmentView>,
     filters: &[(String, String)],
 ) -> Result<Vec<EnvironmentView>, CliError> {
+    for (field, _) in filters {
+        is_known(field)?;
+    }
     let mut selected = Vec::new();
     for env in list {
         let json = serde_json::to_value(&env).unwrap_or_default();
@@ -43,7 +46,9 @@ pub(super) fn formatted(list: &[EnvironmentView], format: &str) -> Result<String
         while let Some((before, after)) = rest.split_once('{') {
             let Some((field, after)) = after.split_once('}') else {
                 let message = format!("{format:?} has a {{ without its }}");
-                return Err(Fault::new(Code::InvalidRequest, message, "write {id}").into());
+                return Err(
+                    Fault::new(Code::InvalidRequest, message, "name a field as in {id}").into()
+                );
             };
             lines.push_str(&escaped(before));
             lines.push_str(&render::printable(&text(&json, field)?));

@@ -17,12 +17,16 @@ use crate::core::{Code, Fault};
 /// Variable that asks for completions instead of a command.
 pub(in crate::cli) const COMPLETE: &str = "COMPLETE";
 
-/// The function for bash and zsh. The program writes the directory to go to into a file.
+/// The function for bash and zsh. The program writes the directory to go to into a file. In a
+/// subshell, which goes nowhere, it prints it.
 const POSIX: &str = r#"gk() {
-    local file code directory
+    if [ "${BASH_SUBSHELL:-${ZSH_SUBSHELL:-0}}" -gt 0 ]; then
+        command groundskeeper "$@"
+        return
+    fi
+    local file code=0 directory
     file=$(mktemp) || return
-    GROUNDSKEEPER_CD_FILE=$file command groundskeeper "$@"
-    code=$?
+    GROUNDSKEEPER_CD_FILE=$file command groundskeeper "$@" || code=$?
     directory=$(cat "$file")
     rm -f "$file"
     if [ -n "$directory" ]; then
@@ -34,6 +38,10 @@ const POSIX: &str = r#"gk() {
 
 /// The same for fish.
 const FISH: &str = r#"function gk --description 'groundskeeper, and change directory with it'
+    if status is-command-substitution
+        command groundskeeper $argv
+        return
+    end
     set -l file (mktemp); or return
     GROUNDSKEEPER_CD_FILE=$file command groundskeeper $argv
     set -l code $status
@@ -93,7 +101,12 @@ fn registration(wanted: Shell, command: &str) -> String {
     let mut text = Vec::new();
     drop(completer.write_registration(COMPLETE, command, command, "groundskeeper", &mut text));
     // With this option bash offers files where there is no id.
-    String::from_utf8_lossy(&text).replace(" -o bashdefault", "")
+    let text = String::from_utf8_lossy(&text).replace(" -o bashdefault", "");
+    match wanted {
+        // Without compinit zsh has no completions, and no such function.
+        Shell::Zsh => format!("if (( $+functions[compdef] )); then\n{text}\nfi\n"),
+        _ => text,
+    }
 }
 
 pub(in crate::cli) async fn cd(global: &Global, id: Option<&str>) -> CommandResult {

@@ -110,11 +110,14 @@ async fn ready(global: &Global, env: &EnvironmentView, program: &Program) -> Com
     }
     let Some(open) = &program.open else { return Ok(ExitCode::SUCCESS) };
     let mut command = std::process::Command::new(open);
-    let status = command.arg(&env.path).current_dir(&env.path).status();
-    let status = status.map_err(|e| {
+    command.arg(&env.path).current_dir(&env.path).env_remove(shell::VARIABLE);
+    let status = command.status().map_err(|e| {
         let message = format!("cannot start {}", open.display());
-        let hint = format!("{} is ready: open {}", env.id, env.path);
-        Fault::new(Code::PathNotFound, message, hint).because(e)
+        let place = paths::as_argument(Path::new(&env.path));
+        let hint = format!("{} is ready; it is in {place}", env.id);
+        let is_gone = e.kind() == std::io::ErrorKind::NotFound;
+        let code = if is_gone { Code::PathNotFound } else { Code::PermissionDenied };
+        Fault::new(code, message, hint).because(e)
     })?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::Method;
+use hyper::body::Incoming;
 
 use crate::api::status::{DiffView, StatusEntry, StatusView};
 use crate::api::types::DaemonView;
@@ -59,9 +60,27 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> CommandR
         crate::cli::client::read(stream).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut stream = stream.into_body();
+    let stream = stream.into_body();
     let live = std::io::stdout().is_terminal() && !global.json;
-    let _screen = live.then(Screen::enter);
+    let drawing = draw(global, id, live, stream);
+    if !live {
+        return drawing.await;
+    }
+    let _screen = Screen::enter();
+    tokio::select! {
+        ended = drawing => ended,
+        // The user has seen enough, also of a daemon that does not answer.
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Draws the table after each change.
+async fn draw(
+    global: &Global,
+    id: Option<&str>,
+    live: bool,
+    mut stream: Incoming,
+) -> CommandResult {
     loop {
         // The daemon closes a connection that is idle for long, so each round opens a new one.
         let mut client = Client::connect(global).await?;
@@ -75,11 +94,7 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> CommandR
             show_one(global, &all, &table(&all))?;
         }
         let limit = if live { REFRESH } else { Duration::MAX };
-        let received = tokio::select! {
-            received = tokio::time::timeout(limit, stream.frame()) => received,
-            // Ended by the user: the screen is as it was before.
-            _ = tokio::signal::ctrl_c(), if live => return Ok(ExitCode::SUCCESS),
-        };
+        let received = tokio::time::timeout(limit, stream.frame()).await;
         if matches!(received, Ok(None | Some(Err(_)))) {
             let hint = "run `groundskeeper status --watch` again";
             let fault = Fault::new(Code::DaemonUnreachable, "the daemon has ended", hint);

@@ -186,7 +186,11 @@ impl Rescuer<'_> {
         let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
         git.output(args.into_iter().chain([reference, commit, old.as_str()]))?;
         // One that read the refs before this one was set may still unlink what it names.
-        gc::wait(&git, &common, self.cancel);
+        if !gc::wait(&git, &common, self.cancel) {
+            let message = format!("a `git gc` that prunes works in {}", common.display());
+            let hint = "wait for its end, then run the command again";
+            return Err(Fault::new(Code::RepositoryLocked, message, hint).transient());
+        }
         if let Err(fault) = is_whole(&git, commit) {
             // A concurrent `git gc` pruned objects between the check and its end. The
             // ref and its reflog must not name them for ever. The worktree is still in

@@ -54,16 +54,21 @@ pub(in crate::world) fn runs(common: &Path) -> bool {
 }
 
 /// Waits for the end of a `git gc` that may unlink what was referred to a moment ago. One that
-/// takes longer than [`WAIT_MAX`] is not waited for.
+/// takes longer than [`WAIT_MAX`] is not waited for: returns false then.
 #[expect(clippy::disallowed_methods, reason = "a file of another process cannot be awaited")]
-pub(in crate::world) fn wait(git: &Git<'_>, common: &Path, cancel: &Cancel) {
+#[must_use]
+pub(in crate::world) fn wait(git: &Git<'_>, common: &Path, cancel: &Cancel) -> bool {
     let until = Instant::now() + WAIT_MAX;
     while let Some(mark) = Mark::read(common) {
-        if cancel.is_cancelled() || Instant::now() > until || !mark.spares_no_recent(git) {
-            return;
+        if !mark.spares_no_recent(git) {
+            return true;
+        }
+        if cancel.is_cancelled() || Instant::now() > until {
+            return false;
         }
         std::thread::sleep(PAUSE);
     }
+    true
 }
 
 #[cfg(test)]
