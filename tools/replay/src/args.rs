@@ -37,6 +37,10 @@ fn data_dir() -> PathBuf {
     if let Some(home) = named("GROUNDSKEEPER_HOME") {
         return home.into();
     }
+    #[cfg(windows)]
+    if let Some(data) = named("APPDATA") {
+        return PathBuf::from(data).join("groundskeeper");
+    }
     let below = |home| PathBuf::from(home).join(".local/share");
     let data = named("XDG_DATA_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let data = data.or_else(|| named("HOME").map(below)).unwrap_or_default();

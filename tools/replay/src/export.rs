@@ -11,7 +11,6 @@ use groundskeeper_core::event::Record;
 #[cfg(feature = "sqlite")]
 use groundskeeper_core::{EnvironmentId, MigrationId};
 use groundskeeper_journal::codec::{self, Decoded};
-use groundskeeper_journal::describe;
 use groundskeeper_journal::envelope::{self, Envelope};
 use groundskeeper_journal::forensic::Range;
 use groundskeeper_journal::format;
@@ -240,7 +239,7 @@ fn insert_one(
         actor,
         ((sealed.payload.len() + envelope::HEADER_BYTES) as u64).cast_signed(),
         format!("{:08x}", sealed.crc),
-        describe::event(event),
+        groundskeeper_journal::describe::event(event),
         json.to_string(),
     ])?;
     Ok(())
