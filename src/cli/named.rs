@@ -61,7 +61,8 @@ pub(super) async fn any(client: &mut Client, typed: Option<&str>) -> Result<Stri
 
 /// Adds the nearest ids to the hint of an error about an environment that does not exist.
 pub(super) async fn suggest(client: &mut Client, error: CliError, typed: &str) -> CliError {
-    if !is_unknown(&error) {
+    // Nothing was misspelt in that.
+    if !is_unknown(&error) || typed == HERE {
         return error;
     }
     match live(client).await {

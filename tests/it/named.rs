@@ -22,6 +22,8 @@ fn environment_that_one_stands_in_needs_no_name() {
     let _daemon = Daemon::start(&harness);
     let path = harness.new_env("demo", &repo, &[]);
     harness.new_env("other", &repo, &[]);
+    // As near to `.` as a name can be, and never meant by it.
+    harness.new_env("y", &repo, &[]);
     let folder = path.join("dir0");
     for args in [&["show", "--json"][..], &["status", ".", "--json"], &["show", ".", "--json"]] {
         let (code, out, err) = run_in(&harness, &folder, args);
@@ -37,7 +39,7 @@ fn environment_that_one_stands_in_needs_no_name() {
     for args in [&["show"][..], &["rm", "."], &["clean", "."]] {
         let (code, _, err) = run_in(&harness, &repo, args);
         assert_eq!(code, 3, "{args:?}: {err}");
-        assert!(err.contains("is in no environment"), "{err}");
+        assert!(err.contains("is in no environment") && !err.contains("did you mean"), "{err}");
     }
     let (code, _, err) = run_in(&harness, &folder, &["rm", "."]);
     assert_eq!(code, 0, "{err}");
