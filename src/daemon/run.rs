@@ -5,9 +5,9 @@
 //! engine starts it like any other step.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -36,6 +36,12 @@ use crate::world::process::orphans;
 use crate::world::watch::select::backend;
 use groundskeeper_system::heap;
 
+/// Longest time that work of an ended daemon is waited for before it starts again.
+const LEFT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How a daemon ended, and what its work held.
+type Once = (End, Weak<World>);
+
 /// Runs a daemon on a data directory until a signal, a request or a failure of the engine ends it.
 /// A reload starts it again, from the log as after any end; the lock is held meanwhile, so that no
 /// other daemon takes its place.
@@ -48,15 +54,34 @@ pub fn run(data_dir: &Path, mut options: StartOptions) -> Result<(), Fault> {
     let _lock = take_lock(&layout)?;
     loop {
         let again = options.for_reload();
-        if matches!(run_once(&layout, options)?, End::Stop(_)) {
+        let (end, world) = run_once(&layout, options)?;
+        if matches!(end, End::Stop(_)) {
             return Ok(());
         }
+        await_end_of(&world)?;
         tracing::info!("starting again");
         options = again;
     }
 }
 
-fn run_once(layout: &Layout, mut start_options: StartOptions) -> Result<End, Fault> {
+/// Waits until nothing of an ended daemon works any more: its effects and requests hold its world.
+/// What outlives the drain of the engine ends with the process only, and a second daemon beside it
+/// would do the same step twice; so this one ends then, as any other stop does.
+#[expect(clippy::disallowed_methods, reason = "threads that end have no event in common")]
+fn await_end_of(world: &Weak<World>) -> Result<(), Fault> {
+    let until = Instant::now() + LEFT_LIMIT;
+    while world.strong_count() > 0 {
+        if Instant::now() > until {
+            let message = "the daemon cannot start again: a step of it does not end";
+            let hint = "start it again with `groundskeeper daemon`; the step continues then";
+            return Err(Fault::new(Code::Timeout, message, hint));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn run_once(layout: &Layout, mut start_options: StartOptions) -> Result<Once, Fault> {
     own_files::check(layout)?;
     let config = config_file::load()?;
     let link = link(start_options.link.take(), &config)?;
@@ -70,7 +95,7 @@ fn run_once(layout: &Layout, mut start_options: StartOptions) -> Result<End, Fau
     let world = Arc::new(
         World::new(layout.clone(), journal.log_id()).with_rebuildable(&config.rebuildable),
     );
-    let log_id = world.log_id().to_owned();
+    let (log_id, left) = (world.log_id().to_owned(), Arc::downgrade(&world));
     orphans::adopt_all();
     // No child of a killed daemon may act while this one runs. The children in the log of a copy
     // are the original's, so they are left alone.
@@ -107,7 +132,7 @@ fn run_once(layout: &Layout, mut start_options: StartOptions) -> Result<End, Fau
     let outcome = engine_outcome(thread);
     drop(paths::remove_file_if_any(&layout.daemon_info()));
     groups.remove_empty();
-    served.and_then(|end| outcome.map(|()| end))
+    served.and_then(|end| outcome.map(|()| (end, left)))
 }
 
 fn log_limits(config: &Config, layout: &Layout) -> LogLimits {

@@ -141,7 +141,7 @@ impl Reader {
             let Some(end) = records.last() else { break };
             at = end.seq;
             found.extend(records.iter().map(|record| record.seq));
-            found.drain(..found.len().saturating_sub(last + 1));
+            found.drain(..found.len().saturating_sub(last.saturating_add(1)));
         }
         Ok(if found.len() > last { found.front().copied().unwrap_or(after) } else { after })
     }

@@ -129,6 +129,31 @@ fn reloads_beside_other_commands_keep_the_daemon() {
     assert_eq!(harness.ok(&["daemon", "status"])["pid"], pid);
 }
 
+/// The step that a reload interrupts is ended before it begins anew: never two at once.
+#[test]
+fn reload_ends_running_step_before_it_begins_anew() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let times = harness.path("times");
+    let script = format!(
+        "#!/bin/sh\necho begin >>{0}\ntrap '' TERM\n[ $(wc -l <{0}) -gt 1 ] || sleep 600\n\
+         echo end >>{0}\n",
+        text(&times)
+    );
+    harness.hook(&repo, &script);
+    let daemon = Daemon::start(&harness);
+    harness.ok(&["trust", "--repo", text(&repo)]);
+    let mut new = harness.command(&["new", "demo", "--repo", text(&repo)]);
+    let mut new = new.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let read = || std::fs::read_to_string(&times).unwrap_or_default();
+    wait_for("the hook", || read() == "begin\n");
+    assert_eq!(harness.ok(&["daemon", "reload"])["pid"], daemon.child.id());
+    wait_for("the environment", || harness.gk(&["show", "demo"]).1["phase"] == "ready");
+    assert_eq!(read(), "begin\nbegin\nend\n");
+    new.wait().expect("ended");
+    harness.check(&[&repo]);
+}
+
 /// A control server in the same process would not start again with it.
 #[test]
 fn daemon_with_control_server_refuses_to_reload() {

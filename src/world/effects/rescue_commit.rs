@@ -186,12 +186,14 @@ impl Rescuer<'_> {
         let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
         git.output(args.into_iter().chain([reference, commit, old.as_str()]))?;
         // One that read the refs before this one was set may still unlink what it names.
-        if !gc::wait(&git, &common, self.cancel) {
+        let held = if gc::wait(&git, &common, self.cancel) {
+            is_whole(&git, commit)
+        } else {
             let message = format!("a `git gc` that prunes works in {}", common.display());
             let hint = "wait for its end, then run the command again";
-            return Err(Fault::new(Code::RepositoryLocked, message, hint).transient());
-        }
-        if let Err(fault) = is_whole(&git, commit) {
+            Err(Fault::new(Code::RepositoryLocked, message, hint).transient())
+        };
+        if let Err(fault) = held {
             // A concurrent `git gc` pruned objects between the check and its end. The
             // ref and its reflog must not name them for ever. The worktree is still in
             // place, and is saved again.
