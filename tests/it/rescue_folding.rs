@@ -61,6 +61,17 @@ fn is_whole(harness: &Harness, repo: &Path, commit: &str, n: usize) {
     assert_eq!(show("^2:staged"), format!("staged by {n}"));
 }
 
+/// Makes many rescues in a repository, and waits until they are in one fold, whose trash is gone.
+fn folded() -> (Harness, PathBuf, String) {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    rescue_all(&harness, &repo, 0..MANY);
+    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
+    harness.ok(&["trash", "empty"]);
+    let fold = refs(&harness, &repo, "folded").remove(0);
+    (harness, repo, fold)
+}
+
 #[test]
 fn older_rescues_share_one_ref() {
     let harness = Harness::new();
@@ -171,12 +182,7 @@ fn folded_rescues_leave_few_loose_objects() {
 /// Whatever is folded and dropped: the lists of rescues leave no loose objects behind.
 #[test]
 fn changed_folds_leave_no_loose_objects() {
-    let harness = Harness::new();
-    let repo = harness.repo("project", 3);
-    rescue_all(&harness, &repo, 0..MANY);
-    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
-    harness.ok(&["trash", "empty"]);
-    let fold = refs(&harness, &repo, "folded").remove(0);
+    let (harness, repo, fold) = folded();
     let loose = || {
         let counted = harness.git(&repo, &["count-objects"]);
         counted.split(' ').next().and_then(|n| n.parse::<usize>().ok()).expect("a number")
@@ -290,12 +296,7 @@ fn deleted_refs_of_rescues_come_back() {
 /// A fold that lacks objects goes only when each rescue in it has a ref of its own again.
 #[test]
 fn damaged_fold_is_replaced_by_refs() {
-    let harness = Harness::new();
-    let repo = harness.repo("project", 3);
-    rescue_all(&harness, &repo, 0..MANY);
-    wait_for_fold(&harness, &repo, RESCUE_REFS_KEPT);
-    harness.ok(&["trash", "empty"]);
-    let fold = refs(&harness, &repo, "folded").remove(0);
+    let (harness, repo, fold) = folded();
     let group = harness.git(&repo, &["rev-parse", &format!("{fold}~7")]);
     for name in packs(&repo) {
         let (pack, aside) = (repo.join(".git/objects/pack").join(&name), harness.path(&name));
