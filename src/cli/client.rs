@@ -123,6 +123,7 @@ impl Client {
             .filter(|info| info.started.is_some_and(|started| table::is_alive(info.pid, started)));
         if let (Some(listener), Some(daemon)) = (listener.filter(|pid| *pid != 0), daemon)
             && listener != daemon.pid
+            && Some(listener) != daemon.listener
         {
             let message = format!("process {listener} listens there, and is not the daemon");
             return Err(std::io::Error::other(message));

@@ -11,7 +11,7 @@ use crate::cli::args::{Arguments, Global, Verb};
 use crate::cli::client::{self, Client};
 use crate::cli::commands::{
     adopt, backup, clean, config, daemon, df, doctor, events, exec, gc, init, lease, logs, ls, man,
-    migrate, new, ps, reconcile, rescue, restore, rm, server, status, sweep, trash, trust,
+    migrate, new, ps, reconcile, rescue, restore, rm, server, service, status, sweep, trash, trust,
 };
 use crate::cli::error::usage_code;
 use crate::cli::failure;
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: Arguments) -> CommandResult {
         Verb::Up(wanted) => return server::up(global, &wanted),
         Verb::Completions { shell } => return init::completions(shell),
         Verb::Init { shell } => return init::init(shell),
-        Verb::Man { verb, dir } => return man::man(verb.as_deref(), dir.as_deref()),
+        Verb::Man { verb, dir } => return man::man(&verb, dir.as_deref()),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -142,6 +142,7 @@ async fn ask(global: &Global, verb: Verb) -> CommandResult {
             trust::trust(global, &repo, hash, show, revoke).await
         }
         Verb::Daemon { what: Some(what), .. } => daemon::ask_about(global, what).await,
+        Verb::Service(what) => service::service(global, what).await,
         Verb::Stop => daemon::stop(global).await,
         Verb::Doctor => Ok(doctor::run(global).await),
         // `run` handles these before it creates the runtime.

@@ -40,6 +40,8 @@ mod pager;
 mod progress_line;
 #[cfg(feature = "daemon")]
 mod shell;
+#[cfg(feature = "daemon")]
+mod units;
 
 #[cfg(feature = "daemon")]
 pub use dispatch::main;

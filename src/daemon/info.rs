@@ -26,6 +26,10 @@ pub struct Info {
     pub socket: PathBuf,
     /// Version of the daemon's program.
     pub version: String,
+    /// Process that listened on the socket before the daemon did, and goes on when it ends; none
+    /// without a service manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<u32>,
     /// Why no client can connect to the socket; none when clients can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<String>,
@@ -33,11 +37,11 @@ pub struct Info {
 
 impl Info {
     /// Returns the facts about this process, which listens on `socket`.
-    pub(super) fn of_this_process(socket: &Path) -> Self {
+    pub(super) fn of_this_process(socket: &Path, listener: Option<u32>) -> Self {
         let pid = std::process::id();
         let started = table::start_time(pid).ok().flatten();
         let version = crate::VERSION.to_owned();
-        Self { pid, started, socket: socket.to_owned(), version, unreachable: None }
+        Self { pid, started, socket: socket.to_owned(), version, listener, unreachable: None }
     }
 
     /// Returns whether that process may be alive. One that cannot be seen may be.

@@ -14,4 +14,5 @@ mod lock;
 mod missing_log;
 mod own_files;
 mod serve;
+mod service_manager;
 pub mod text_log;

@@ -1,6 +1,8 @@
 //! What the caller of a daemon decides, besides its configuration.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
 use crate::daemon::ready::ReadyFormat;
 use crate::migrate::request::MigrationRequest;
@@ -17,6 +19,8 @@ pub struct StartOptions {
     pub ready: ReadyFormat,
     /// TCP address for clients that have the token; none for the socket alone.
     pub listen: Option<SocketAddr>,
+    /// Socket on which a service manager listens for the daemon; none to make one.
+    pub listener: Option<Arc<UnixListener>>,
     /// Whether to begin a new log although the directory has content of an earlier one.
     pub start_over: bool,
     /// Whether the daemon starts again when it is asked to, by `SIGHUP` or by a client.
@@ -28,6 +32,6 @@ impl StartOptions {
     #[must_use]
     pub fn for_reload(&self) -> Self {
         let Self { ready, listen, reloads, .. } = *self;
-        Self { ready, listen, reloads, ..Self::default() }
+        Self { ready, listen, listener: self.listener.clone(), reloads, ..Self::default() }
     }
 }

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::daemon::service_manager;
+
 /// Start of the line that tells a parent process the path of the socket.
 pub const READY: &str = "GROUNDSKEEPER_READY:";
 /// Start of that line in the form that the Executor application waits for.
@@ -43,6 +45,6 @@ pub(super) fn announce(format: ReadyFormat, address: &Path, port: Option<SocketA
     };
     // The parent may have closed stdout; the daemon runs all the same.
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
-    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    service_manager::ready();
     tracing::info!(socket = %address.display(), "ready");
 }

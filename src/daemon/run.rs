@@ -19,6 +19,7 @@ use crate::core::{Code, Command, Fault, Ground};
 use crate::daemon::lock::{self, create_directory, take_lock};
 use crate::daemon::options::StartOptions;
 use crate::daemon::serve::{ServeContext, serve};
+use crate::daemon::service_manager;
 use crate::daemon::signals::End;
 use crate::daemon::{ground, missing_log, own_files};
 use crate::engine::watcher::Options;
@@ -49,6 +50,7 @@ type Once = (End, Weak<World>);
 /// # Errors
 /// When the daemon cannot start, or the log fails while it runs.
 pub fn run(data_dir: &Path, mut options: StartOptions) -> Result<(), Fault> {
+    options.listener = service_manager::take_listener()?.map(Arc::new);
     heap::tune();
     let layout = Layout::new(create_directory(data_dir)?);
     let _lock = take_lock(&layout)?;

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use std::os::unix::net::UnixListener as Passed;
+
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -12,6 +14,7 @@ use crate::core::{Fault, Seq};
 use crate::daemon::info::{Info, write_info};
 use crate::daemon::options::StartOptions;
 use crate::daemon::ready::announce;
+use crate::daemon::service_manager;
 use crate::daemon::signals::{End, Signals, collect_orphans, wait_for_end};
 use crate::daemon::startup_migrations::bring_up;
 use crate::daemon::text_log;
@@ -69,7 +72,7 @@ pub(super) async fn serve(
     }
     runner.remove_unused_recipes(|id| handle.view(|state| state.wants_recipe(id)));
     let layout = context.world.layout().clone();
-    let (socket, listener) = open_socket(&layout)?;
+    let (socket, listener) = open_socket(&layout, context.options.listener.as_deref())?;
     let address = socket.address().to_owned();
     let socket = Arc::new(socket);
     let (stopper, stop) = watch::channel(false);
@@ -93,22 +96,26 @@ pub(super) async fn serve(
         drop(app.session.set(session_status));
     }
     tokio::spawn(notify_watcher(app.handle.head(), Arc::clone(&app.watching)));
+    tokio::spawn(service_manager::watchdog(app.handle.clone()));
     tokio::spawn(sweep_at_start(app));
     tokio::spawn(collect_orphans());
     tokio::spawn(text_log::keep_small(layout));
     announce(ready, &address, port);
     let end = wait_for_end(&mut signals, (stop, reload), engine_ended).await;
     tracing::info!(why = end.why(), "stopping");
-    drop(sd_notify::notify(&end.states()));
+    service_manager::ending(end);
     stopper.send_replace(true);
     drop(socket_task.await);
     Ok(end)
 }
 
 /// Binds the socket and describes this daemon to its clients, now and whenever that changes.
-fn open_socket(layout: &Layout) -> Result<(KeptSocket, UnixListener), Fault> {
+fn open_socket(
+    layout: &Layout,
+    passed: Option<&Passed>,
+) -> Result<(KeptSocket, UnixListener), Fault> {
     let address = socket_file::address(layout);
-    let info = Info::of_this_process(&address);
+    let info = Info::of_this_process(&address, passed.and_then(service_manager::pid_of));
     let (place, known) = (layout.clone(), info.clone());
     let report = move |unreachable: Option<&str>, is_new: bool| {
         // What removes a socket may remove this file, too.
@@ -120,7 +127,10 @@ fn open_socket(layout: &Layout) -> Result<(KeptSocket, UnixListener), Fault> {
             tracing::warn!(%fault, "cannot describe this daemon to its clients");
         }
     };
-    let (socket, listener) = KeptSocket::open(&address, layout.root(), Box::new(report))?;
+    let (socket, listener) = match passed {
+        Some(passed) => KeptSocket::adopt(passed, &address, layout.root(), Box::new(report))?,
+        None => KeptSocket::open(&address, layout.root(), Box::new(report))?,
+    };
     // After the bind, since clients connect to the socket that this file names.
     write_info(layout, &info)?;
     Ok((socket, listener))

@@ -4,7 +4,6 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
@@ -41,17 +40,6 @@ impl End {
         match self {
             Self::Stop(why) => why,
             Self::Reload => "a reload",
-        }
-    }
-
-    /// Returns what a service manager is told: a reload is no stop, after which it would kill.
-    pub(super) fn states(self) -> Vec<NotifyState<'static>> {
-        match self {
-            Self::Stop(_) => vec![NotifyState::Stopping],
-            Self::Reload => {
-                let now = NotifyState::monotonic_usec_now().ok();
-                std::iter::once(NotifyState::Reloading).chain(now).collect()
-            }
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) enum Message {
     Completed(Settlement, Span),
     /// The preparation of a trim has ended.
     Trimmed(Prepared),
+    /// A question whether the loop still runs.
+    Alive(oneshot::Sender<()>),
     /// A request to stop: cancel effects, record the reason, end the loop.
     Shutdown(String),
 }
@@ -61,8 +63,16 @@ impl std::fmt::Debug for Message {
                 f.debug_tuple("Home").field(&settlement.effect()).finish()
             }
             Self::Trimmed(prepared) => f.debug_tuple("Trimmed").field(prepared).finish(),
+            Self::Alive(_) => f.write_str("Alive"),
             Self::Shutdown(why) => f.debug_tuple("Shutdown").field(why).finish(),
         }
+    }
+}
+
+impl Message {
+    /// Returns whether a log that is idle is not so any more.
+    pub(super) const fn is_work(&self) -> bool {
+        !matches!(self, Self::Alive(_))
     }
 }
 
@@ -90,6 +100,12 @@ impl Handle {
         let message = Message::Command(command, reply, Span::current());
         self.mailbox.send(message).map_err(|_| engine_ended())?;
         answered.recv().unwrap_or_else(|_| Err(engine_ended()))
+    }
+
+    /// Waits until the engine has taken a message; false when it has ended or its mailbox is full.
+    pub async fn answers(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.mailbox.try_send(Message::Alive(answer)).is_ok() && answered.await.is_ok()
     }
 
     /// Asks the engine to stop. Does not wait for its end.

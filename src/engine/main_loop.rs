@@ -173,13 +173,15 @@ impl Engine {
             self.renew_leases(&mut batch);
             match message {
                 Ok(message) => {
+                    let mut is_work = message.is_work();
                     self.handle(&mut batch, message);
                     while batch.replies.len() < BATCH_MAX
                         && let Ok(message) = self.mailbox.try_recv()
                     {
+                        is_work |= message.is_work();
                         self.handle(&mut batch, message);
                     }
-                    last_work = Instant::now();
+                    last_work = if is_work { Instant::now() } else { last_work };
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -272,6 +274,7 @@ impl Engine {
                 }
             }
             Message::Trimmed(prepared) => self.trim(batch, prepared),
+            Message::Alive(answer) => drop(answer.send(())),
             Message::Shutdown(reason) => {
                 // A second request must not extend the drain limit.
                 self.stopping.get_or_insert_with(|| (reason, Instant::now()));

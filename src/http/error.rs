@@ -97,6 +97,12 @@ pub enum Error {
         /// Path of the socket.
         path: PathBuf,
     },
+    /// The service manager listens at another place than the one that clients look for.
+    #[error("the socket that the service manager opened is not {}", path.display())]
+    OtherSocket {
+        /// Path at which clients connect.
+        path: PathBuf,
+    },
     /// The system gives no random bytes for a token.
     #[error("cannot get random bytes")]
     NoRandomBytes(getrandom::Error),
@@ -160,6 +166,10 @@ impl From<Error> for Fault {
                 let (from, to) = (paths::as_argument(&path), paths::as_argument(&aside));
                 let hint = format!("move it away with `mv {from} {to}`, then start again");
                 Self::new(Code::PathExists, message, hint)
+            }
+            Error::OtherSocket { .. } => {
+                let hint = "run `groundskeeper service install` again";
+                Self::new(Code::InvalidConfig, message, hint)
             }
             Error::NoRandomBytes(source) => {
                 let hint = "check the system's random number generator";

@@ -4,6 +4,7 @@
 //! It unlinks no file but its own socket. Where something else has got the name, it waits until the
 //! name is free again, and says so meanwhile. It accepts no connection.
 
+use std::os::unix::net::UnixListener as Passed;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 
 use crate::http::error::Error;
-use crate::http::socket_file::{Found, bind, find, touch};
+use crate::http::socket_file::{Found, adopt, bind, find, touch};
 use crate::sync::lock_unpoisoned;
 use crate::world::fs::file_id::FileId;
 
@@ -36,6 +37,8 @@ pub struct KeptSocket {
 
 struct State {
     own: FileId,
+    /// Whether the name is another process's to remove.
+    stays: bool,
     renewed: Instant,
     /// Why it cannot be reached.
     problem: Option<String>,
@@ -59,7 +62,26 @@ impl KeptSocket {
         report: Report,
     ) -> Result<(Self, UnixListener), Error> {
         let (listener, own) = bind(address)?;
-        let state = State { own, renewed: Instant::now(), problem: None, closed: false };
+        let state =
+            State { own, stays: false, renewed: Instant::now(), problem: None, closed: false };
+        let (address, home) = (address.to_owned(), home.to_owned());
+        Ok((Self { address, home, report, state: Mutex::new(state) }, listener))
+    }
+
+    /// Takes a socket on which a service manager listens already. Its name stays when this process
+    /// ends, for the next one.
+    ///
+    /// # Errors
+    /// If it is not the socket at `address`, or the directory is not this user's.
+    pub fn adopt(
+        passed: &Passed,
+        address: &Path,
+        home: &Path,
+        report: Report,
+    ) -> Result<(Self, UnixListener), Error> {
+        let (listener, own) = adopt(passed, address)?;
+        let state =
+            State { own, stays: true, renewed: Instant::now(), problem: None, closed: false };
         let (address, home) = (address.to_owned(), home.to_owned());
         Ok((Self { address, home, report, state: Mutex::new(state) }, listener))
     }
@@ -114,7 +136,7 @@ impl KeptSocket {
             }
             Found::Nothing => {
                 let (listener, own) = bind(&self.address).map_err(text)?;
-                (state.own, state.renewed) = (own, Instant::now());
+                (state.own, state.stays, state.renewed) = (own, false, Instant::now());
                 Ok(Some(listener))
             }
         }
@@ -125,6 +147,7 @@ impl KeptSocket {
     pub fn close(&self) {
         let mut state = lock_unpoisoned(&self.state);
         if !std::mem::replace(&mut state.closed, true)
+            && !state.stays
             && matches!(find(&self.address, state.own), Ok(Found::Own))
         {
             drop(std::fs::remove_file(&self.address));

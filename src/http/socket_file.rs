@@ -4,6 +4,7 @@
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener as Passed;
 use std::path::{Path, PathBuf};
 
 use groundskeeper_system::misplaced::kind;
@@ -80,17 +81,7 @@ pub(super) fn find(address: &Path, own: FileId) -> Result<Found, Error> {
 /// # Errors
 /// If the directory is not this user's, something else has the name, or binding fails.
 pub(super) fn bind(address: &Path) -> Result<(UnixListener, FileId), Error> {
-    let folder = address.parent().unwrap_or(address);
-    own_file::make_folder(folder).map_err(fs::Error::about("create", folder))?;
-    let found = folder.symlink_metadata().map_err(fs::Error::about("inspect", folder))?;
-    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Error::ForeignDirectory { path: folder.to_owned() });
-    }
-    if found.mode() & 0o077 != 0 {
-        let mode = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(folder, mode)
-            .map_err(fs::Error::about("restrict the mode of", folder))?;
-    }
+    prepare_folder(address)?;
     remove_stale(address)?;
     // Bound under another name, so that no client can connect before the mode is set.
     let fresh = address.with_extension("new");
@@ -106,6 +97,44 @@ pub(super) fn bind(address: &Path) -> Result<(UnixListener, FileId), Error> {
     }
     published.map_err(fs::Error::about("publish", address))?;
     Ok((listener, FileId::of(&made)))
+}
+
+/// Makes the folder of a socket, for this user alone.
+fn prepare_folder(address: &Path) -> Result<(), Error> {
+    let folder = address.parent().unwrap_or(address);
+    own_file::make_folder(folder).map_err(fs::Error::about("create", folder))?;
+    let found = folder.symlink_metadata().map_err(fs::Error::about("inspect", folder))?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Error::ForeignDirectory { path: folder.to_owned() });
+    }
+    if found.mode() & 0o077 != 0 {
+        let mode = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(folder, mode)
+            .map_err(fs::Error::about("restrict the mode of", folder))?;
+    }
+    Ok(())
+}
+
+/// Returns a listener at a socket that a service manager opened, and the identity of its name. The
+/// service manager keeps listening.
+///
+/// # Errors
+/// If the directory is not this user's, or the socket is not the one at `address`.
+pub(super) fn adopt(passed: &Passed, address: &Path) -> Result<(UnixListener, FileId), Error> {
+    prepare_folder(address)?;
+    let about = |e| fs::Error::about("take the socket", address)(e);
+    let bound = passed.local_addr().map_err(about)?;
+    let named = address.symlink_metadata().map_err(about)?;
+    // By identity, for a home directory may be reached through a link.
+    let there = bound.as_pathname().and_then(|path| path.symlink_metadata().ok());
+    let id = FileId::of(&named);
+    if !named.file_type().is_socket() || there.is_none_or(|there| FileId::of(&there) != id) {
+        return Err(Error::OtherSocket { path: address.to_owned() });
+    }
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(address, mode).map_err(about)?;
+    let listener = passed.try_clone().and_then(UnixListener::from_std).map_err(about)?;
+    Ok((listener, id))
 }
 
 /// Gives a socket its name, unless something else has got that name meanwhile.

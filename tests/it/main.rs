@@ -63,6 +63,7 @@ mod runs;
 mod schema;
 mod screens;
 mod server_contracts;
+mod service;
 mod session;
 mod session_rejection;
 mod settings;

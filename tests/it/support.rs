@@ -100,7 +100,8 @@ impl Harness {
     pub(crate) fn git(&self, at: &Path, args: &[&str]) -> String {
         let output = self.git_raw(at, args);
         let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "git {args:?} in {}: {printed}", at.display());
+        let status = output.status;
+        assert!(status.success(), "git {args:?} in {}: {status}: {printed}", at.display());
         String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
     }
 
@@ -192,7 +193,9 @@ impl Harness {
             !String::from_utf8_lossy(&output.stderr).to_lowercase().contains("unknown error"),
             "the forbidden words"
         );
-        (output.status.code().unwrap_or(-1), json)
+        let stderr = || String::from_utf8_lossy(&output.stderr).into_owned();
+        let code = output.status.code();
+        (code.unwrap_or_else(|| panic!("{args:?}: {}: {}", output.status, stderr())), json)
     }
 
     /// Runs a verb that must succeed.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Daemon, Harness};
+use crate::support::{Daemon, Harness, wait_for};
 
 fn find<'a>(report: &'a Value, path: &Path) -> &'a Value {
     let list = report["findings"].as_array().expect("findings");
@@ -27,6 +27,36 @@ fn healthy_host_sweeps_nothing() {
     let report = harness.ok(&["sweep"]);
     assert_eq!(report["found"], 0, "{report:#}");
     harness.check(&[&repo]);
+}
+
+/// A step deletes its ref first and the folder next, and makes them in the other order.
+#[test]
+fn empty_folder_of_refs_is_left_while_step_runs() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let end = harness.path("end");
+    let started = harness.path("started");
+    let script = format!(
+        "#!/bin/sh\n: > '{}'\nuntil test -e '{}'; do sleep 0.02; done\n",
+        started.display(),
+        end.display()
+    );
+    harness.hook(&repo, &script);
+    harness.ok(&["trust", "--repo", repo.to_str().expect("text")]);
+    let folder = repo.join(".git/refs/groundskeeper/trash/demo");
+    std::thread::scope(|scope| {
+        let maker = scope.spawn(|| harness.new_env("demo", &repo, &[]));
+        wait_for("the hook to run", || started.exists());
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let report = harness.ok(&["sweep"]);
+        std::fs::write(&end, "").expect("written");
+        assert_eq!(report["found"], 0, "{report:#}");
+        maker.join().expect("made");
+    });
+    harness.drain();
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let report = harness.ok(&["sweep", "--apply"]);
+    assert_eq!(find(&report, &folder)["settled"], true, "{report:#}");
 }
 
 #[test]

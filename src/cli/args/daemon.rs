@@ -58,6 +58,28 @@ pub enum DaemonVerb {
     Reload,
 }
 
+/// What to do with the service of the user's service manager.
+#[derive(Debug, Subcommand)]
+pub enum ServiceVerb {
+    /// Let systemd or launchd run the daemon; shows the files and commands first
+    Install {
+        /// Only show them
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Stop the service and remove its files
+    Uninstall {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Show what the service manager says; exit code 3 if it does not run
+    Status,
+}
+
 /// What to do with the settings.
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {

@@ -22,7 +22,7 @@ mod verbs;
 #[cfg(feature = "daemon")]
 pub use archives::{Rescue, Trash};
 #[cfg(feature = "daemon")]
-pub use daemon::{ConfigVerb, DaemonVerb, Start};
+pub use daemon::{ConfigVerb, DaemonVerb, ServiceVerb, Start};
 #[cfg(feature = "daemon")]
 pub use duration::Since;
 #[cfg(feature = "daemon")]

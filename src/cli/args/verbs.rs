@@ -6,7 +6,7 @@ use clap::{Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates as Candidates;
 
 use super::archives::{Rescue, Trash};
-use super::daemon::{ConfigVerb, DaemonVerb, Start};
+use super::daemon::{ConfigVerb, DaemonVerb, ServiceVerb, Start};
 use super::duration::{Since, duration, since};
 use super::environments::{Gc, New, Remove};
 use super::migrate::Migrate;
@@ -272,6 +272,9 @@ pub enum Verb {
     /// Show or check the settings
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Let the service manager (systemd or launchd) run the daemon
+    #[command(subcommand)]
+    Service(ServiceVerb),
     /// Stop the daemon, and wait until its process has ended
     Stop,
     /// Check the requirements of the daemon
@@ -304,8 +307,8 @@ pub enum Verb {
     },
     /// Print a manual page, or write those of all verbs
     Man {
-        /// The verb [default: the page of the program]
-        verb: Option<String>,
+        /// The verb, as in `man trash empty` [default: the page of the program]
+        verb: Vec<String>,
         /// Write all pages into this directory, as `man` finds them below man1
         #[arg(long, value_name = "DIR", conflicts_with = "verb")]
         dir: Option<PathBuf>,
@@ -354,6 +357,7 @@ impl Verb {
             | Self::Up(_)
             | Self::Host { .. }
             | Self::Config(_)
+            | Self::Service(_)
             | Self::Stop
             | Self::Doctor
             | Self::Init { .. }

@@ -107,6 +107,9 @@ async fn reload(global: &Global, layout: &Layout) -> CommandResult {
 
 /// Asks the daemon for its description. One that starts or reloads at the moment is waited for.
 async fn describe(layout: &Layout, until: Instant) -> Result<(Client, DaemonView), CliError> {
+    if !may_run(layout) {
+        return Err(not_running(layout).into());
+    }
     loop {
         let failed = match Client::try_connect(layout).await {
             Ok(mut client) => match client.call(Method::GET, "/v1/daemon", NOTHING).await {
@@ -126,20 +129,43 @@ async fn describe(layout: &Layout, until: Instant) -> Result<(Client, DaemonView
 }
 
 pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
-    let layout = client::layout(global)?;
-    let before = read_info(&layout);
-    let pid = match tokio::time::timeout(ASK_LIMIT, ask(&layout)).await {
+    match end(&client::layout(global)?).await? {
+        Ended::Nothing => show_one(global, &json!({ "stopped": false }), "no daemon is running\n"),
+        Ended::Daemon(pid) => {
+            show_one(global, &json!({ "stopped": true, "pid": pid }), "stopped\n")
+        }
+    }
+}
+
+/// What [`end`] has ended.
+pub(in crate::cli) enum Ended {
+    /// No daemon was running.
+    Nothing,
+    /// A daemon, with this pid if it is known.
+    Daemon(Option<u32>),
+}
+
+/// Ends the daemon of a data directory, and waits until its process is gone.
+///
+/// # Errors
+/// If it refuses, cannot be identified, or does not end in time.
+pub(in crate::cli) async fn end(layout: &Layout) -> Result<Ended, CliError> {
+    if !may_run(layout) {
+        return Ok(Ended::Nothing);
+    }
+    let before = read_info(layout);
+    let pid = match tokio::time::timeout(ASK_LIMIT, ask(layout)).await {
         Ok(Ok(())) => before.map(|info| info.pid),
         // It answered, and refuses.
         Ok(Err(CliError(problem))) if problem.code != Code::DaemonUnreachable.as_str() => {
             return Err(CliError(problem));
         }
         Ok(Err(_)) | Err(_) => {
-            let Some(info) = running::find_patiently(&layout) else {
-                if running::is_locked(&layout) {
-                    return Err(unidentified(&layout).into());
+            let Some(info) = running::find_patiently(layout) else {
+                if running::is_locked(layout) {
+                    return Err(unidentified(layout).into());
                 }
-                return show_one(global, &json!({ "stopped": false }), "no daemon is running\n");
+                return Ok(Ended::Nothing);
             };
             running::terminate(&info)?;
             Some(info.pid)
@@ -151,7 +177,7 @@ pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
         // Checked by process id and start time: to take the daemon's lock, even briefly, could make
         // a new daemon fail to start.
         if started.is_none() || self::started(pid)? != started {
-            return show_one(global, &json!({ "stopped": true, "pid": pid }), "stopped\n");
+            return Ok(Ended::Daemon(pid));
         }
         if Instant::now() > until {
             let message = format!("the daemon is still running after {} s", STOP_LIMIT.as_secs());
@@ -162,6 +188,12 @@ pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Returns whether a daemon may run. Asked before a connection is made, which starts one where a
+/// service manager listens.
+fn may_run(layout: &Layout) -> bool {
+    running::is_locked(layout) || read_info(layout).is_some_and(|info| info.may_be_alive())
 }
 
 /// Returns the fault for a lock whose holder has not described itself.

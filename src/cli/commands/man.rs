@@ -11,7 +11,7 @@ use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 
-pub(in crate::cli) fn man(verb: Option<&str>, dir: Option<&Path>) -> CommandResult {
+pub(in crate::cli) fn man(verb: &[String], dir: Option<&Path>) -> CommandResult {
     let mut program = Arguments::command();
     program.build();
     if let Some(dir) = dir {
@@ -19,15 +19,15 @@ pub(in crate::cli) fn man(verb: Option<&str>, dir: Option<&Path>) -> CommandResu
         clap_mangen::generate_to(program, dir).map_err(paths::failed("write to", dir))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let page = match verb {
-        None => program,
-        Some(verb) => program.find_subcommand(verb).cloned().ok_or_else(|| {
-            let message = format!("there is no verb {verb}");
+    let mut page = &program;
+    for word in verb {
+        page = page.find_subcommand(word).ok_or_else(|| {
+            let message = format!("there is no verb {}", verb.join(" "));
             Fault::new(Code::InvalidRequest, message, "`groundskeeper --help` lists them")
-        })?,
-    };
+        })?;
+    }
     let mut text = Vec::new();
-    clap_mangen::Man::new(page)
+    clap_mangen::Man::new(page.clone())
         .render(&mut text)
         .map_err(|e| Fault::new(Code::Io, "cannot make the page", "free some memory").because(e))?;
     render::out(&String::from_utf8_lossy(&text));

@@ -26,6 +26,7 @@ pub(super) mod rescue;
 pub(super) mod restore;
 pub(super) mod rm;
 pub(super) mod server;
+pub(super) mod service;
 pub(super) mod status;
 pub(super) mod sweep;
 pub(super) mod trash;

@@ -115,9 +115,9 @@ impl Task<'_> {
         }
         for top in ["", "logs/"] {
             for kind in names::KINDS {
-                for (_, folder) in entries(&common.join(format!("{top}{kind}"))) {
+                for (id, folder) in entries(&common.join(format!("{top}{kind}"))) {
                     let plain = folder.symlink_metadata().is_ok_and(|m| m.is_dir());
-                    if plain && entries(&folder).is_empty() {
+                    if plain && entries(&folder).is_empty() && !self.is_at_work(&id) {
                         let detail = "an empty folder of refs".to_owned();
                         let settle = SettleAction::RemoveEmpty(folder.clone());
                         found.push((finding("staging", &folder, true, detail), settle));
@@ -125,6 +125,17 @@ impl Task<'_> {
                 }
             }
         }
+    }
+
+    /// Returns whether a step of any life of an environment is owed or running. It writes its refs
+    /// in folders of that name, or has just deleted one and removes the folder next.
+    fn is_at_work(&self, id: &str) -> bool {
+        let Ok(id) = EnvironmentId::parse(id) else { return false };
+        let owed = |a: &crate::core::ArchivedIncarnation| {
+            a.id == id && (a.owed.is_some() || a.restoring.is_some())
+        };
+        self.state.environment(&id).is_some_and(|e| e.owed.is_some())
+            || self.state.archives().any(owed)
     }
 
     /// Returns whether a ref is named for an incarnation of this log that no longer needs it.
