@@ -136,6 +136,8 @@ pub use groundskeeper_journal::format;
 pub use groundskeeper_migrate as migrate;
 pub use groundskeeper_system::{clock, sync};
 
+pub mod manual;
+
 #[cfg(feature = "daemon")]
 pub mod api;
 pub mod cli;

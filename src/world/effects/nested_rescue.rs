@@ -311,7 +311,7 @@ impl NestedRescuer<'_> {
         let git = Git::exact(&side.dir, Some(&side.dir), Some(rescuer.lock), rescuer.cancel);
         let git = git.within(command::LONG).with_objects(both.made_in, both.read_from);
         bundle::create(&git, &file, BUNDLED)?;
-        bundle::unbundle(&rescuer.repository(), &file)?;
+        bundle::unbundle(&rescuer.repository(), &file, &rescuer.common().join("objects"))?;
         removal::remove_ours_file(&file)?;
         // Verified without the nested repository: everything must be in the outer one now.
         rescuer.repository().output(["rev-list", "--objects", "--quiet", commit])?;

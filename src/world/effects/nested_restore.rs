@@ -117,7 +117,7 @@ fn put_one_back(
     }
     let git = Git::exact(&dir, Some(place), None, outer.cancel());
     let git = git.within(command::LONG);
-    bundle::unbundle(&git, &file)?;
+    bundle::unbundle(&git, &file, &dir.join("objects"))?;
     removal::remove_ours_file(&file)?;
     if dir == place {
         return Ok(());

@@ -18,7 +18,7 @@ use crate::world::process::git_env;
 use crate::world::process::subprocess::{self, Bounds, Finished};
 
 /// Oldest supported git, as (major, minor).
-pub const VERSION_MIN: (u32, u32) = (2, 41);
+pub const VERSION_MIN: (u32, u32) = (2, 39);
 /// Time limit of a git call that only reads or changes refs.
 pub const SHORT: Duration = Duration::from_secs(60);
 /// Time limit of a git call that writes a working tree.
@@ -69,6 +69,13 @@ impl<'a> Git<'a> {
             work_tree: work_tree.map(Path::to_owned),
         };
         Self { place, lock, cancel, limit: SHORT, objects: None }
+    }
+
+    /// Returns the same in a repository without a working tree.
+    #[must_use]
+    pub fn in_bare(mut self, git_dir: &Path) -> Self {
+        self.place = Location::Exact { git_dir: git_dir.to_owned(), work_tree: None };
+        self
     }
 
     /// Returns the same, writing objects to one folder and reading them from another one as well.
