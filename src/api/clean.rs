@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +30,19 @@ pub struct CleanQuery {
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/v1/environments/{id}/clean", post(clean))
+        .route("/v1/environments/{id}/clean", get(preview).post(clean))
         .route("/v1/environments/{id}/clean/undo", post(undo))
+}
+
+/// Returns what a clean would take, and changes nothing.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/environments/{id}/clean",
+    operation_id = "preview_clean",
+    responses((status = 200, body = CleanedView), crate::http::openapi::Failure),
+))]
+pub(super) async fn preview(State(app): Shared, Named(id): Named) -> Answer<Json<CleanedView>> {
+    Ok(Json(clean::preview(&app, &environment_id(&id)?).await?))
 }
 
 /// Moves the rebuildable output of an environment to the trash, and nothing else.

@@ -51,6 +51,7 @@ use crate::service::types::problem::Problem;
         contents::evidence,
         contents::usage,
         super::clean::clean,
+        super::clean::preview,
         super::clean::undo,
         contents::adopt,
         status::one,

@@ -23,6 +23,7 @@ use tokio::net::UnixStream;
 
 use super::args::Global;
 use super::error::CliError;
+use super::render;
 
 use crate::core::{Code, Fault};
 use crate::daemon::info::{Info, read_info};
@@ -85,7 +86,12 @@ impl Client {
         let mut starts = 0;
         loop {
             let failure = match Self::try_connect(&layout).await {
-                Ok(client) => return Ok(client),
+                Ok(client) => {
+                    if !global.quiet && !global.json {
+                        note_other_version(&layout);
+                    }
+                    return Ok(client);
+                }
                 Err(e) => e,
             };
             let running = running::find(&layout);
@@ -195,6 +201,19 @@ impl Client {
             Fault::new(Code::DaemonUnreachable, message, hint).because(e).into()
         })
     }
+}
+
+/// Says that the daemon was started from a program of another version: it answers as that did.
+fn note_other_version(layout: &Layout) {
+    let Some(daemon) = read_info(layout).filter(|info| info.version != crate::VERSION) else {
+        return;
+    };
+    render::note(&format!(
+        "the daemon is version {}, this program {}: `groundskeeper stop` ends it, and the next \
+         command starts the new one",
+        render::printable(&daemon.version),
+        crate::VERSION
+    ));
 }
 
 /// Reads the body of an answer; turns the body of an unsuccessful one into an error.

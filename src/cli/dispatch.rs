@@ -29,7 +29,7 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(e) => {
-            failure::report_usage(&e, std::env::args_os());
+            failure::report_usage(&e, &std::env::args_os().collect::<Vec<_>>());
             return usage_code(&e);
         }
     };
@@ -47,7 +47,7 @@ fn complete<F: Fn() -> clap::Command>(env: CompleteEnv<'_, F>) -> Option<ExitCod
         Ok(false) => None,
         Ok(true) => Some(ExitCode::SUCCESS),
         Err(error) => {
-            failure::report_usage(&error, std::env::args_os());
+            failure::report_usage(&error, &std::env::args_os().collect::<Vec<_>>());
             Some(usage_code(&error))
         }
     }
@@ -126,6 +126,7 @@ async fn ask(global: &Global, verb: Verb) -> CommandResult {
         }
         Verb::Migrate(what) => migrate::run(global, what).await,
         Verb::Clean { id, undo: true, .. } => clean::undo_clean(global, &id).await,
+        Verb::Clean { id, dry_run: true, .. } => clean::preview(global, &id).await,
         Verb::Clean { id, now, .. } => clean::clean(global, &id, now).await,
         Verb::Cancel { id } => lease::cancel(global, &id).await,
         Verb::Lease { id, duration, purpose, lease } => {

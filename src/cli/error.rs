@@ -1,5 +1,6 @@
 //! The error of a command, and the exit code that it leads to.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -38,6 +39,24 @@ impl CliError {
             "evidence": evidence, "hint": hint,
         }})
     }
+}
+
+/// Returns whether a command line asks for JSON, also if it does not parse.
+pub(super) fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments.take_while(|word| word != "--").any(|word| word == "--json")
+}
+
+/// Returns the problem of a command line that does not parse.
+pub(super) fn usage_problem(error: &clap::Error) -> Problem {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(first);
+    // The last line names the flag that the hint names.
+    let rest = lines.filter(|line| !line.starts_with("For more information"));
+    let hint = "`groundskeeper --help` lists the commands, and `--help` after one its flags";
+    let evidence: Vec<String> = rest.map(str::to_owned).collect();
+    Problem::of(&Fault::new(Code::InvalidRequest, message, hint).with_evidence(evidence))
 }
 
 /// Returns the exit code for a command line that does not parse, or that asks for help.

@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 
 use crate::api::types::Problem;
 use crate::cli::args::{Arguments, LogFormat, Logging, Verb};
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, asks_for_json, usage_problem};
 use crate::cli::output::print_json;
 use crate::cli::render;
 
@@ -43,13 +43,23 @@ pub(super) fn report(problem: &Problem, as_json: bool, log_format: Option<LogFor
 }
 
 /// Reports a command line that does not parse.
-pub(super) fn report_usage(error: &clap::Error, arguments: impl Iterator<Item = OsString>) {
+pub(super) fn report_usage(error: &clap::Error, arguments: &[OsString]) {
     let variable = std::env::var_os(VARIABLE);
-    if error.use_stderr() && wants_json_log(arguments, variable) {
+    let text = || {
         let text = error.render().to_string();
-        let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-        in_log(|| tracing::error!("{message}"));
-    } else {
+        text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()
+    };
+    if !error.use_stderr() {
+        drop(error.print());
+        return;
+    }
+    let as_json = asks_for_json(arguments.iter().cloned());
+    if as_json {
+        print_json(&CliError::to_json(&usage_problem(error)));
+    }
+    if wants_json_log(arguments.iter().cloned(), variable) {
+        in_log(|| tracing::error!("{}", text()));
+    } else if !as_json {
         drop(error.print());
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::args::{Global, Migrate};
-use super::error::{CliError, usage_code};
+use super::error::{CliError, asks_for_json, usage_code, usage_problem};
 use super::output::print_json;
 use super::{local, render};
 
@@ -33,7 +33,11 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(e) => {
-            drop(e.print());
+            if e.use_stderr() && asks_for_json(std::env::args_os()) {
+                print_json(&CliError::to_json(&usage_problem(&e)));
+            } else {
+                drop(e.print());
+            }
             return usage_code(&e);
         }
     };

@@ -130,6 +130,8 @@ pub const PROCESSES_MAX: usize = 256;
 pub const SWEEP_LIMIT: u64 = 50;
 /// Time from the end of a sweep to the next one that the daemon begins by itself.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Least time for which lists show a provision that failed and left nothing.
+pub const FAILURES_SHOWN: Duration = Duration::from_secs(24 * 3600);
 /// Most directories in the trash that are no last copy; the oldest is unlinked for a new one.
 pub const ARCHIVES_MAX: usize = 20_000;
 

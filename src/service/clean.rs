@@ -1,11 +1,15 @@
 //! Use cases that move the rebuildable output of an environment to the trash and put it back.
 
+use std::sync::Arc;
+
 use crate::core::event::{Actor, CleanUndone, Cleaned};
 use crate::core::{
     CleanedOutput, Code, Command, Environment, EnvironmentId, EnvironmentStep as Step, Fault,
 };
 use crate::format::rfc3339;
 use crate::service::app::{App, wait_until};
+use crate::service::contents::{live_environment, query_world};
+use crate::service::relocation;
 use crate::service::types::clean::{CleanedView, NotMovedView, UndoneView};
 
 /// Seconds to wait for the end of a clean if the request gives no wait.
@@ -57,6 +61,24 @@ pub(crate) async fn clean(
             expires_at: kept.map(|(time, _)| rfc3339(time)),
         }),
     }
+}
+
+/// Returns what a clean would take. Changes nothing.
+///
+/// # Errors
+/// If there is no such environment, it is adopted, or a clean would be refused.
+pub(crate) async fn preview(app: &Arc<App>, name: &EnvironmentId) -> Result<CleanedView, Fault> {
+    relocation::update_path_of(app, name).await?;
+    let env = live_environment(app, name)?;
+    let taken = query_world(app, move |app, cancel| app.world.preview_clean(&env, cancel)).await?;
+    Ok(CleanedView {
+        id: name.to_string(),
+        paths: taken.paths,
+        size: taken.size.into(),
+        left: NotMovedView::all(&taken.left),
+        trash: None,
+        expires_at: None,
+    })
 }
 
 /// Puts back what the last clean moved, as far as it is still there and its place is free.

@@ -58,6 +58,9 @@ pub(crate) async fn evidence(
         let leases = state.leases().filter(|(_, l)| l.environment == *environment);
         leases.map(|(id, l)| format!("lease {id}: {}", l.purpose)).collect()
     });
+    if env.adopted {
+        return Ok(evidence_of_adopted(&env, leases));
+    }
     let (seen, found) = query_world(app, move |app, cancel| {
         // An error fails the request: work that cannot be inspected is never reported as safe.
         let seen = app.world.inspect_work(&env, cancel)?;
@@ -75,7 +78,21 @@ pub(crate) async fn evidence(
     };
     let last_change = rfc3339(Time(seen.last_change.saturating_mul(1_000_000_000)));
     let (unsaved, head) = (seen.unsaved, seen.head.unwrap_or_default());
-    Ok(EvidenceView { id, safe, unsaved, in_use, head, last_change, hint })
+    Ok(EvidenceView { id, safe, adopted: false, unsaved, in_use, head, last_change, hint })
+}
+
+/// A removal takes nothing away from an adopted worktree, so nothing in it is at risk.
+fn evidence_of_adopted(env: &Environment, in_use: Vec<String>) -> EvidenceView {
+    EvidenceView {
+        id: env.id.to_string(),
+        safe: in_use.is_empty(),
+        adopted: true,
+        unsaved: Vec::new(),
+        in_use,
+        head: env.base.as_ref().map(|base| base.commit.clone()).unwrap_or_default(),
+        last_change: rfc3339(env.changed_at),
+        hint: format!("groundskeeper rm {}", env.id),
+    }
 }
 
 /// Measures an environment.

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::core::effect::Taken;
 use crate::core::empty_is_none::non_empty;
 use crate::core::event::{CheckoutMethod, Plan, ProcessSeen, Size, Worktree};
 use crate::core::{Code, Environment, Fault, HostPath, Inspection, Note, Phase, destroyed};
@@ -60,13 +61,30 @@ impl World {
     /// # Errors
     /// When git or the file system cannot answer; unknown never counts as safe.
     pub fn inspect_work(&self, env: &Environment, cancel: &Cancel) -> Result<Inspection, Fault> {
-        // A query runs beside effects and must not wait for one, so a harmless
-        // file stands in for the lock.
+        self.ask(env, cancel, inspect::inspect_worktree)
+    }
+
+    /// Returns what a clean would move to the trash, and what it would leave. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of a clean.
+    pub fn preview_clean(&self, env: &Environment, cancel: &Cancel) -> Result<Taken, Fault> {
+        self.ask(env, cancel, clean::preview)
+    }
+
+    /// Asks what a step would find. A query runs beside effects and must not wait for one, so a
+    /// harmless file stands in for the lock.
+    fn ask<R>(
+        &self,
+        env: &Environment,
+        cancel: &Cancel,
+        question: fn(&Task<'_>) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
         let null = Path::new("/dev/null");
         let lock = File::open(null).map_err(paths::failed("open", null))?;
         let task =
             Task { world: self, env, trusted: &[], lock: &lock, cancel, reporter: &NullReporter };
-        inspect::inspect_worktree(&task)
+        question(&task)
     }
 
     /// Returns when all changes made so far in watched worktrees are known. Where the tracker

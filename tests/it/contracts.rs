@@ -384,7 +384,7 @@ fn check_removal_verbs(day: &Day) {
     [4]
     ");
     insta::assert_snapshot!(day.text_output(&["clean", "one"]), @"
-    N KiB in N paths: target
+    N KiB in N path: target
     !   moving rebuildable files to the trash
     ! `groundskeeper clean one --undo` puts it back until TIME
     [0]
@@ -531,7 +531,7 @@ fn check_foreign_worktrees(day: &Day) {
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["rm", "theirs"]), @"
-    ! theirs is removed; no directory was moved to the trash
+    ! theirs is released
     ! its worktree stays at DIR/theirs: an adopted worktree is never deleted
     [0]
     ");

@@ -5,6 +5,7 @@
 mod support;
 
 mod adopt_clean_gc;
+mod answers;
 mod api;
 mod backup;
 mod caller;

@@ -171,6 +171,9 @@ pub enum Verb {
         /// Unlink the files at once; they cannot be put back
         #[arg(long, conflicts_with = "undo")]
         now: bool,
+        /// Only show what would be moved
+        #[arg(long, conflicts_with_all = ["undo", "now"])]
+        dry_run: bool,
     },
     /// Cancel the provision of an environment, or withdraw a postponed removal
     Cancel {

@@ -8,6 +8,7 @@ use crate::cli::client::Client;
 use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
+use crate::format::{bytes, count};
 
 pub(in crate::cli) async fn clean(global: &Global, typed: &str, now: bool) -> CommandResult {
     let mut client = Client::connect(global).await?;
@@ -32,13 +33,39 @@ pub(in crate::cli) async fn clean(global: &Global, typed: &str, now: bool) -> Co
             render::note(&format!("`groundskeeper clean {id} --undo` puts it back until {until}"));
         }
     }
-    let bytes = crate::format::bytes(done.size.allocated);
+    let bytes = bytes(done.size.allocated);
     let text = match done.paths.len() {
         0 if done.left.is_empty() => format!("{id} holds no rebuildable files\n"),
         0 => format!("nothing was cleaned in {id}\n"),
-        n => format!("{bytes} in {n} paths: {}\n", render::printable(&done.paths.join(", "))),
+        _ => {
+            let (n, list) = (paths_of(&done.paths), render::printable(&done.paths.join(", ")));
+            format!("{bytes} in {n}: {list}\n")
+        }
     };
     show_one(global, &done, &text)
+}
+
+pub(in crate::cli) async fn preview(global: &Global, typed: &str) -> CommandResult {
+    let mut client = Client::connect(global).await?;
+    let id = &named::whole(&mut client, typed).await?;
+    let path = format!("/v1/environments/{}/clean", encode(id));
+    let found: CleanedView = client.call(Method::GET, &path, NOTHING).await?;
+    if !global.quiet && !global.json {
+        render::left_in_place(&found.left);
+    }
+    let text = match found.paths.as_slice() {
+        [] => format!("nothing would be cleaned in {id}\n"),
+        paths => {
+            let bytes = bytes(found.size.allocated);
+            let (n, list) = (paths_of(paths), render::printable(&paths.join(", ")));
+            format!("{bytes} in {n} would go to the trash: {list}\n")
+        }
+    };
+    show_one(global, &found, &text)
+}
+
+fn paths_of(paths: &[String]) -> String {
+    count(paths.len() as u64, "path", "paths")
 }
 
 pub(in crate::cli) async fn undo_clean(global: &Global, typed: &str) -> CommandResult {

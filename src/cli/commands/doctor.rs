@@ -16,6 +16,7 @@ use crate::cli::render;
 use crate::config_file;
 use crate::core::{Fault, Kind};
 use crate::daemon::running;
+use crate::format::count;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::git::command;
@@ -196,7 +197,7 @@ async fn trash_check(client: &mut Client) -> Check {
     if pinned.is_empty() {
         return Check::ok(
             name,
-            format!("{} entries, all of them also saved elsewhere", list.len()),
+            format!("{}, all also saved elsewhere", count(list.len() as u64, "entry", "entries")),
         );
     }
     let bytes: u64 = pinned.iter().map(|r| r.pinned_bytes).sum();
@@ -259,7 +260,10 @@ async fn worktrees_check(client: &mut Client) -> Check {
         let hint = "check the file systems that hold them, such as network mounts";
         return Check::warn(name, format!("do not answer: {}", unseen.join(", ")), hint);
     }
-    Check::ok(name, format!("{} environments, none of them is missing", list.len()))
+    Check::ok(
+        name,
+        format!("{}, none missing", count(list.len() as u64, "environment", "environments")),
+    )
 }
 
 /// Checks for lock files that are older than git holds one.
@@ -310,8 +314,11 @@ fn watching_check(w: &WatchingView) -> Check {
     let name = "watching";
     let stage = |stage: &str| w.stages.get(stage).copied().unwrap_or(0);
     let detail = format!(
-        "{} worktrees, {} of {} watches, by {}",
-        w.worktrees, w.watches, w.budget, w.backend
+        "{}, {} of {} watches, by {}",
+        count(w.worktrees as u64, "worktree", "worktrees"),
+        w.watches,
+        w.budget,
+        w.backend
     );
     let (polled, given_up) = (stage("polling"), stage("gave_up"));
     let check = if polled > 0 {

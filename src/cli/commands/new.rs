@@ -15,6 +15,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::{completion, named, render, shell};
 use crate::core::{Code, Fault};
+use crate::format::count as plural;
 use crate::world::fs::paths;
 
 /// Most numbers that are tried after an id that is taken.
@@ -234,9 +235,15 @@ pub(in crate::cli) fn show_step(steps: &render::Steps, json: &serde_json::Value)
                 steps.step(&format!("fetch {}", at("/base/fetch")));
             }
         }
-        "WorktreeAdded" => steps.step(&format!("{} files checked out", count("/worktree/files"))),
+        "WorktreeAdded" => {
+            steps.step(&format!(
+                "{} checked out",
+                plural(count("/worktree/files"), "file", "files")
+            ));
+        }
         "FilesIncluded" => {
-            steps.step(&format!("{} ignored files copied", count("/included/files")));
+            let copied = plural(count("/included/files"), "ignored file", "ignored files");
+            steps.step(&format!("{copied} copied"));
             for skipped in
                 json.pointer("/included/skipped").and_then(|s| s.as_array()).into_iter().flatten()
             {

@@ -9,7 +9,7 @@ use super::table::facts;
 use super::terminal::{note, printable};
 use crate::api::clean::NotMovedView;
 use crate::api::types::{EnvironmentView, RemovedView, SummaryView};
-use crate::format::age;
+use crate::format::{age, bytes, count};
 
 /// Least width to which a cell is cut.
 const CELL_MIN: usize = 12;
@@ -213,12 +213,19 @@ pub fn environment(e: &EnvironmentView) -> String {
     }
     if let Some(c) = &e.checkout {
         let why = if c.reason.is_empty() { String::new() } else { format!(" ({})", c.reason) };
-        let files = if c.files > 0 { format!("{} files by ", c.files) } else { String::new() };
+        let files = if c.files > 0 {
+            format!("{} by ", count(c.files, "file", "files"))
+        } else {
+            String::new()
+        };
         rows.push(("checkout", format!("{files}{}{why}", c.by)));
     }
     if let Some(i) = &e.included {
         let skipped = i.skipped.len();
-        rows.push(("included", format!("{} files, {} bytes, {skipped} skipped", i.files, i.bytes)));
+        rows.push((
+            "included",
+            format!("{}, {}, {skipped} skipped", count(i.files, "file", "files"), bytes(i.bytes)),
+        ));
     }
     for lease in &e.leases {
         rows.push(("lease", format!("{} until {} {}", lease.id, lease.until, lease.purpose)));
@@ -256,6 +263,7 @@ pub fn removed(r: &RemovedView) {
         None if r.phase != "tombstoned" => {
             note(&format!("{} is not removed; its phase is {}", r.id, r.phase));
         }
+        None if r.adopted => note(&format!("{} is released", r.id)),
         None => note(&format!("{} is removed; no directory was moved to the trash", r.id)),
     }
     for rescue in &r.rescue {

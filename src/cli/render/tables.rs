@@ -47,6 +47,10 @@ pub fn evidence(e: &EvidenceView) -> String {
     for line in &e.in_use {
         text.push_str(&format!("in use: {}\n", printable(line)));
     }
+    if e.adopted {
+        text.push_str(&format!("{} is adopted: its directory stays where it is\n", e.id));
+        return text + &format!("release it with `{}`\n", e.hint);
+    }
     if e.unsaved.is_empty() {
         text.push_str(&format!("{} holds no work at risk\n", e.id));
     }

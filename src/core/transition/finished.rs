@@ -1,7 +1,10 @@
 //! Finished lives: the state remembers the latest, and forgets the others. An index beside the log
-//! leads to those; their archives stay in the state for as long as they exist.
+//! leads to those; their archives stay in the state for as long as they exist. A provision that
+//! failed and left nothing becomes such a life by itself.
 
-use crate::event::{FormerLife, LivesForgotten};
+use std::time::Duration;
+
+use crate::event::{Event, FormerLife, LivesForgotten};
 use crate::id::Time;
 use crate::model::environment::{Environment, Phase};
 use crate::policy;
@@ -45,6 +48,25 @@ impl State {
     /// tick comes at once.
     pub(crate) fn forgetting_due(&self) -> Option<Time> {
         self.lives_to_forget().map(|_| self.at())
+    }
+
+    /// Returns when a failed provision that left nothing is over, for each of them: as long as the
+    /// trash is kept, and at least [`policy::FAILURES_SHOWN`], lists show it.
+    fn failures(&self) -> impl Iterator<Item = (Time, &Environment)> {
+        let shown = Duration::from_secs(self.retention().trash_seconds).max(policy::FAILURES_SHOWN);
+        let failed = self.environments().filter(|env| env.owed.is_none() && env.is_empty_failure());
+        failed.map(move |env| (env.changed_at.after(shown), env))
+    }
+
+    /// Returns the events that end failed provisions which lists have shown for long enough.
+    pub(crate) fn failures_over(&self, now: Time) -> Vec<Event> {
+        let over = self.failures().filter(|(end, _)| *end <= now);
+        over.filter_map(|(_, env)| env.ends_at_once()).collect()
+    }
+
+    /// Returns the next such end.
+    pub(crate) fn failures_over_at(&self) -> Option<Time> {
+        self.failures().map(|(end, _)| end).min()
     }
 
     pub(crate) fn forget(&mut self, e: &LivesForgotten) {
@@ -129,5 +151,34 @@ mod tests {
         let events = state.decide(moment, provision(0)).expect("a new life");
         let crate::Event::ProvisionRequested(begun) = &events[0] else { panic!("{events:?}") };
         assert_eq!(begun.incarnation, 4, "no number is given twice");
+    }
+
+    /// A provision that failed and left nothing does not stay in the lists for ever.
+    #[test]
+    fn empty_failure_ends_with_retention_of_trash() {
+        let mut state = State::default();
+        let id = id(0);
+        let at = At { seq: Seq(1), time: Time(0) };
+        let mut env = Environment::begin(at, &id, 1, &Plan::default());
+        (env.owed, env.phase) = (None, Phase::Failed);
+        state.environments.insert(id.clone(), env.into());
+        (state.seq, state.at) = (at.seq, at.time);
+        state.retention.trash_seconds = 2 * 86_400;
+        let due = Time(0).after(Duration::from_secs(2 * 86_400));
+        assert_eq!(state.next_deadline(state.at()), Some(due));
+        assert_eq!(state.decide(Time(due.0 - 1), Command::Tick).expect("a tick"), []);
+        let events = state.decide(due, Command::Tick).expect("a tick");
+        assert!(matches!(&events[..], [Event::Tombstoned(e)] if e.environment == id), "{events:?}");
+        for event in events {
+            state.apply(&Record { seq: state.seq().next(), at: due, boot: 1, event });
+        }
+        assert_eq!(state.environment(&id).map(|env| env.phase), Some(Phase::Tombstoned));
+        assert_eq!(state.next_deadline(due), None);
+        // At least a day, whatever the trash.
+        state.retention.trash_seconds = 0;
+        let mut env = Environment::begin(at, &id, 2, &Plan::default());
+        (env.owed, env.phase) = (None, Phase::Failed);
+        state.environments.insert(id, env.into());
+        assert_eq!(state.next_deadline(due), Some(Time(0).after(policy::FAILURES_SHOWN)));
     }
 }

@@ -106,6 +106,7 @@ impl State {
     /// of rescues, the daily sweep, and that finished lives are forgotten.
     pub(crate) fn decide_tick(&self, now: Time) -> Vec<Event> {
         let mut events = self.leases_over(now);
+        events.extend(self.failures_over(now));
         events.extend(self.purges_due(now));
         events.extend(self.folds_due());
         events.extend(self.rescues_over(now));

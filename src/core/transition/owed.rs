@@ -52,7 +52,8 @@ impl State {
     /// Returns the next retry of an environment, or the next end of a lease on one.
     pub(crate) fn deadline_of_environments(&self, now: Time) -> Option<Time> {
         let retries = self.environments().filter_map(|e| later(e.owed.as_ref()?, now));
-        retries.chain(self.leases().map(|(_, lease)| lease.until)).min()
+        let leases = self.leases().map(|(_, lease)| lease.until);
+        retries.chain(leases).chain(self.failures_over_at()).min()
     }
 
     /// Returns the next retry of an archive, or the next end of a retention.

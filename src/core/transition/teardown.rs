@@ -321,8 +321,12 @@ impl Environment {
             return Some(self.forget());
         }
         let (environment, leftovers) = (self.id.clone(), self.leftovers.clone());
-        let is_empty = self.phase == Phase::Failed && self.worktree.is_none();
-        is_empty.then(|| Tombstoned { environment, leftovers }.into())
+        self.is_empty_failure().then(|| Tombstoned { environment, leftovers }.into())
+    }
+
+    /// Returns whether it is a failed provision without a worktree.
+    pub(crate) fn is_empty_failure(&self) -> bool {
+        self.phase == Phase::Failed && self.worktree.is_none()
     }
 
     /// Returns the event that forgets an adopted environment; its worktree is not touched.

@@ -12,6 +12,9 @@ pub struct EvidenceView {
     pub id: String,
     /// Whether nothing would be lost and nobody uses it.
     pub safe: bool,
+    /// Whether it is adopted: a removal releases it, and leaves its directory where it is.
+    #[serde(default)]
+    pub adopted: bool,
     /// Work that a removal would take away.
     pub unsaved: Vec<String>,
     /// Who uses it: leases, and processes that a removal would end.

@@ -52,6 +52,9 @@ pub struct RemovedView {
     /// Which life of it that is; 0 for one that never was.
     #[serde(default)]
     pub incarnation: u32,
+    /// Whether it was adopted: it is released, and its directory stays where it is.
+    #[serde(default)]
+    pub adopted: bool,
     /// Refs that hold what the worktree had and no branch has.
     pub rescue: Vec<String>,
     /// What the rescue could not hold: it is in the trash alone, which stays until it is named.
@@ -114,6 +117,7 @@ impl RemovedView {
             id: id.to_owned(),
             phase: found.map_or(Phase::Tombstoned, |e| e.phase).as_str().to_owned(),
             incarnation: found.map_or(0, |e| e.incarnation),
+            adopted: found.is_some_and(|e| e.adopted),
             rescue: teardown.map(refs).unwrap_or_default(),
             lacks: teardown.map(lacks).unwrap_or_default(),
             notes: found.map(notes).unwrap_or_default(),

@@ -30,21 +30,8 @@ pub(in crate::world) const NAMED_MAX: usize = 64;
 /// Performs [`EnvironmentStep::Clean`](crate::core::EnvironmentStep::Clean).
 pub(in crate::world) fn clean(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let target = proven(task)?;
-    let admin = Admin::of(task.log_id(), task.env()).published;
-    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(command::LONG);
-    let (mut movable, mut left) = (Vec::new(), Vec::new());
-    for path in rebuildable(task.world, &git)? {
-        let whole = target.join(&path);
-        if let Some(why) = holds_repository(&whole, task)? {
-            name(&mut left, &path, why);
-            continue;
-        }
-        let (id, life) = (&task.env().id, task.env().incarnation);
-        let hint = format!("end the processes that use it, then run `groundskeeper clean {id}`");
-        clean_output::not_in_use(task.world, (id, life), &whole, &hint)?;
-        removal::no_mounts(&whole)?;
-        movable.push(path);
-    }
+    let git = repository(task, &target);
+    let (movable, mut left) = movable(task, &git, &target)?;
     point("clean.looked");
     for path in movable {
         task.cancel.check()?;
@@ -58,6 +45,49 @@ pub(in crate::world) fn clean(task: &Task<'_>) -> Result<EnvironmentOutcome, Fau
         point("clean.moved_one");
     }
     taken(task, &target, left).map(EnvironmentOutcome::Cleaned)
+}
+
+/// Returns what a clean would move now, and what it would leave. Changes nothing.
+pub(in crate::world) fn preview(task: &Task<'_>) -> Result<Taken, Fault> {
+    let target = proven(task)?;
+    let (movable, left) = movable(task, &repository(task, &target), &target)?;
+    let mut taken = Taken { left, ..Taken::default() };
+    for path in movable {
+        let size =
+            disk_usage::of(&target.join(&path), &mut |_| task.cancel.check().map_err(Fault::from))?;
+        add(&mut taken.size, size);
+        if taken.paths.len() < NAMED_MAX {
+            taken.paths.push(path.display().to_string());
+        }
+    }
+    Ok(taken)
+}
+
+fn repository<'a>(task: &Task<'a>, target: &Path) -> Git<'a> {
+    let admin = Admin::of(task.log_id(), task.env()).published;
+    Git::exact(&admin, Some(target), Some(task.lock), task.cancel).within(command::LONG)
+}
+
+/// Returns the directories that may be moved, and those that stay.
+fn movable(
+    task: &Task<'_>,
+    git: &Git<'_>,
+    target: &Path,
+) -> Result<(Vec<PathBuf>, Vec<NotMoved>), Fault> {
+    let (mut movable, mut left) = (Vec::new(), Vec::new());
+    for path in rebuildable(task.world, git)? {
+        let whole = target.join(&path);
+        if let Some(why) = holds_repository(&whole, task)? {
+            name(&mut left, &path, why);
+            continue;
+        }
+        let (id, life) = (&task.env().id, task.env().incarnation);
+        let hint = format!("end the processes that use it, then run `groundskeeper clean {id}`");
+        clean_output::not_in_use(task.world, (id, life), &whole, &hint)?;
+        removal::no_mounts(&whole)?;
+        movable.push(path);
+    }
+    Ok((movable, left))
 }
 
 /// Returns the path of an environment's worktree, once it is proven to be that.

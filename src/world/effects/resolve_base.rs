@@ -53,7 +53,8 @@ pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<EnvironmentOutcome, F
     finder.load(plan.base.as_deref(), &plan.branch)?;
     let own = format!("refs/heads/{}", plan.branch);
     let exists = finder.refs.iter().any(|r| r.name == own);
-    branch_fits(&plan.branch, exists, plan.reuse_branch)?;
+    branch_fits(&plan.branch, exists, plan.reuse_branch)
+        .map_err(|fault| finder.with_way_to_track(fault, &plan.branch, at))?;
 
     let wanted = if plan.reuse_branch { Some(plan.branch.as_str()) } else { plan.base.as_deref() };
     let mut reference = finder.reference(wanted)?;
@@ -169,6 +170,29 @@ impl Finder<'_> {
             Ref { name, commit, target: non_empty(next()), upstream: non_empty(next()) }
         });
         Ok(refs.collect())
+    }
+
+    /// Names, for a branch that exists at a remote only, the command that makes a local one of it.
+    fn with_way_to_track(&self, mut fault: Fault, branch: &str, at: &Path) -> Fault {
+        let patterns = [format!("refs/remotes/{branch}"), format!("refs/remotes/*/{branch}")];
+        let found = self.list(&patterns).ok().and_then(|found| found.into_iter().next());
+        let Some(remote) = found.as_ref().and_then(|r| r.name.strip_prefix("refs/remotes/")) else {
+            return fault;
+        };
+        let slashed = self.remotes.iter().find_map(|r| remote.strip_prefix(&format!("{r}/")));
+        let local = slashed.or_else(|| remote.split_once('/').map(|(_, name)| name));
+        if let (Code::BranchNotFound, Some(local)) = (fault.code, local) {
+            let at = paths::as_argument(at);
+            let word = |text: &str| paths::as_argument(Path::new(text));
+            fault.hint = format!(
+                "make a local branch of it with `git -C {at} branch --track {} {}`, then pass \
+                 `--branch {}`",
+                word(local),
+                word(remote),
+                word(local)
+            );
+        }
+        fault
     }
 
     fn find(&self, name: &str) -> Option<&Ref> {
