@@ -41,8 +41,12 @@ pub(super) fn routes() -> Router<Arc<App>> {
     operation_id = "preview_clean",
     responses((status = 200, body = CleanedView), crate::http::openapi::Failure),
 ))]
-pub(super) async fn preview(State(app): Shared, Named(id): Named) -> Answer<Json<CleanedView>> {
-    Ok(Json(clean::preview(&app, &environment_id(&id)?).await?))
+pub(super) async fn preview(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    Named(id): Named,
+) -> Answer<Json<CleanedView>> {
+    Ok(Json(clean::preview(&app, &environment_id(&id)?, actor).await?))
 }
 
 /// Moves the rebuildable output of an environment to the trash, and nothing else.

@@ -51,7 +51,11 @@ pub(super) fn usage_problem(error: &clap::Error) -> Problem {
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
-    let message = first.strip_prefix("error: ").unwrap_or(first);
+    let message = match error.kind() {
+        // The whole help is its text.
+        clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
+        _ => first.strip_prefix("error: ").unwrap_or(first),
+    };
     // The last line names the flag that the hint names.
     let rest = lines.filter(|line| !line.starts_with("For more information"));
     let hint = "`groundskeeper --help` lists the commands, and `--help` after one its flags";

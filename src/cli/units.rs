@@ -51,10 +51,15 @@ pub(in crate::cli) type Words = Vec<String>;
 pub(in crate::cli) struct Units {
     /// Paths and contents.
     pub(in crate::cli) files: Vec<(PathBuf, String)>,
+    /// Fails where the service manager does not answer. Changes nothing.
+    pub(in crate::cli) probe: Words,
     /// Run in this order when the files are there.
     pub(in crate::cli) start: Vec<Words>,
-    /// Run in this order before the files go.
+    /// Run in this order before the files go, and before others take their place where the service
+    /// manager needs that.
     pub(in crate::cli) stop: Vec<Words>,
+    /// Whether a service that is there already must end before it is started anew.
+    pub(in crate::cli) stop_first: bool,
     /// Run when the files are gone.
     pub(in crate::cli) forget: Vec<Words>,
     /// Tells with exit code 0 that the service manager has it, and prints the state.
@@ -76,6 +81,11 @@ pub(in crate::cli) fn units(manager: Manager, wanted: &Wanted<'_>) -> Units {
         Manager::Systemd => systemd(wanted),
         Manager::Launchd => launchd(wanted),
     }
+}
+
+/// Returns a file without its variables, which are those of the shell that installed it.
+pub(in crate::cli) fn without_variables(content: &str) -> Vec<&str> {
+    content.lines().filter(|line| !line.starts_with("Environment=")).collect()
 }
 
 /// Returns whether this program wrote a file with this content.
@@ -105,7 +115,14 @@ fn systemd(wanted: &Wanted<'_>) -> Units {
             (wanted.folder.join(&socket), filled(SOCKET)),
             (wanted.folder.join(&service), filled(SERVICE)),
         ],
-        start: vec![call(&["daemon-reload"]), call(&["enable", "--now", &socket, &service])],
+        probe: call(&["show-environment"]),
+        start: vec![
+            call(&["daemon-reload"]),
+            call(&["enable", &socket, &service]),
+            // A socket that listens already may be another one.
+            call(&["restart", &socket, &service]),
+        ],
+        stop_first: false,
         stop: vec![call(&["disable", "--now", &socket, &service])],
         forget: vec![call(&["daemon-reload"])],
         state: call(&["--no-pager", "status", &socket, &service]),
@@ -132,7 +149,9 @@ fn launchd(wanted: &Wanted<'_>) -> Units {
     let path = file.display().to_string();
     Units {
         files: vec![(file, content)],
+        probe: words(&["launchctl", "managername"]),
         start: vec![words(&["launchctl", "bootstrap", &domain, &path])],
+        stop_first: true,
         stop: vec![words(&["launchctl", "bootout", &service])],
         forget: Vec::new(),
         state: words(&["launchctl", "print", &service]),
@@ -150,13 +169,13 @@ fn words(of: &[&str]) -> Words {
     of.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// Quotes a word of a systemd command line, in which `%` and `$` begin something.
+/// Quotes a word of a systemd command line, in which `%` begins something.
 fn systemd_word(path: &Path) -> String {
-    let text = quoted(&path.display().to_string()).replace('$', "$$");
+    let text = quoted(&path.display().to_string());
     if text.contains([' ', '\t', '\'', '"', '\\', ';']) { format!("\"{text}\"") } else { text }
 }
 
-/// Returns the line that sets a variable, in which `$` is itself.
+/// Returns the line that sets a variable.
 fn systemd_variable(name: &str, value: &str) -> String {
     format!("Environment=\"{name}={}\"\n", quoted(value))
 }

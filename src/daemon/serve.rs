@@ -58,6 +58,8 @@ pub(super) async fn serve(
 ) -> Result<End, Fault> {
     // First: a program that reads that the daemon is ready may end it in order.
     let mut signals = Signals::listen().with_reload(context.options.reloads);
+    // Before what may take long at a reload.
+    tokio::spawn(service_manager::watchdog(context.handle.clone()));
     // No client is accepted before the databases are migrated.
     let mut wanted = context.config.databases.clone();
     wanted.append(&mut context.options.databases);
@@ -96,7 +98,6 @@ pub(super) async fn serve(
         drop(app.session.set(session_status));
     }
     tokio::spawn(notify_watcher(app.handle.head(), Arc::clone(&app.watching)));
-    tokio::spawn(service_manager::watchdog(app.handle.clone()));
     tokio::spawn(sweep_at_start(app));
     tokio::spawn(collect_orphans());
     tokio::spawn(text_log::keep_small(layout));

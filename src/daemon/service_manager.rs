@@ -79,8 +79,10 @@ pub(super) async fn watchdog(handle: Handle) {
     };
     let mut beats = tokio::time::interval((limit / 2).max(Duration::from_millis(1)));
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while handle.answers().await {
-        drop(sd_notify::notify(&[NotifyState::Watchdog]));
+    while let Ok(answers) = handle.answers().await {
+        if answers {
+            drop(sd_notify::notify(&[NotifyState::Watchdog]));
+        }
         beats.tick().await;
     }
 }

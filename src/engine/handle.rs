@@ -102,10 +102,18 @@ impl Handle {
         answered.recv().unwrap_or_else(|_| Err(engine_ended()))
     }
 
-    /// Waits until the engine has taken a message; false when it has ended or its mailbox is full.
-    pub async fn answers(&self) -> bool {
+    /// Waits until the engine has taken a message, and returns whether it has; false for a mailbox
+    /// that is full at the moment.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub async fn answers(&self) -> Result<bool, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.mailbox.try_send(Message::Alive(answer)).is_ok() && answered.await.is_ok()
+        match self.mailbox.try_send(Message::Alive(answer)) {
+            Ok(()) => answered.await.map(|()| true).map_err(|_| engine_ended()),
+            Err(TrySendError::Full(_)) => Ok(false),
+            Err(TrySendError::Disconnected(_)) => Err(engine_ended()),
+        }
     }
 
     /// Asks the engine to stop. Does not wait for its end.

@@ -69,19 +69,18 @@ impl KeptSocket {
     }
 
     /// Takes a socket on which a service manager listens already. Its name stays when this process
-    /// ends, for the next one.
+    /// ends, for the next one. A name that is gone or leads nowhere is made anew.
     ///
     /// # Errors
-    /// If it is not the socket at `address`, or the directory is not this user's.
+    /// If another process listens at `address`, or the directory is not this user's.
     pub fn adopt(
         passed: &Passed,
         address: &Path,
         home: &Path,
         report: Report,
     ) -> Result<(Self, UnixListener), Error> {
-        let (listener, own) = adopt(passed, address)?;
-        let state =
-            State { own, stays: true, renewed: Instant::now(), problem: None, closed: false };
+        let (listener, own, stays) = adopt(passed, address)?;
+        let state = State { own, stays, renewed: Instant::now(), problem: None, closed: false };
         let (address, home) = (address.to_owned(), home.to_owned());
         Ok((Self { address, home, report, state: Mutex::new(state) }, listener))
     }

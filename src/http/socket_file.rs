@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use groundskeeper_system::misplaced::kind;
 use groundskeeper_system::own_file;
+use rustix::net::sockopt;
+use rustix::process::Pid;
 use sha2::Digest as _;
 use tokio::net::UnixListener;
 
@@ -115,26 +117,35 @@ fn prepare_folder(address: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns a listener at a socket that a service manager opened, and the identity of its name. The
-/// service manager keeps listening.
+/// Returns a listener at a socket that a service manager opened, the identity of its name, and
+/// whether that name is the service manager's: where the name is gone, or leads to no listener any
+/// more, it is made anew, and clients reach this process only.
 ///
 /// # Errors
-/// If the directory is not this user's, or the socket is not the one at `address`.
-pub(super) fn adopt(passed: &Passed, address: &Path) -> Result<(UnixListener, FileId), Error> {
+/// If the directory is not this user's, or another process listens at `address`.
+pub(super) fn adopt(
+    passed: &Passed,
+    address: &Path,
+) -> Result<(UnixListener, FileId, bool), Error> {
     prepare_folder(address)?;
-    let about = |e| fs::Error::about("take the socket", address)(e);
-    let bound = passed.local_addr().map_err(about)?;
-    let named = address.symlink_metadata().map_err(about)?;
-    // By identity, for a home directory may be reached through a link.
-    let there = bound.as_pathname().and_then(|path| path.symlink_metadata().ok());
-    let id = FileId::of(&named);
-    if !named.file_type().is_socket() || there.is_none_or(|there| FileId::of(&there) != id) {
+    let listens = match probe(address) {
+        Probe::Nothing => {
+            let (listener, own) = bind(address)?;
+            return Ok((listener, own, false));
+        }
+        Probe::Listener(pid) => pid,
+    };
+    // The same process opened both, so they are one: it has no other socket of this name.
+    let opener = sockopt::socket_peercred(passed).ok().map(|opener| opener.pid);
+    if listens.is_some() && listens != opener {
         return Err(Error::OtherSocket { path: address.to_owned() });
     }
+    let about = |e| fs::Error::about("take the socket", address)(e);
+    let named = address.symlink_metadata().map_err(about)?;
     let mode = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(address, mode).map_err(about)?;
     let listener = passed.try_clone().and_then(UnixListener::from_std).map_err(about)?;
-    Ok((listener, id))
+    Ok((listener, FileId::of(&named), true))
 }
 
 /// Gives a socket its name, unless something else has got that name meanwhile.
@@ -154,24 +165,37 @@ fn remove_stale(address: &Path) -> Result<(), Error> {
         let kind = kind(found.file_type());
         return Err(Error::NotASocket { path: address.to_owned(), kind });
     }
-    if has_listener(address) {
+    if matches!(probe(address), Probe::Listener(_)) {
         return Err(Error::OtherListener { path: address.to_owned() });
     }
     Ok(paths::remove_file_if_any(address).map_err(fs::Error::about("remove", address))?)
 }
 
-/// Returns whether a process listens at a socket, without waiting for it. Only a refused connection
-/// proves that there is none.
-fn has_listener(address: &Path) -> bool {
+/// Who listens at a socket.
+enum Probe {
+    /// Nothing has the name, or what had it has ended.
+    Nothing,
+    /// A process, with its pid if the system tells.
+    Listener(Option<Pid>),
+}
+
+/// Returns whether a process listens at a socket, without waiting for it. Only a refused
+/// connection, or a name that is gone, proves that there is none.
+fn probe(address: &Path) -> Probe {
+    use rustix::io::Errno;
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
-    let refused = || -> rustix::io::Result<bool> {
+    let asked = || -> rustix::io::Result<Probe> {
         let probe = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
         rustix::io::fcntl_setfd(&probe, rustix::io::FdFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&probe, true)?;
         let to = SocketAddrUnix::new(address)?;
-        Ok(connect(&probe, &to) == Err(rustix::io::Errno::CONNREFUSED))
+        match connect(&probe, &to) {
+            Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(Probe::Nothing),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Probe::Listener(Some(sockopt::socket_peercred(&probe)?.pid))),
+        }
     };
-    !refused().unwrap_or(false)
+    asked().unwrap_or(Probe::Listener(None))
 }
 
 /// Sets the times of a socket to the present: programs that clean `/tmp` or `/run` remove what is

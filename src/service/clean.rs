@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock;
 use crate::core::event::{Actor, CleanUndone, Cleaned};
 use crate::core::{
     CleanedOutput, Code, Command, Environment, EnvironmentId, EnvironmentStep as Step, Fault,
@@ -67,9 +68,15 @@ pub(crate) async fn clean(
 ///
 /// # Errors
 /// If there is no such environment, it is adopted, or a clean would be refused.
-pub(crate) async fn preview(app: &Arc<App>, name: &EnvironmentId) -> Result<CleanedView, Fault> {
+pub(crate) async fn preview(
+    app: &Arc<App>,
+    name: &EnvironmentId,
+    actor: Actor,
+) -> Result<CleanedView, Fault> {
     relocation::update_path_of(app, name).await?;
     let env = live_environment(app, name)?;
+    let wanted = Command::Clean { environment: name.clone(), now: false, actor };
+    app.handle.view(|state| state.decide(clock::now(), wanted))?;
     let taken = query_world(app, move |app, cancel| app.world.preview_clean(&env, cancel)).await?;
     Ok(CleanedView {
         id: name.to_string(),

@@ -45,7 +45,7 @@ fn adopted_worktree_is_released_in_words() {
     assert_eq!((&seen["safe"], &seen["adopted"]), (&true.into(), &true.into()), "{seen:#}");
     let said = harness.command(&["rm", "theirs"]).output().expect("runs");
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(said.contains("theirs is released\nits worktree stays at"), "{said}");
+    assert!(said.contains("theirs is released\nnothing at "), "{said}");
     assert!(place.join("work").exists());
 }
 
@@ -110,6 +110,14 @@ fn preview_of_clean_changes_nothing() {
     assert_eq!(seen["left"][0]["path"], "node_modules", "{seen:#}");
     assert!(path.join("target/a").exists());
     assert_eq!(seq(), before, "no record");
+    // It is refused where the clean would be.
+    let place = harness.path("theirs");
+    let text = place.to_str().expect("text");
+    harness.git(&repo, &["worktree", "add", "-q", "-b", "theirs", text]);
+    harness.ok(&["adopt", text, "--id", "theirs"]);
+    let refusals = [&["clean", "theirs"][..], &["clean", "theirs", "--dry-run"]];
+    let [real, preview] = refusals.map(|args| harness.refused(args));
+    assert_eq!(preview, real);
     let done = harness.ok(&["clean", "demo"]);
     for name in ["paths", "left"] {
         assert_eq!(done[name], seen[name], "{name}");

@@ -532,7 +532,7 @@ fn check_foreign_worktrees(day: &Day) {
     ");
     insta::assert_snapshot!(day.text_output(&["rm", "theirs"]), @"
     ! theirs is released
-    ! its worktree stays at DIR/theirs: an adopted worktree is never deleted
+    ! nothing at DIR/theirs was touched: an adopted worktree is never deleted
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["stop"]), @"

@@ -81,4 +81,5 @@ mod traps;
 mod unprocessable_record;
 mod unwatched;
 mod watching;
+mod widths;
 mod words;

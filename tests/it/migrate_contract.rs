@@ -78,9 +78,9 @@ fn failure_has_documented_keys_and_code() {
         assert_eq!(keys(&answer["error"]), documented("Result of a failure"));
         assert!(documented("Codes").contains(name));
     }
-    let mut command = harness.command(&["migrate", "--json", "--no-such-flag"]);
-    let output = command.output().expect("runs");
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(64), 0));
+    let (code, answer) = harness.gk(&["migrate", "--no-such-flag"]);
+    assert_eq!((code, &answer["error"]["code"]), (64, &"invalid_request".into()), "{answer:#}");
+    assert_eq!(keys(&answer["error"]), documented("Result of a failure"));
 
     let lock = rusqlite::Connection::open(place.data.join("data.db.owner-lock")).expect("opened");
     lock.execute_batch("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE").expect("locked");

@@ -12,14 +12,19 @@ use crate::support::{Daemon, Harness, wait_for};
 /// and starts it again when it has ended and the next client comes.
 const MANAGER: &str = r#"
 import os, select, socket, sys
-path, program, data = sys.argv[1:4]
+path, program, data, state = sys.argv[1:5]
 os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(path)
 listener.listen(16)
-print("listening", flush=True)
+if state != "fresh":
+    os.unlink(path)
+if state == "stale":
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(path)
 while True:
-    select.select([listener], [], [])
+    if state == "fresh":
+        select.select([listener], [], [])
     child = os.fork()
     if child == 0:
         os.dup2(listener.fileno(), 3, inheritable=True)
@@ -33,7 +38,9 @@ while True:
 struct Manager(Child);
 
 impl Manager {
-    fn start(harness: &Harness) -> Self {
+    /// Starts it with a name of its socket that is `fresh`, `gone`, or `stale`: that of another
+    /// socket that has no listener any more.
+    fn start(harness: &Harness, state: &str) -> Self {
         let mut command = harness.command(&[]);
         let program = command.get_program().to_owned();
         command = {
@@ -43,6 +50,7 @@ impl Manager {
         };
         let data = harness.data();
         command.arg("-c").arg(MANAGER).arg(data.join("daemon.sock")).arg(program).arg(&data);
+        command.arg(state);
         let log = std::fs::File::create(harness.path("manager.err")).expect("a log");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         let manager = Self(child.expect("python3 runs"));
@@ -62,7 +70,7 @@ fn passed_socket_starts_daemon_and_outlives_it() {
     let harness = Harness::new();
     let repo = harness.repo("project", 3);
     let socket = harness.data().join("daemon.sock");
-    let _manager = Manager::start(&harness);
+    let _manager = Manager::start(&harness, "fresh");
     // Nothing runs, and a question about the daemon starts none.
     assert_eq!(harness.gk(&["daemon", "status"]).0, 3);
     assert_eq!(harness.ok(&["stop"])["stopped"], false);
@@ -83,20 +91,43 @@ fn passed_socket_starts_daemon_and_outlives_it() {
     }
 }
 
+/// A name that leads to no listener is made anew; a living listener of another process is left.
 #[test]
-fn passed_socket_of_other_directory_is_refused() {
+fn lost_name_of_passed_socket_is_made_anew() {
+    for state in ["gone", "stale"] {
+        let harness = Harness::new();
+        let _manager = Manager::start(&harness, state);
+        let reached = || harness.gk(&["--no-autostart", "ls"]).0 == 0;
+        wait_for("a daemon that can be reached", reached);
+        let first = harness.ok(&["daemon", "status"]);
+        assert_eq!(harness.ok(&["daemon", "reload"])["reloaded"], true, "{state}");
+        assert_eq!(harness.ok(&["daemon", "status"])["pid"], first["pid"], "{state}");
+    }
     let harness = Harness::new();
-    let _manager = Manager::start(&harness);
+    let _manager = Manager::start(&harness, "fresh");
     let socket = harness.data().join("daemon.sock");
     std::fs::rename(&socket, harness.path("elsewhere.sock")).expect("moved");
-    std::fs::write(&socket, "theirs").expect("written");
+    let theirs = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
     let _asked = std::os::unix::net::UnixStream::connect(harness.path("elsewhere.sock"));
     let said = || std::fs::read_to_string(harness.path("manager.err")).unwrap_or_default();
     wait_for("the refusal", || {
         said().contains("the socket that the service manager opened is not")
     });
     assert!(said().contains("`groundskeeper service install`"), "{}", said());
-    assert_eq!(std::fs::read(&socket).expect("there"), b"theirs");
+    drop(theirs);
+}
+
+/// What was removed while the daemon ran is made again, and a reload keeps that.
+#[test]
+fn removed_name_of_passed_socket_survives_reload() {
+    let harness = Harness::new();
+    let _manager = Manager::start(&harness, "fresh");
+    let socket = harness.data().join("daemon.sock");
+    harness.ok(&["ls"]);
+    std::fs::remove_file(&socket).expect("removed");
+    wait_for("the socket to be made again", || socket.exists());
+    assert_eq!(harness.ok(&["daemon", "reload"])["reloaded"], true);
+    harness.ok(&["--no-autostart", "ls"]);
 }
 
 /// An engine that hangs is no living daemon, however well the rest of it does.
@@ -125,7 +156,7 @@ fn watchdog_hears_nothing_of_hanging_engine() {
     // The engine writes its checkpoint after the records of an environment, when it is idle.
     let repo = harness.repo("project", 3);
     harness.new_env("demo", &repo, &[]);
-    assert!(next().1.contains("READY=1"));
+    wait_for("the daemon", || next().1.contains("READY=1"));
     let begin = Instant::now();
     let (mut before, mut beats) = (None::<Instant>, 0);
     loop {
@@ -145,57 +176,119 @@ fn watchdog_hears_nothing_of_hanging_engine() {
 
 /// Answers like `systemctl`, and writes down what it was asked.
 const SYSTEMCTL: &str = "#!/bin/sh\necho \"$*\" >>\"$HOME/asked\"\n\
-    case \"$*\" in *enable*--now*) test ! -e \"$HOME/fails\" || { echo no bus >&2; exit 1; } ;; esac\n\
+    test ! -e \"$HOME/dead\" || { echo no bus >&2; exit 1; }\n\
+    case \"$*\" in *restart*) test ! -e \"$HOME/fails\" || { echo no unit >&2; exit 1; } ;; esac\n\
     case \"$*\" in *status*) echo active ;; esac\n";
+
+/// A home with a service manager that only answers.
+struct Scene {
+    harness: Harness,
+    path: String,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let harness = Harness::new();
+        let tools = harness.path("tools");
+        harness.write(&tools.join("systemctl"), SYSTEMCTL);
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(tools.join("systemctl"), mode).expect("mode");
+        let path = format!("{}:/usr/bin:/bin", tools.display());
+        Self { harness, path }
+    }
+
+    /// Runs a command, and returns its exit code and all that it said.
+    fn run(&self, args: &[&str]) -> (i32, String) {
+        let output = self.harness.command(args).env("PATH", &self.path).output().expect("it runs");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), output.stderr);
+        let said = format!("{out}{}", String::from_utf8_lossy(&err));
+        (output.status.code().expect("a code"), said)
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        self.harness.path("home/.config/systemd/user")
+    }
+
+    fn files(&self) -> usize {
+        std::fs::read_dir(self.folder()).map_or(0, Iterator::count)
+    }
+
+    fn asked(&self) -> String {
+        std::fs::read_to_string(self.harness.path("home/asked")).unwrap_or_default()
+    }
+
+    /// Makes the service manager fail while `during` runs: at everything, or at a restart.
+    fn with(&self, failure: &str, during: impl FnOnce()) {
+        let flag = self.harness.path("home").join(failure);
+        std::fs::write(&flag, "").expect("written");
+        during();
+        std::fs::remove_file(&flag).expect("removed");
+    }
+}
 
 #[test]
 fn units_are_shown_written_and_removed() {
-    let harness = Harness::new();
-    let tools = harness.path("tools");
-    harness.write(&tools.join("systemctl"), SYSTEMCTL);
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(tools.join("systemctl"), mode).expect("mode");
-    let path = format!("{}:/usr/bin:/bin", tools.display());
-    let run = |args: &[&str]| {
-        let output = harness.command(args).env("PATH", &path).output().expect("it runs");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), output.stderr);
-        (output.status.code(), format!("{out}{}", String::from_utf8_lossy(&err)))
-    };
-    let folder = harness.path("home/.config/systemd/user");
-    let files = || std::fs::read_dir(&folder).map_or(0, Iterator::count);
-    let asked = || std::fs::read_to_string(harness.path("home/asked")).unwrap_or_default();
-
-    let (code, shown) = run(&["service", "install", "--dry-run"]);
-    assert_eq!((code, files(), asked()), (Some(0), 0, String::new()), "{shown}");
+    let scene = Scene::new();
+    let harness = &scene.harness;
+    let (code, shown) = scene.run(&["service", "install", "--dry-run"]);
+    assert_eq!((code, scene.files(), scene.asked()), (0, 0, String::new()), "{shown}");
     let socket = format!("ListenStream={}/daemon.sock", harness.data().display());
-    for line in [&*socket, "SocketMode=0600", "WatchdogSec=120", "then: systemctl --user enable"] {
+    for line in [&*socket, "SocketMode=0600", "WatchdogSec=120", "KillMode=process"] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
-    assert_eq!(run(&["service", "status"]).0, Some(3));
-    assert_eq!(run(&["service", "uninstall"]).0, Some(3));
+    assert_eq!(scene.run(&["service", "status"]).0, 3);
+    assert_eq!(scene.run(&["service", "uninstall"]).0, 3);
 
     // A daemon that runs is ended: its socket would be in the way.
     harness.ok(&["ls"]);
-    let (code, said) = run(&["service", "install"]);
-    assert_eq!((code, files()), (Some(0), 2), "{said}");
+    let (code, said) = scene.run(&["service", "install"]);
+    assert_eq!((code, scene.files()), (0, 2), "{said}");
     assert_eq!(harness.gk(&["daemon", "status"]).0, 3);
-    assert!(asked().contains("daemon-reload\n--user enable --now groundskeeper-"), "{}", asked());
-    let (code, said) = run(&["service", "status"]);
-    assert_eq!((code, said.trim()), (Some(0), "active"));
-    assert_eq!(run(&["service", "install"]).0, Some(0), "again");
+    let asked = scene.asked();
+    assert!(asked.contains("daemon-reload\n--user enable groundskeeper-"), "{asked}");
+    let (code, said) = scene.run(&["service", "status"]);
+    assert_eq!((code, said.trim()), (0, "active"));
+    assert_eq!(scene.run(&["service", "install"]).0, 0, "again");
+    assert_eq!((scene.run(&["service", "uninstall"]).0, scene.files()), (0, 0));
+}
 
-    std::fs::write(harness.path("home/fails"), "").expect("written");
-    let (code, said) = run(&["service", "install"]);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("no bus"), "{said}");
+#[test]
+fn failing_service_manager_is_told() {
+    let scene = Scene::new();
+    let harness = &scene.harness;
+    harness.ok(&["ls"]);
+    scene.with("dead", || {
+        let (code, said) = scene.run(&["service", "install"]);
+        assert_eq!((code, scene.files()), (2, 0), "nothing changes: {said}");
+        assert_eq!(harness.gk(&["daemon", "status"]).0, 0, "the daemon goes on");
+    });
+    scene.with("fails", || {
+        let (code, said) = scene.run(&["service", "install"]);
+        assert!(code == 2 && said.contains("no unit") && said.contains("install` again"), "{said}");
+    });
+    assert_eq!((scene.run(&["service", "install"]).0, scene.files()), (0, 2));
+    scene.with("dead", || {
+        let (code, said) = scene.run(&["service", "uninstall"]);
+        assert_eq!((code, scene.files()), (2, 0), "the files are gone all the same: {said}");
+        assert!(said.contains("are removed already"), "{said}");
+    });
+}
 
-    let name = std::fs::read_dir(&folder).expect("there").flatten().next().expect("a file");
-    std::fs::write(name.path(), "[Socket]\n").expect("written");
-    let (code, said) = run(&["service", "uninstall"]);
-    assert_eq!((code, files()), (Some(1), 2), "{said}");
-    assert!(said.contains("was not written by groundskeeper"), "{said}");
-    std::fs::remove_file(name.path()).expect("removed");
-    assert_eq!((run(&["service", "uninstall"]).0, files()), (Some(0), 0));
+#[test]
+fn foreign_units_and_odd_paths_are_refused() {
+    let scene = Scene::new();
+    assert_eq!(scene.run(&["service", "install"]).0, 0);
+    let unit = std::fs::read_dir(scene.folder()).expect("there").flatten().next().expect("a file");
+    std::fs::write(unit.path(), "[Socket]\n").expect("written");
+    for verb in ["install", "uninstall"] {
+        let (code, said) = scene.run(&["service", verb]);
+        assert_eq!((code, scene.files()), (1, 2), "{said}");
+        assert!(said.contains("was not written by groundskeeper"), "{said}");
+    }
+    // A line break would begin a line of the unit.
+    let odd = scene.harness.path("a\nExecStartPre=b");
+    let (code, said) = scene.run(&["--data-dir", text(&odd), "service", "install", "--dry-run"]);
+    assert_eq!(code, 64, "{said}");
 }
 
 fn text(path: &std::path::Path) -> &str {

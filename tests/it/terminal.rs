@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -17,17 +17,23 @@ const COLUMNS: u16 = 80;
 /// Runs a command at a terminal of its own, and types `answer` once it asks. Returns the exit code
 /// and everything that the terminal showed.
 fn at_terminal(harness: &Harness, args: &[&str], answer: &str) -> (i32, String) {
+    at_width(harness.command(args), COLUMNS, answer)
+}
+
+/// Does the same at a terminal of another width.
+pub(crate) fn at_width(mut command: Command, columns: u16, answer: &str) -> (i32, String) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("granted");
-    let size = Winsize { ws_row: 40, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&ours, size).expect("a size");
     let name = ptsname(&ours, Vec::new()).expect("a name").into_string().expect("text");
     // Otherwise it would become that of all tests, and its end would hang them up.
     let theirs =
         rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("opened");
     let end = || Stdio::from(theirs.as_fd().try_clone_to_owned().expect("cloned"));
-    let mut child =
-        harness.command(args).stdin(end()).stdout(end()).stderr(end()).spawn().expect("starts");
+    let child = command.stdin(end()).stdout(end()).stderr(end()).spawn();
+    let mut child = child.expect("starts");
+    drop(command);
     drop(theirs);
     let (mut ours, mut shown, mut asked) = (File::from(ours), String::new(), false);
     let mut buffer = [0; 4096];

@@ -5,7 +5,7 @@
 #   ./install.sh --uninstall     takes it away again; environments and settings stay
 set -eu
 
-prefix=${HOME:?set HOME or use --prefix}/.local
+prefix=${HOME:+$HOME/.local}
 uninstall=
 while [ $# -gt 0 ]; do
   case $1 in
@@ -15,14 +15,19 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-here=$(cd "$(dirname "$0")" && pwd)
-cd "$here"
+[ -n "$prefix" ] || { echo "error: set HOME or use --prefix" >&2; exit 64; }
+case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
+CDPATH='' cd -- "$(dirname -- "$0")"
 files=$(find bin share -type f)
 
 if [ -n "$uninstall" ]; then
-  if [ -x "$prefix/bin/groundskeeper" ]; then
-    "$prefix/bin/groundskeeper" stop || true
+  if [ ! -e "$prefix/bin/groundskeeper" ]; then
+    echo "error: nothing is installed in $prefix" >&2
+    exit 3
   fi
+  # Not installed is fine; a service without its program is not.
+  "$prefix/bin/groundskeeper" service uninstall --yes >/dev/null 2>&1 || true
+  "$prefix/bin/groundskeeper" stop || true
   for file in $files; do rm -f "$prefix/$file"; done
   echo "removed from $prefix; your environments are untouched"
   exit 0

@@ -192,7 +192,7 @@ pub(in crate::cli) async fn end(layout: &Layout) -> Result<Ended, CliError> {
 
 /// Returns whether a daemon may run. Asked before a connection is made, which starts one where a
 /// service manager listens.
-fn may_run(layout: &Layout) -> bool {
+pub(in crate::cli) fn may_run(layout: &Layout) -> bool {
     running::is_locked(layout) || read_info(layout).is_some_and(|info| info.may_be_alive())
 }
 

@@ -4,19 +4,21 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 
 use hyper::Method;
-use serde::Serialize;
 
 use crate::api::archives::ArchivedIncarnationView;
 use crate::api::locks::LockView;
 use crate::api::types::{DaemonView, EnvironmentView, LastSweepView, WatchingView};
 use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
+use crate::cli::commands::check::Check;
+use crate::cli::commands::daemon;
+use crate::cli::commands::doctor_checks::{hooks_check, others_check};
 use crate::cli::error::CliError;
 use crate::cli::render;
 use crate::config_file;
-use crate::core::{Fault, Kind};
+use crate::core::Kind;
 use crate::daemon::running;
-use crate::format::count;
+use crate::format::{bytes, count};
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::git::command;
@@ -27,38 +29,6 @@ const LOCK_SECONDS: u64 = 10;
 /// Most environments that one check names.
 const NAMED_MAX: usize = 20;
 
-/// Result of one check.
-#[derive(Debug, Serialize)]
-struct Check {
-    /// Counters behind the result, for programs; only the check of watching has them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metrics: Option<WatchingView>,
-    name: &'static str,
-    status: &'static str,
-    detail: String,
-    hint: String,
-}
-
-impl Check {
-    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, status: "ok", detail: detail.into(), hint: String::new(), metrics: None }
-    }
-
-    fn warn(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { name, status: "warn", detail: detail.into(), hint: hint.into(), metrics: None }
-    }
-
-    fn fail(name: &'static str, fault: &Fault) -> Self {
-        Self {
-            name,
-            status: "fail",
-            detail: fault.to_string(),
-            hint: fault.hint.clone(),
-            metrics: None,
-        }
-    }
-}
-
 /// Runs all checks and prints them; fails if one failed. Starts no daemon.
 pub(crate) async fn run(global: &Global) -> ExitCode {
     let mut checks = vec![git_check(), config_check()];
@@ -67,6 +37,7 @@ pub(crate) async fn run(global: &Global) -> ExitCode {
             checks.push(directory_check(&layout));
             checks.push(space_check(&layout));
             daemon_checks(&layout, &mut checks).await;
+            checks.push(others_check(&layout));
         }
         Err(fault) => checks.push(Check::fail("data directory", &fault)),
     }
@@ -124,11 +95,11 @@ fn space_check(layout: &Layout) -> Check {
     let there = layout.root().ancestors().find(|p| p.exists()).unwrap_or(layout.root());
     match rustix::fs::statvfs(there) {
         Ok(s) => {
-            let mib = s.f_bavail.saturating_mul(s.f_frsize) >> 20;
-            if mib < 1_024 {
-                Check::warn(name, format!("only {mib} MiB are free"), "free some space")
+            let free = s.f_bavail.saturating_mul(s.f_frsize);
+            if free < 1 << 30 {
+                Check::warn(name, format!("only {} free", bytes(free)), "free some space")
             } else {
-                Check::ok(name, format!("{mib} MiB are free"))
+                Check::ok(name, format!("{} free", bytes(free)))
             }
         }
         Err(e) => Check::fail(name, &paths::fault("read the free space of", there, &e.into())),
@@ -136,6 +107,11 @@ fn space_check(layout: &Layout) -> Check {
 }
 
 async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
+    // With a service manager a connection starts the daemon.
+    if !daemon::may_run(layout) {
+        checks.push(Check::ok("daemon", "not running; started when needed"));
+        return;
+    }
     let mut client = match Client::try_connect(layout).await {
         Ok(client) => client,
         Err(error) => {
@@ -162,6 +138,7 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
                 checks.push(Check::warn("log", detail, hint));
             }
             checks.push(worktrees_check(&mut client).await);
+            checks.push(hooks_check(&mut client).await);
             checks.push(watching_check(&d.watching));
             checks.push(trash_check(&mut client).await);
             checks.push(rescues_check(&mut client).await);

@@ -3,12 +3,14 @@
 
 pub(super) mod adopt;
 pub(super) mod backup;
+mod check;
 pub(super) mod clean;
 pub(super) mod config;
 pub(super) mod daemon;
 pub(super) mod daemon_log;
 pub(super) mod df;
 pub(super) mod doctor;
+mod doctor_checks;
 pub(super) mod events;
 pub(super) mod exec;
 mod fields;

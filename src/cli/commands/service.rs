@@ -29,6 +29,9 @@ use crate::world::process::subprocess::{Bounds, Finished, run};
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// Bound on what such a command prints.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// Hints for a command of the service manager that failed.
+const INSTALL_AGAIN: &str = "mend what it says, then run `groundskeeper service install` again";
+const UNINSTALL_AGAIN: &str = "mend what it says; the files of the service are removed already";
 /// A longer file is not one of these.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -69,6 +72,10 @@ fn units_of(layout: &Layout) -> Result<Units, Fault> {
     let usual = home.join(".local/share/groundskeeper");
     let usual = usual.canonicalize().unwrap_or(usual);
     let socket = socket_file::address(layout);
+    let variables = variables(layout, &socket)?;
+    for path in [&program, &socket, &folder, layout.root()] {
+        fits(path)?;
+    }
     let wanted = Wanted {
         program: &program,
         data: layout.root(),
@@ -76,16 +83,41 @@ fn units_of(layout: &Layout) -> Result<Units, Fault> {
         socket: &socket,
         log: &layout.daemon_log(),
         folder: &folder,
-        variables: &variables(),
+        variables: &variables,
     };
     Ok(units::units(manager, &wanted))
 }
 
 /// Returns what the daemon needs of this shell: where programs for hooks are, and its settings.
-fn variables() -> Vec<(&'static str, String)> {
-    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let names = ["PATH", "GROUNDSKEEPER_CONFIG", "XDG_CONFIG_HOME"];
-    names.into_iter().filter_map(|name| Some((name, set(name)?))).collect()
+fn variables(layout: &Layout, socket: &Path) -> Result<Vec<(&'static str, String)>, Fault> {
+    let mut names = vec!["PATH", "GROUNDSKEEPER_CONFIG", "XDG_CONFIG_HOME"];
+    if !socket.starts_with(layout.root()) {
+        // The path of the data directory is too long for a socket; its place depends on this.
+        names.push("XDG_RUNTIME_DIR");
+        if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+            let message = "XDG_RUNTIME_DIR is not set, and tells where the socket is";
+            let hint = "run this in a session of yours, or choose a shorter --data-dir";
+            return Err(Fault::new(Code::InvalidConfig, message, hint));
+        }
+    }
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let set = names.into_iter().filter_map(|name| Some((name, set(name)?)));
+    set.map(|(name, value)| {
+        fits(Path::new(&value))?;
+        Ok((name, value.to_string_lossy().into_owned()))
+    })
+    .collect()
+}
+
+/// Refuses what a file of a service manager cannot hold: a line break in it would begin a line of
+/// its own.
+fn fits(text: &Path) -> Result<(), Fault> {
+    if text.to_str().is_some_and(|text| !text.chars().any(char::is_control)) {
+        return Ok(());
+    }
+    let message = format!("a service cannot have {} in it", text.display());
+    let hint = "choose a path of plain text, or run `groundskeeper daemon` in another way";
+    Err(Fault::new(Code::InvalidConfig, message, hint))
 }
 
 fn manager() -> Option<Manager> {
@@ -133,6 +165,13 @@ async fn install(global: &Global, layout: &Layout, units: &Units, yes: bool) -> 
         let ends = if ends { " The daemon that runs is stopped first." } else { "" };
         ask::consent(&format!("Write these files and run these commands?{ends}"))?;
     }
+    // Before anything is changed.
+    must(&units.probe, INSTALL_AGAIN)?;
+    if units.stop_first && units.files.iter().any(|(path, _)| path.exists()) {
+        for command in &units.stop {
+            drop(call(command));
+        }
+    }
     if running::is_locked(layout) {
         // Its socket would be in the way of the service manager's.
         daemon::end(layout).await?;
@@ -143,7 +182,7 @@ async fn install(global: &Global, layout: &Layout, units: &Units, yes: bool) -> 
         own_file::replace(path, content.as_bytes()).map_err(paths::failed("write", path))?;
     }
     for command in &units.start {
-        must(command)?;
+        must(command, INSTALL_AGAIN)?;
     }
     let text = "installed: the daemon starts with your session, and when a command needs it\n";
     show_one(global, &described(units), text)
@@ -155,7 +194,10 @@ fn uninstall(global: &Global, units: &Units, yes: bool) -> CommandResult {
         ours.extend(found(path)?.then_some(path));
     }
     if ours.is_empty() {
-        return Err(not_installed(units).into());
+        return Err(match package_of(units) {
+            Some(path) => of_package(units, &path).into(),
+            None => not_installed(units).into(),
+        });
     }
     if ask::is_due(global, yes) {
         for path in &ours {
@@ -163,27 +205,28 @@ fn uninstall(global: &Global, units: &Units, yes: bool) -> CommandResult {
         }
         ask::consent("Stop the service and remove these files?")?;
     }
-    for command in &units.stop {
-        must(command)?;
-    }
+    // A service manager that does not answer keeps no file here.
+    let stopped = units.stop.iter().try_for_each(|command| must(command, UNINSTALL_AGAIN));
     for path in &ours {
         std::fs::remove_file(path).map_err(paths::failed("remove", path))?;
     }
-    for command in &units.forget {
-        must(command)?;
-    }
+    stopped?;
+    units.forget.iter().try_for_each(|command| must(command, UNINSTALL_AGAIN))?;
     show_one(global, &json!({ "removed": ours }), "removed: commands start the daemon as before\n")
 }
 
 fn status(global: &Global, units: &Units) -> CommandResult {
-    if !units.files.iter().any(|(path, _)| path.exists()) {
+    let by_package = package_of(units).is_some();
+    if !by_package && !units.files.iter().any(|(path, _)| path.exists()) {
         return Err(not_installed(units).into());
     }
     let state = call(&units.state)?;
     let text = String::from_utf8_lossy(&state.stdout).into_owned();
-    let differs = units.files.iter().any(|(path, content)| {
-        !std::fs::read_to_string(path).is_ok_and(|written| written == *content)
-    });
+    let is_current = |(path, content): &(PathBuf, String)| {
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        units::without_variables(&written) == units::without_variables(content)
+    };
+    let differs = !by_package && !units.files.iter().all(is_current);
     let value = json!({
         "running": state.status.success(),
         "current": !differs,
@@ -194,6 +237,23 @@ fn status(global: &Global, units: &Units) -> CommandResult {
         render::note("its files are not those of this program: `groundskeeper service install`");
     }
     Ok(if state.status.success() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// Returns the unit that a package brought, where there is one and none of the user's.
+fn package_of(units: &Units) -> Option<PathBuf> {
+    if units.files.iter().any(|(path, _)| path.exists()) {
+        return None;
+    }
+    let name = units.files.first()?.0.file_name()?;
+    let folders = ["/etc/systemd/user", "/usr/local/lib/systemd/user", "/usr/lib/systemd/user"];
+    folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists())
+}
+
+fn of_package(units: &Units, path: &Path) -> Fault {
+    let message = format!("{} belongs to a package", path.display());
+    let commands: Vec<String> = units.stop.iter().map(|command| command.join(" ")).collect();
+    let hint = format!("turn it off with `{}`", commands.join(" && "));
+    Fault::new(Code::NotOurs, message, hint)
 }
 
 fn not_installed(units: &Units) -> Fault {
@@ -219,13 +279,12 @@ fn found(path: &Path) -> Result<bool, Fault> {
 }
 
 /// Runs a command that has to succeed.
-fn must(command: &Words) -> Result<(), Fault> {
+fn must(command: &Words, hint: &str) -> Result<(), Fault> {
     let done = call(command)?;
     if done.status.success() {
         return Ok(());
     }
     let message = format!("`{}` failed ({})", command.join(" "), done.status);
-    let hint = "mend what it says, then run `groundskeeper service install` again";
     let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
     Err(Fault::new(Code::Io, message, hint).because(said))
 }

@@ -2,17 +2,14 @@
 
 use std::path::Path;
 
-use comfy_table::{Table, presets};
-
 use super::color::{Tone, paint};
-use super::table::facts;
+use super::fit::fit;
+use super::table::{facts, lines_of};
 use super::terminal::{note, printable};
 use crate::api::clean::NotMovedView;
 use crate::api::types::{EnvironmentView, RemovedView, SummaryView};
 use crate::format::{age, bytes, count};
 
-/// Least width to which a cell is cut.
-const CELL_MIN: usize = 12;
 /// Width of a terminal from which the base is shown, which people look at least.
 const WITH_BASE: usize = 100;
 
@@ -21,30 +18,25 @@ const WITH_BASE: usize = 100;
 #[must_use]
 pub fn environments(list: &[EnvironmentView], width: Option<usize>, colored: bool) -> String {
     let has_repositories = list.iter().any(|e| Some(&e.repo) != list.first().map(|e| &e.repo));
-    let mut header = vec!["ID", "PHASE", "BRANCH", "CHANGES", "BASE", "AGE", "PATH"];
+    let header = ["ID", "PHASE", "BRANCH", "CHANGES", "BASE", "AGE", "PATH"];
+    let mut header = header.map(str::to_owned).to_vec();
     let mut rows: Vec<Vec<String>> = list.iter().map(row).collect();
     if has_repositories {
-        header.insert(1, "REPOSITORY");
+        header.insert(1, "REPOSITORY".to_owned());
         rows.iter_mut().zip(list).for_each(|(row, e)| row.insert(1, repository(e)));
     }
     if let Some(width) = width {
         if width < WITH_BASE
-            && let Some(at) = header.iter().position(|title| *title == "BASE")
+            && let Some(at) = header.iter().position(|title| title == "BASE")
         {
             header.remove(at);
             for row in &mut rows {
                 row.remove(at);
             }
         }
-        fit(&header, &mut rows, width);
+        fit(&mut header, &mut rows, width);
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header);
-    for row in rows {
-        table.add_row(row);
-    }
-    let text = format!("{}\n", table.trim_fmt());
+    let text = lines_of(header, rows);
     if colored { painted(&text, list) } else { text }
 }
 
@@ -97,63 +89,6 @@ fn repository(e: &EnvironmentView) -> String {
     let folder = if is_main { common.parent() } else { Some(common) };
     let name = folder.and_then(Path::file_name).unwrap_or_default();
     printable(&name.to_string_lossy())
-}
-
-/// Makes rows fit a width, each cell with a blank on both sides: first the last column is cut,
-/// which has the paths, then the widest of the others, and the ids last.
-fn fit(header: &[&str], rows: &mut [Vec<String>], width: usize) {
-    for row in rows.iter_mut() {
-        if let Some(path) = row.last_mut() {
-            *path = from_home(path);
-        }
-    }
-    let mut widths: Vec<usize> = header
-        .iter()
-        .enumerate()
-        .map(|(at, title)| {
-            let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
-            cells.max().unwrap_or(0).max(title.len())
-        })
-        .collect();
-    let room = width.saturating_sub(2 * widths.len());
-    let over = |widths: &[usize]| widths.iter().sum::<usize>().saturating_sub(room);
-    let excess = over(&widths);
-    if let Some(last) = widths.last_mut() {
-        *last = last.saturating_sub(excess).max(CELL_MIN.min(*last));
-    }
-    while over(&widths) > 0 {
-        let may_shrink = |width: &&mut usize| **width > CELL_MIN;
-        let (id, others) = widths.split_at_mut(1);
-        // The id last: it is what one types.
-        let widest = others.iter_mut().filter(may_shrink).max();
-        let Some(width) = widest.or_else(|| id.iter_mut().find(may_shrink)) else { break };
-        *width -= 1;
-    }
-    for row in rows.iter_mut() {
-        row.iter_mut().zip(&widths).for_each(|(cell, width)| *cell = cut(cell, *width));
-    }
-}
-
-/// Returns a path with the home directory as `~`.
-fn from_home(path: &str) -> String {
-    let home = std::env::var("HOME").unwrap_or_default();
-    match path.strip_prefix(&home).filter(|rest| home.len() > 1 && rest.starts_with('/')) {
-        Some(rest) => format!("~{rest}"),
-        None => path.to_owned(),
-    }
-}
-
-/// Cuts a text in the middle: its end says most, and its beginning where it is.
-fn cut(text: &str, width: usize) -> String {
-    let count = text.chars().count();
-    if count <= width || width < 2 {
-        return text.to_owned();
-    }
-    let head = (width - 1) / 3;
-    let tail = width - 1 - head;
-    let begin: String = text.chars().take(head).collect();
-    let end: String = text.chars().skip(count - tail).collect();
-    format!("{begin}\u{2026}{end}")
 }
 
 /// Returns the phase, or `missing` for an environment whose directory does not exist; with when it
@@ -296,37 +231,5 @@ pub fn removed(r: &RemovedView) {
 pub fn left_in_place(left: &[NotMovedView]) {
     for n in left {
         note(&format!("{} was left in place: {}", printable(&n.path), printable(&n.why)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// However long names are: a line fits the terminal while it has room for the columns at all.
-    #[test]
-    fn rows_fit_width_and_keep_ends() {
-        let header = ["ID", "BRANCH", "PATH"];
-        let path = format!("/home/u/{}/worktrees/fix/project", "deep/".repeat(20));
-        for width in [60, 80, 120, 200] {
-            let mut rows = vec![
-                vec!["fix".to_owned(), "feature/".to_owned() + &"long-".repeat(30), path.clone()],
-                vec!["other".to_owned(), "main".to_owned(), "/x".to_owned()],
-            ];
-            fit(&header, &mut rows, width);
-            for row in &rows {
-                let used: usize = row.iter().map(|cell| cell.chars().count() + 2).sum();
-                assert!(used <= width, "{used} of {width}: {row:?}");
-            }
-            assert!(rows[0][2].ends_with("/project") || width < 80, "{:?}", rows[0]);
-            assert_eq!(rows[1], ["other", "main", "/x"], "what is short stays whole");
-        }
-    }
-
-    #[test]
-    fn text_is_cut_in_the_middle() {
-        assert_eq!(cut("abcdefghij", 10), "abcdefghij");
-        assert_eq!(cut("abcdefghij", 7), "ab\u{2026}ghij");
-        assert_eq!(cut("\u{fc}\u{f6}\u{e4}abcdefg", 4), "\u{fc}\u{2026}fg");
     }
 }

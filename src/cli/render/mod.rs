@@ -7,6 +7,8 @@ mod archives;
 pub(super) mod color;
 #[cfg(feature = "daemon")]
 mod environments;
+#[cfg(feature = "daemon")]
+mod fit;
 mod migrations;
 mod progress;
 mod prune;

@@ -48,7 +48,7 @@ pub fn evidence(e: &EvidenceView) -> String {
         text.push_str(&format!("in use: {}\n", printable(line)));
     }
     if e.adopted {
-        text.push_str(&format!("{} is adopted: its directory stays where it is\n", e.id));
+        text.push_str(&format!("{} is adopted: its directory is never touched\n", e.id));
         return text + &format!("release it with `{}`\n", e.hint);
     }
     if e.unsaved.is_empty() {

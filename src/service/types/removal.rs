@@ -93,7 +93,7 @@ fn refs(teardown: &Teardown) -> Vec<String> {
 /// Returns notes on a removal; one says that an adopted worktree is left in place.
 fn notes(env: &Environment) -> Vec<String> {
     let stays = "an adopted worktree is never deleted";
-    let stays = env.adopted.then(|| format!("its worktree stays at {}: {stays}", env.plan.path));
+    let stays = env.adopted.then(|| format!("nothing at {} was touched: {stays}", env.plan.path));
     let noted = env.teardown.iter().flat_map(|t| t.noted.iter().cloned());
     stays.into_iter().chain(noted).collect()
 }

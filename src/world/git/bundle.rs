@@ -10,7 +10,7 @@ use crate::world::git::command::Git;
 use crate::world::git::error::Error;
 
 /// Name of the folder beside a bundle in which git unpacks it.
-const FOLDER: &str = "unbundle.git";
+const FOLDER: &str = "gk-unbundle.git";
 /// Length in bytes of the head of a bundle in which the kind of its hashes stands.
 const HEAD_BYTES: u64 = 64;
 
