@@ -104,7 +104,7 @@ fn lost_name_of_passed_socket_is_made_anew() {
         assert_eq!(harness.ok(&["daemon", "status"])["pid"], first["pid"], "{state}");
     }
     let harness = Harness::new();
-    let _manager = Manager::start(&harness, "fresh");
+    let manager = Manager::start(&harness, "fresh");
     let socket = harness.data().join("daemon.sock");
     std::fs::rename(&socket, harness.path("elsewhere.sock")).expect("moved");
     let theirs = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
@@ -114,6 +114,8 @@ fn lost_name_of_passed_socket_is_made_anew() {
         said().contains("the socket that the service manager opened is not")
     });
     assert!(said().contains("`groundskeeper service install`"), "{}", said());
+    // In this order: with the name free, the next daemon would start and outlive its test.
+    drop(manager);
     drop(theirs);
 }
 
