@@ -29,6 +29,8 @@ pub mod error;
 mod failure;
 #[cfg(feature = "daemon")]
 mod follow;
+#[cfg(feature = "daemon")]
+mod interrupt;
 mod local;
 #[cfg(not(feature = "daemon"))]
 mod migrate_only;
@@ -39,7 +41,11 @@ mod output;
 mod pager;
 mod progress_line;
 #[cfg(feature = "daemon")]
+mod removal;
+#[cfg(feature = "daemon")]
 mod shell;
+#[cfg(feature = "daemon")]
+mod tracking;
 #[cfg(feature = "daemon")]
 mod units;
 

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::api::call;
 use crate::support::{Daemon, Harness};
 
 #[test]
@@ -49,6 +50,41 @@ fn adopted_worktree_is_released_in_words() {
     assert!(place.join("work").exists());
 }
 
+/// As `git switch` does.
+#[test]
+fn branch_of_remote_becomes_local_one() {
+    let harness = Harness::new();
+    let upstream = harness.repo("upstream", 3);
+    harness.git(&upstream, &["branch", "fix/it"]);
+    harness.git(&upstream, &["branch", "same"]);
+    let repo = harness.path("clone of it");
+    let to = repo.to_str().expect("text");
+    let from = upstream.to_str().expect("text");
+    harness.git(&harness.path("."), &["clone", "-q", from, to]);
+    for wanted in ["origin/fix/it", "fix/it"] {
+        let made = harness.ok(&["new", "demo", "--repo", to, "--branch", wanted]);
+        assert_eq!((&made["phase"], &made["branch"]), (&"ready".into(), &"fix/it".into()));
+        let upstream = ["rev-parse", "--abbrev-ref", "fix/it@{upstream}"];
+        assert_eq!(harness.git(&repo, &upstream), "origin/fix/it");
+        let (_, error) =
+            harness.refused(&["new", "again", "--repo", to, "--branch", "origin/fix/it"]);
+        assert_eq!(error["code"], "branch_exists", "{error:#}");
+        harness.ok(&["rm", "demo"]);
+        harness.git(&repo, &["rev-parse", "--verify", "-q", "fix/it"]);
+        harness.git(&repo, &["branch", "-q", "-D", "fix/it"]);
+    }
+    // Two remotes have it: what is meant must be said.
+    harness.git(&repo, &["remote", "add", "other/one", from]);
+    harness.git(&repo, &["fetch", "-q", "other/one"]);
+    let (_, error) = harness.refused(&["new", "demo", "--repo", to, "--branch", "same"]);
+    assert_eq!(error["code"], "branch_not_found", "{error:#}");
+    let made = harness.ok(&["new", "demo", "--repo", to, "--branch", "other/one/same"]);
+    assert_eq!(made["branch"], "same");
+    let upstream = ["rev-parse", "--abbrev-ref", "same@{upstream}"];
+    assert_eq!(harness.git(&repo, &upstream), "other/one/same");
+}
+
+/// A program that asks over the API is told the command.
 #[test]
 fn branch_of_remote_is_named_with_its_command() {
     let harness = Harness::new();
@@ -57,19 +93,18 @@ fn branch_of_remote_is_named_with_its_command() {
     let repo = harness.path("clone of it");
     let to = repo.to_str().expect("text");
     harness.git(&harness.path("."), &["clone", "-q", upstream.to_str().expect("text"), to]);
-    for wanted in ["origin/fix/it", "fix/it"] {
-        let (_, error) = harness.refused(&["new", "demo", "--repo", to, "--branch", wanted]);
-        assert_eq!(error["code"], "branch_not_found", "{error:#}");
-        let hint = error["hint"].as_str().expect("text");
-        let command = hint.split('`').nth(1).expect("a command");
-        harness.git(&repo, &["rev-parse", "HEAD"]);
-        let done = std::process::Command::new("sh").args(["-c", command]).status();
-        assert!(done.expect("runs").success(), "{command}");
-        let made = harness.ok(&["new", "demo", "--repo", to, "--branch", "fix/it"]);
-        assert_eq!(made["phase"], "ready", "{made:#}");
-        harness.ok(&["rm", "demo", "--branch", "keep"]);
-        harness.git(&repo, &["branch", "-q", "-D", "fix/it"]);
-    }
+    harness.ok(&["ls"]);
+    let body = serde_json::json!({ "id": "demo", "repo": to, "branch": "origin/fix/it" });
+    let path = "/v1/environments?wait=60";
+    let (_, answer) = call(&harness, "POST", path, "", &body.to_string());
+    let answer = if answer["error"].is_null() { answer } else { answer["error"].clone() };
+    assert_eq!(answer["code"], "branch_not_found", "{answer:#}");
+    let hint = answer["hint"].as_str().expect("text");
+    let command = hint.split('`').nth(1).expect("a command");
+    let done = std::process::Command::new("sh").args(["-c", command]).status();
+    assert!(done.expect("runs").success(), "{command}");
+    let made = harness.ok(&["new", "demo", "--repo", to, "--branch", "fix/it"]);
+    assert_eq!(made["phase"], "ready", "{made:#}");
 }
 
 #[test]

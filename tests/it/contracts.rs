@@ -310,12 +310,12 @@ fn text_matches_snapshot() {
 fn check_inspection_verbs(day: &Day) {
     insta::assert_snapshot!(day.text_output(&["status"]), @"
      ID  BRANCH  CHANGES  LINES  BASE  UPSTREAM  OPERATION  CHANGED
-     one  gk/one  ~N ?N  +N -N ...  even  -  -  Ns ago
+     one  gk/one  ~N ?N  +N -N ...  up to date  -  -  Ns ago
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["status", "one"]), @"
     DIR/data/worktrees/one/project on gk/one
-    base  HEX, even
+    base  HEX, up to date
     changes  ~N ?N
     lines  +N -N ...
     changed  Ns ago
@@ -438,12 +438,12 @@ fn trash_and_rescue_text_matches_snapshot() {
     day.text_output(&["rm", "one", "--force"]);
     day.harness.drain();
     insta::assert_snapshot!(day.text_output(&["trash", "ls"]), @"
-     ID  INCARNATION  KIND  REMOVED  UNLINKED  SIZE  FILES  PATH
+     ID  INCARNATION  KIND  REMOVED  KEPT UNTIL  SIZE  FILES  PATH
      one  N  removed  Ns ago  TIME  N KiB  N  DIR/data/trash/one.1-HEX/project
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["rescue", "ls"]), @"
-     ID  INCARNATION  REMOVED  UNTIL  COMMIT  HOLDS  LACKS  REF
+     ID  INCARNATION  REMOVED  KEPT UNTIL  COMMIT  HOLDS  LACKS  REF
      one  N  Ns ago  dropped  HEX  the working tree  -  refs/groundskeeper/rescue/one/1-HEX-HEX
     [0]
     ");
@@ -462,7 +462,7 @@ fn trash_and_rescue_text_matches_snapshot() {
     ");
     insta::assert_snapshot!(day.text_output(&["ls", "--all"]), @"
      ID  PHASE  BRANCH  CHANGES  BASE  AGE  PATH
-     one  tombstoned  gk/one  -  HEX  Ns  DIR/data/worktrees/one/project
+     one  removed  gk/one  -  HEX  Ns  DIR/data/worktrees/one/project
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["restore", "one"]), @"

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::support::{Daemon, Harness};
+use crate::support::{Daemon, Harness, wait_for};
 
 /// Width of the terminal.
 const COLUMNS: u16 = 80;
@@ -21,7 +21,23 @@ fn at_terminal(harness: &Harness, args: &[&str], answer: &str) -> (i32, String) 
 }
 
 /// Does the same at a terminal of another width.
-pub(crate) fn at_width(mut command: Command, columns: u16, answer: &str) -> (i32, String) {
+pub(crate) fn at_width(command: Command, columns: u16, answer: &str) -> (i32, String) {
+    let mut asked = false;
+    watched(command, columns, &mut |shown, terminal, _| {
+        if !asked && shown.ends_with("[y/N] ") {
+            terminal.write_all(answer.as_bytes()).expect("typed");
+            asked = true;
+        }
+    })
+}
+
+/// Runs a command at a terminal, and calls `seen` with all that the terminal has shown so far, the
+/// terminal, and the pid of the command, whenever there is more.
+fn watched(
+    mut command: Command,
+    columns: u16,
+    seen: &mut dyn FnMut(&str, &mut File, u32),
+) -> (i32, String) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("granted");
     let size = Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
@@ -33,17 +49,13 @@ pub(crate) fn at_width(mut command: Command, columns: u16, answer: &str) -> (i32
     let end = || Stdio::from(theirs.as_fd().try_clone_to_owned().expect("cloned"));
     let child = command.stdin(end()).stdout(end()).stderr(end()).spawn();
     let mut child = child.expect("starts");
-    drop(command);
-    drop(theirs);
-    let (mut ours, mut shown, mut asked) = (File::from(ours), String::new(), false);
+    drop((command, theirs));
+    let (mut ours, mut shown) = (File::from(ours), String::new());
     let mut buffer = [0; 4096];
     // A terminal that the last process has left gives an error.
     while let Ok(count @ 1..) = ours.read(&mut buffer) {
         shown += &String::from_utf8_lossy(&buffer[..count]);
-        if !asked && shown.ends_with("[y/N] ") {
-            ours.write_all(answer.as_bytes()).expect("typed");
-            asked = true;
-        }
+        seen(&shown, &mut ours, child.id());
     }
     (child.wait().expect("ends").code().unwrap_or(-1), shown)
 }
@@ -167,4 +179,41 @@ fn misspelt_base_is_told_the_nearest() {
     let output = command.current_dir(&repo).output().expect("runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("did you mean `feature-login`?"), "{said}");
+}
+
+/// Ctrl-C ends the command and not the work, and says so.
+#[test]
+fn interrupted_command_tells_that_daemon_goes_on() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let end = harness.path("end");
+    let wait = format!(
+        "#!/bin/sh\necho at work\nuntil test -e '{}'; do sleep 0.02; done\n",
+        end.display()
+    );
+    harness.hook(&repo, &wait);
+    harness.teardown_hook(&repo, &wait);
+    let text = repo.to_str().expect("text");
+    harness.ok(&["trust", "--repo", text]);
+    harness.ok(&["trust", "--repo", text, "--hash", &harness.teardown_hash(&repo)]);
+    let interrupted = |args: &[&str], awaited: &str| {
+        let mut sent = false;
+        watched(harness.command(args), COLUMNS, &mut |shown, _, pid| {
+            if !sent && shown.contains(awaited) && shown.contains("at work") {
+                let pid = rustix::process::Pid::from_raw(pid.try_into().expect("a pid"));
+                let int = rustix::process::Signal::INT;
+                rustix::process::kill_process(pid.expect("a pid"), int).expect("sent");
+                sent = true;
+            }
+        })
+    };
+    let (code, shown) = interrupted(&["new", "demo", "--repo", text], "");
+    assert!(code == 130 && shown.contains("the provision goes on"), "{code}: {shown}");
+    std::fs::write(&end, "").expect("written");
+    wait_for("the provision", || harness.phase("demo") == "ready");
+    std::fs::remove_file(&end).expect("removed");
+    let (code, shown) = interrupted(&["rm", "demo"], "running the teardown hook");
+    assert!(code == 130 && shown.contains("the removal goes on"), "{code}: {shown}");
+    std::fs::write(&end, "").expect("written");
+    wait_for("the removal", || harness.phase("demo") == "tombstoned");
 }

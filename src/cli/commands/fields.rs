@@ -25,13 +25,22 @@ pub(super) fn select(
         let json = serde_json::to_value(&env).unwrap_or_default();
         let mut fits = true;
         for (field, value) in filters {
-            fits &= text(&json, field)? == *value;
+            fits &= text(&json, field)? == *named(field, value);
         }
         if fits {
             selected.push(env);
         }
     }
     Ok(selected)
+}
+
+/// Returns the name of a phase that is typed as lists show it.
+fn named<'a>(field: &str, value: &'a str) -> &'a str {
+    match (field, value) {
+        ("phase", "removed") => "tombstoned",
+        ("phase", "removing") => "tearing_down",
+        _ => value,
+    }
 }
 
 /// Returns a line for each environment: the text with its fields in the place of their names.

@@ -14,9 +14,9 @@ use crate::api::types::{EnvironmentView, RemoveQuery};
 use crate::cli::args::{Gc, Global};
 use crate::cli::ask;
 use crate::cli::client::{self, Client};
-use crate::cli::commands::rm::remove;
 use crate::cli::error::CliError;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
+use crate::cli::removal::remove;
 use crate::cli::render::{self, table};
 use crate::format::seconds_since;
 

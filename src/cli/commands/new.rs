@@ -12,8 +12,9 @@ use crate::cli::args::{Global, New};
 use crate::cli::client::{self, Client};
 use crate::cli::commands::exec;
 use crate::cli::error::CliError;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
-use crate::cli::{completion, named, render, shell};
+use crate::cli::{completion, named, render, shell, tracking};
 use crate::core::{Code, Fault};
 use crate::format::count as plural;
 use crate::world::fs::paths;
@@ -27,6 +28,12 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
         let message = format!("the path {} is not UTF-8", Path::new(&path).display());
         Fault::new(Code::InvalidRequest, message, "rename the directory to a UTF-8 name")
     })?;
+    let branch = match &wanted.branch {
+        Some(branch) if is_branch_name(branch) => {
+            Some(tracking::local_branch(&wanted.repo, branch)?)
+        }
+        other => other.clone(),
+    };
     let (id, named) = wanted.id.as_deref().map_or((None, None), id_and_branch);
     let base = wanted.base.clone();
     let program = Program {
@@ -37,8 +44,8 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
         id,
         repo,
         base: wanted.base,
-        new_branch: wanted.new_branch.or(named.filter(|_| wanted.branch.is_none())),
-        branch: wanted.branch,
+        new_branch: wanted.new_branch.or(named.filter(|_| branch.is_none())),
+        branch,
         fetch: wanted.fetch,
         keep_failed: wanted.keep_failed,
         no_setup: wanted.no_setup,
@@ -53,6 +60,10 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
     };
     if found.phase == "provisioning" {
         let steps = render::Steps::new(global.quiet || global.json);
+        let id = &found.id;
+        let interrupt = Interrupt::told(format!(
+            "{id}: the provision goes on; `groundskeeper cancel {id}` stops it"
+        ));
         let followed = follow_provision(&mut client, &found, &steps).await;
         steps.finish();
         followed?;
@@ -60,6 +71,7 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
         // provision has ended and there is nothing left to wait for.
         let again = NewEnvironment { id: Some(found.id.clone()), ..body };
         found = wait_for_end(global, &found, &again).await?;
+        drop(interrupt);
     }
     match (&found.error, found.phase.as_str()) {
         (Some(problem), "failed") => {
@@ -121,6 +133,11 @@ async fn ready(global: &Global, env: &EnvironmentView, program: &Program) -> Com
         Fault::new(code, message, hint).because(e)
     })?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
+
+/// Returns whether git can be asked for a branch of this name: others are refused by the daemon.
+fn is_branch_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('-') && !name.contains(['*', '?', '[', '\0'])
 }
 
 /// Returns the id that a name stands for, and the branch that it names: people name environments

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use hyper::Method;
 use serde_json::Value;
 
 use crate::api::types::{RemoveQuery, RemovedView};
@@ -11,7 +10,8 @@ use crate::cli::client::Client;
 use crate::cli::commands::ps;
 use crate::cli::error::CliError;
 use crate::cli::named;
-use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, print_json, show_one};
+use crate::cli::output::{CommandResult, print_json, show_one};
+use crate::cli::removal::remove_shown;
 use crate::cli::render;
 use crate::core::{Code, Fault};
 
@@ -22,13 +22,13 @@ pub(in crate::cli) async fn rm(global: &Global, wanted: &Remove) -> CommandResul
     }
     let mut client = Client::connect(global).await?;
     if let [only] = wanted.ids.as_slice() {
-        let removed = remove_named(&mut client, only, wanted).await?;
+        let removed = remove_named(global, &mut client, only, wanted).await?;
         tell(global, &mut client, &removed).await;
         return show_one(global, &removed, "");
     }
     let (mut results, mut failed) = (Vec::new(), None);
     for typed in &wanted.ids {
-        match remove_named(&mut client, typed, wanted).await {
+        match remove_named(global, &mut client, typed, wanted).await {
             Ok(removed) => {
                 tell(global, &mut client, &removed).await;
                 results.push(serde_json::to_value(&removed).unwrap_or(Value::Null));
@@ -61,6 +61,7 @@ async fn tell(global: &Global, client: &mut Client, removed: &RemovedView) {
 }
 
 async fn remove_named(
+    global: &Global,
     client: &mut Client,
     typed: &str,
     wanted: &Remove,
@@ -74,31 +75,11 @@ async fn remove_named(
         no_rescue: wanted.no_rescue,
         ..RemoveQuery::default()
     };
-    let removed = remove(client, &id, &how).await?;
+    let removed = remove_shown(global, client, &id, &how).await?;
     if removed.incarnation == 0 && !wanted.if_exists {
         let message = format!("there is no environment {id}");
         let hint = "`groundskeeper ls` lists all; with --if-exists this is a success";
         return Err(Fault::new(Code::EnvironmentNotFound, message, hint).into());
     }
     Ok(removed)
-}
-
-/// Removes an environment and waits for the end, at most [`WAIT_SECONDS`].
-pub(in crate::cli) async fn remove(
-    client: &mut Client,
-    id: &str,
-    how: &RemoveQuery,
-) -> Result<RemovedView, CliError> {
-    let branch = how.branch.as_deref().map(|b| format!("&branch={}", encode(b)));
-    let path = format!(
-        "/v1/environments/{}?force={}&no_teardown={}&end_bystanders={}&no_rescue={}\
-         &wait={WAIT_SECONDS}{}",
-        encode(id),
-        how.force,
-        how.no_teardown,
-        how.end_bystanders,
-        how.no_rescue,
-        branch.unwrap_or_default()
-    );
-    client.call(Method::DELETE, &path, NOTHING).await
 }

@@ -154,7 +154,7 @@ pub(in crate::cli) async fn diff(
 fn distance(ahead: Option<u64>, behind: Option<u64>) -> String {
     match (ahead, behind) {
         (None, None) => "-".to_owned(),
-        (Some(0) | None, Some(0) | None) => "even".to_owned(),
+        (Some(0) | None, Some(0) | None) => "up to date".to_owned(),
         (Some(a), Some(0) | None) => format!("+{a}"),
         (Some(0) | None, Some(b)) => format!("-{b}"),
         (Some(a), Some(b)) => format!("+{a} -{b}"),

@@ -10,7 +10,7 @@ use crate::format::{age, bytes};
 #[must_use]
 pub fn trash(list: &[ArchivedIncarnationView]) -> String {
     table(
-        ["ID", "INCARNATION", "KIND", "REMOVED", "UNLINKED", "SIZE", "FILES", "PATH"],
+        ["ID", "INCARNATION", "KIND", "REMOVED", "KEPT UNTIL", "SIZE", "FILES", "PATH"],
         list.iter().map(|r| {
             let until = match (&r.expires_at, &r.purge) {
                 (Some(time), _) => day(time),
@@ -62,7 +62,7 @@ pub fn stays(r: &ArchivedIncarnationView) -> Option<String> {
 #[must_use]
 pub fn rescues(list: &[ArchivedIncarnationView]) -> String {
     table(
-        ["ID", "INCARNATION", "REMOVED", "UNTIL", "COMMIT", "HOLDS", "LACKS", "REF"],
+        ["ID", "INCARNATION", "REMOVED", "KEPT UNTIL", "COMMIT", "HOLDS", "LACKS", "REF"],
         list.iter().map(|r| {
             let commit = r.commit.clone().unwrap_or_default();
             [

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::color::{Tone, paint};
 use super::fit::fit;
+use super::progress::step_in_words;
 use super::table::{facts, lines_of};
 use super::terminal::{note, printable};
 use crate::api::clean::NotMovedView;
@@ -66,7 +67,9 @@ fn tone(e: &EnvironmentView) -> Option<Tone> {
 
 fn row(e: &EnvironmentView) -> Vec<String> {
     let phase = match (&e.step, e.phase.as_str()) {
-        (Some(step), "provisioning" | "tearing_down") => format!("{} ({step})", e.phase),
+        (Some(step), "provisioning" | "tearing_down") => {
+            format!("{} ({})", phase_in_words(&e.phase), step_in_words(step))
+        }
         _ => state(e),
     };
     let leased = if e.leases.is_empty() { "" } else { " *" };
@@ -91,10 +94,19 @@ fn repository(e: &EnvironmentView) -> String {
     printable(&name.to_string_lossy())
 }
 
+/// Returns a phase as people say it; programs get its name.
+fn phase_in_words(phase: &str) -> &str {
+    match phase {
+        "tombstoned" => "removed",
+        "tearing_down" => "removing",
+        other => other,
+    }
+}
+
 /// Returns the phase, or `missing` for an environment whose directory does not exist; with when it
 /// was last seen, where its worktree does not answer.
 fn state(e: &EnvironmentView) -> String {
-    let phase = if e.missing { "missing" } else { &e.phase };
+    let phase = if e.missing { "missing" } else { phase_in_words(&e.phase) };
     match &e.seen_at {
         Some(at) => format!("{phase} (seen {} ago)", age(at)),
         None if e.unseen => format!("{phase} (not seen)"),

@@ -25,6 +25,8 @@ pub use archives::{rescue, rescues, stays, trash};
 pub use environments::{environment, environments, left_in_place, removed};
 pub(super) use migrations::{migration, migrations, step_of};
 pub use progress::Steps;
+#[cfg(feature = "daemon")]
+pub use progress::step_in_words;
 pub(super) use prune::{prune_summary, pruned};
 #[cfg(feature = "daemon")]
 pub use records::record;

@@ -7,7 +7,26 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::terminal::{note, printable};
 
-/// Progress of an operation on stderr: one line that changes on a terminal, else one line a step.
+/// Returns a step of an environment in words, as something that goes on.
+#[cfg(feature = "daemon")]
+#[must_use]
+pub fn step_in_words(step: &str) -> String {
+    match step {
+        "inspect" => "looking for unsaved work",
+        "run_teardown" => "running the teardown hook",
+        "end_processes" => "ending its processes",
+        "rescue" => "saving its work",
+        "move_to_trash" => "moving it to the trash",
+        "unregister" => "removing it from the repository",
+        "settle_branch" => "settling its branch",
+        "roll_back" => "taking back what was made",
+        other => return other.replace('_', " "),
+    }
+    .to_owned()
+}
+
+/// Progress of an operation on stderr: one line that changes on a terminal, else one line a step,
+/// with the time that the step takes.
 pub struct Steps {
     bar: Option<ProgressBar>,
     quiet: bool,
@@ -19,7 +38,9 @@ impl Steps {
     pub fn new(quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim}") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}")
+            {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -32,6 +53,9 @@ impl Steps {
     pub fn step(&self, text: &str) {
         match &self.bar {
             Some(bar) => {
+                if bar.prefix() != text {
+                    bar.reset_elapsed();
+                }
                 bar.set_prefix(printable(text));
                 bar.set_message("");
             }

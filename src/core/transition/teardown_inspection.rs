@@ -102,7 +102,7 @@ fn lived_in(env: &Environment) -> Fault {
 }
 
 fn unsafe_to_remove(env: &Environment, unsaved: Vec<String>) -> Fault {
-    let message = format!("environment {} holds work that exists nowhere else", env.id);
+    let message = format!("environment {} has unsaved work", env.id);
     let hint = format!(
         "commit and push it, or run `groundskeeper rm {} --force` to move it to the trash and save \
          what git does not ignore under a rescue ref",
