@@ -219,7 +219,7 @@ mod tests {
         let name = path.file_stem().and_then(|stem| stem.to_str()).expect("text");
         assert!(name.starts_with("groundskeeper-") && name.len() == 22, "{name}");
         let command =
-            r#"ExecStart="/opt/the tools/100%%/groundskeeper" --data-dir /data/$$x daemon"#;
+            r#"ExecStart=:"/opt/the tools/100%%/groundskeeper" --data-dir /data/$x daemon"#;
         assert!(service.lines().any(|line| line == command), "{service}");
         let variable = r#"Environment="PATH=/bin:/a b/$x/100%%""#;
         assert!(service.lines().any(|line| line == variable), "{service}");

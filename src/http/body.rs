@@ -24,10 +24,41 @@ pub(crate) fn limit(bytes: usize) -> Extension<impl Clone + Send + Sync + 'stati
     Extension(BodyLimit(bytes))
 }
 
-/// Parses a JSON body.
+/// Parses a JSON body. Its texts become paths, names and arguments, which hold no NUL character.
 ///
 /// # Errors
 /// With the position and the reason.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(Error::InvalidBody)
+    let parsed = serde_json::from_slice(bytes).map_err(Error::InvalidBody)?;
+    if has_nul(bytes) { Err(Error::Nul) } else { Ok(parsed) }
+}
+
+/// Returns whether a text in valid JSON holds a NUL character, which only its escape can write.
+fn has_nul(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        if rest[at..].starts_with(b"\\u0000") {
+            return true;
+        }
+        // What is escaped may be a backslash itself.
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_with_nul_are_refused() {
+        let parsed = |text: &str| parse::<serde_json::Value>(text.as_bytes());
+        for bad in [r#""\u0000""#, r#"{"a":["b\\\u0000"]}"#, r#"{"\u0000":1}"#] {
+            assert!(matches!(parsed(bad), Err(Error::Nul)), "{bad}");
+        }
+        for good in [r#""\\u0000""#, r#""\u0001""#, r#""u0000""#, "1"] {
+            assert!(parsed(good).is_ok(), "{good}");
+        }
+        assert!(matches!(parsed(r#""\u0000"#), Err(Error::InvalidBody(_))));
+    }
 }

@@ -36,6 +36,9 @@ pub enum Error {
     /// The body is not the JSON that the route expects.
     #[error("invalid body: {0}")]
     InvalidBody(serde_json::Error),
+    /// A text in the request holds a NUL character.
+    #[error("a text in the request holds a NUL character")]
+    Nul,
     /// A query parameter does not parse.
     #[error("invalid query: {}", .0.body_text())]
     InvalidQuery(QueryRejection),
@@ -133,6 +136,7 @@ impl From<Error> for Fault {
             }
             Error::BodyUnreadable(_)
             | Error::InvalidBody(_)
+            | Error::Nul
             | Error::InvalidQuery(_)
             | Error::InvalidPath(_)
             | Error::KeyNotAscii

@@ -35,6 +35,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        without_nul(parts.uri.query().unwrap_or_default())?;
         let query = Query::from_request_parts(parts, state).await;
         let Query(value) = query.map_err(Error::InvalidQuery)?;
         Ok(Self(value))
@@ -48,10 +49,16 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        without_nul(parts.uri.path())?;
         let path = UrlPath::from_request_parts(parts, state).await;
         let UrlPath(names) = path.map_err(Error::InvalidPath)?;
         Ok(Self(names))
     }
+}
+
+/// Refuses a NUL character, which no path, name or argument of the system can hold.
+fn without_nul(encoded: &str) -> Result<(), Error> {
+    if encoded.contains("%00") { Err(Error::Nul) } else { Ok(()) }
 }
 
 /// A JSON body; a parse error, an oversized body or a timeout is a [`Refusal`].

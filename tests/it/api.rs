@@ -319,3 +319,33 @@ fn doctor_reports_problems_without_daemon() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"fail\""));
 }
+
+/// Such a text would reach git or the system, which cannot have it; some of these steps were tried
+/// again and again.
+#[test]
+fn nul_characters_are_refused_everywhere() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.new_env("demo", &repo, &[]);
+    let repo = repo.to_str().expect("text");
+    let bad = "a\\u0000b";
+    for (method, path, body) in [
+        ("POST", "/v1/environments", format!("{{\"repo\":\"/{bad}\"}}")),
+        ("POST", "/v1/environments", format!("{{\"repo\":\"{repo}\",\"base\":\"{bad}\"}}")),
+        ("POST", "/v1/environments", format!("{{\"repo\":\"{repo}\",\"branch\":\"{bad}\"}}")),
+        ("POST", "/v1/environments", format!("{{\"repo\":\"{repo}\",\"attributes\":\"{bad}\"}}")),
+        ("POST", "/v1/environments/demo/leases", format!("{{\"purpose\":\"{bad}\"}}")),
+        ("POST", "/v1/environments/demo/run", format!("{{\"command\":[\"{bad}\"]}}")),
+        ("POST", "/v1/adopt", format!("{{\"path\":\"/{bad}\"}}")),
+        ("POST", "/v1/migrations", format!("{{\"database\":\"/{bad}\",\"recipe\":\"executor\"}}")),
+        ("PUT", "/v1/trust", format!("{{\"repo\":\"/{bad}\"}}")),
+        ("GET", "/v1/trust?repo=/a%00b", String::new()),
+        ("GET", "/v1/environments/demo%00", String::new()),
+        ("GET", "/v1/events?environment=a%00", String::new()),
+    ] {
+        let (status, answer) = call(&harness, method, path, "", &body);
+        assert_eq!((status, &answer["code"]), (400, &"invalid_request".into()), "{path} {body}");
+    }
+    let all = harness.ok(&["ls", "--all"]);
+    assert_eq!(all.as_array().map(Vec::len), Some(1), "nothing was begun: {all:#}");
+}

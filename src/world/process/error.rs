@@ -90,6 +90,11 @@ fn not_started(name: &str, message: String, source: &io::Error) -> Fault {
             let hint = format!("make {name} executable for the user of the daemon");
             Fault::new(Code::PermissionDenied, message, hint).because(source)
         }
+        io::ErrorKind::InvalidInput => {
+            // A NUL character in an argument or a variable: it will not go away.
+            let hint = "use names without control characters";
+            Fault::new(Code::InvalidRequest, message, hint).because(source)
+        }
         _ => {
             let hint = "check the process and memory limits of the daemon";
             Fault::new(Code::Io, message, hint).because(source).transient()
