@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::cli::args::Global;
 use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
@@ -18,7 +19,7 @@ const REMOTES: &str = "refs/remotes/";
 ///
 /// # Errors
 /// If git fails, or the local branch of a remote's branch exists already.
-pub(super) fn local_branch(repo: &Path, wanted: &str) -> Result<String, Fault> {
+pub(super) fn local_branch(global: &Global, repo: &Path, wanted: &str) -> Result<String, Fault> {
     let cancel = Cancel::new().map_err(paths::failed("run git in", repo))?;
     let git = Git::at(repo, None, &cancel);
     let remotes = git.line(["remote"])?;
@@ -50,6 +51,8 @@ pub(super) fn local_branch(repo: &Path, wanted: &str) -> Result<String, Fault> {
         return Err(Fault::new(Code::BranchExists, message, hint));
     }
     git.output(["branch", "--track", "--", local, remote])?;
-    render::note(&format!("branch {local} is new and tracks {remote}"));
+    if !global.quiet {
+        render::note(&format!("branch {local} is new and tracks {remote}"));
+    }
     Ok(local.clone())
 }

@@ -116,7 +116,7 @@ fn open_socket(
     passed: Option<&Passed>,
 ) -> Result<(KeptSocket, UnixListener), Fault> {
     let address = socket_file::address(layout);
-    let info = Info::of_this_process(&address, passed.and_then(service_manager::pid_of));
+    let info = Info::of_this_process(&address, passed.and_then(socket_file::opener));
     let (place, known) = (layout.clone(), info.clone());
     let report = move |unreachable: Option<&str>, is_new: bool| {
         // What removes a socket may remove this file, too.

@@ -47,12 +47,6 @@ pub(super) fn take_listener() -> Result<Option<UnixListener>, Fault> {
     Ok(Some(listener))
 }
 
-/// Returns the process that opened a socket, as its clients see it; none that cannot be seen.
-pub(super) fn pid_of(listener: &UnixListener) -> Option<u32> {
-    let opener = sockopt::socket_peercred(listener).ok()?;
-    u32::try_from(opener.pid.as_raw_nonzero().get()).ok()
-}
-
 /// Reports that clients can connect.
 pub(super) fn ready() {
     drop(sd_notify::notify(&[NotifyState::Ready]));

@@ -1,6 +1,7 @@
 //! The name of a Unix socket in the file system: where it lies, how it is made, and what else may
 //! have that name. It accepts no connection, and unlinks nothing but a socket without a listener.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,8 +10,6 @@ use std::path::{Path, PathBuf};
 
 use groundskeeper_system::misplaced::kind;
 use groundskeeper_system::own_file;
-use rustix::net::sockopt;
-use rustix::process::Pid;
 use sha2::Digest as _;
 use tokio::net::UnixListener;
 
@@ -136,8 +135,9 @@ pub(super) fn adopt(
         Probe::Listener(pid) => pid,
     };
     // The same process opened both, so they are one: it has no other socket of this name.
-    let opener = sockopt::socket_peercred(passed).ok().map(|opener| opener.pid);
-    if listens.is_some() && listens != opener {
+    if let (Some(listens), Some(opener)) = (listens, opener(passed))
+        && listens != opener
+    {
         return Err(Error::OtherSocket { path: address.to_owned() });
     }
     let about = |e| fs::Error::about("take the socket", address)(e);
@@ -171,12 +171,26 @@ fn remove_stale(address: &Path) -> Result<(), Error> {
     Ok(paths::remove_file_if_any(address).map_err(fs::Error::about("remove", address))?)
 }
 
+/// Returns the process that opened a listening socket; none that cannot be seen from here.
+pub(crate) fn opener(listener: &Passed) -> Option<u32> {
+    // The system tells it of a listener as of the other side of a connection.
+    peer(listener.try_clone().ok()?.into())
+}
+
+/// Returns the process on the other side of a socket; none that cannot be seen from here.
+fn peer(socket: OwnedFd) -> Option<u32> {
+    let stream = std::os::unix::net::UnixStream::from(socket);
+    stream.set_nonblocking(true).ok()?;
+    let pid = tokio::net::UnixStream::from_std(stream).ok()?.peer_cred().ok()?.pid()?;
+    u32::try_from(pid).ok().filter(|pid| *pid != 0)
+}
+
 /// Who listens at a socket.
 enum Probe {
     /// Nothing has the name, or what had it has ended.
     Nothing,
-    /// A process, with its pid if the system tells.
-    Listener(Option<Pid>),
+    /// A process, with its pid if that can be seen.
+    Listener(Option<u32>),
 }
 
 /// Returns whether a process listens at a socket, without waiting for it. Only a refused
@@ -192,7 +206,7 @@ fn probe(address: &Path) -> Probe {
         match connect(&probe, &to) {
             Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(Probe::Nothing),
             Err(error) => Err(error),
-            Ok(()) => Ok(Probe::Listener(Some(sockopt::socket_peercred(&probe)?.pid))),
+            Ok(()) => Ok(Probe::Listener(peer(probe))),
         }
     };
     asked().unwrap_or(Probe::Listener(None))

@@ -30,7 +30,7 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
     })?;
     let branch = match &wanted.branch {
         Some(branch) if is_branch_name(branch) => {
-            Some(tracking::local_branch(&wanted.repo, branch)?)
+            Some(tracking::local_branch(global, &wanted.repo, branch)?)
         }
         other => other.clone(),
     };
