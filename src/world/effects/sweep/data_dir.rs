@@ -174,7 +174,9 @@ impl Task<'_> {
         let layout = &self.world.layout;
         for (_, path) in entries(&layout.locks()) {
             let open = own_file::open(&path, File::options().read(true), Links::Refused);
-            if open.is_ok_and(|file| file.try_lock().is_ok()) {
+            // Its holder may have released it just now, and unlinks it next.
+            let is_free = open.is_ok_and(|file| file.try_lock().is_ok());
+            if is_free && path.symlink_metadata().is_ok() {
                 let detail = "no process holds it".to_owned();
                 let settle = SettleAction::RemoveLock(path.clone());
                 found.push((finding("lock", &path, true, detail), settle));
