@@ -50,4 +50,8 @@ case :$PATH: in
   *:"$prefix/bin":*) ;;
   *) echo "note: $prefix/bin is not on your PATH; add: export PATH=\"$prefix/bin:\$PATH\"" ;;
 esac
-echo "next: in a git repository, $prefix/bin/groundskeeper new"
+case $prefix in
+  *[!A-Za-z0-9/._-]*) program="'$prefix/bin/groundskeeper'" ;;
+  *) program=$prefix/bin/groundskeeper ;;
+esac
+echo "next: in a git repository, $program new"
