@@ -109,6 +109,13 @@
 //! reported log position. Suspended time (`core::suspend`) does not count towards the peer timeout.
 //! `server::sim` tests both sides against each other over a simulated network.
 //!
+//! # What users read
+//!
+//! [`manual`] has the pages that the README leads to: guarantees, commands, settings, the control
+//! server and the API. Help and manual pages come from `cli::args`. `cli::units` has the files for
+//! systemd and launchd; `tools/dist` packs all of it, and `tools/picture` draws what the README
+//! shows.
+//!
 //! # Audit and tests
 //!
 //! `core::invariants` lists what no log may show and checks it beside the state's fold; the tests

@@ -192,14 +192,20 @@ impl Client {
         body: Option<&impl Serialize>,
     ) -> Result<T, CliError> {
         let body = body.map(|b| serde_json::to_vec(b).unwrap_or_default());
-        let answer = self.send(method, path, &[("content-type", "application/json")], body).await?;
-        let bytes = read(answer).await?;
+        // Boxed and of one type: else every kind of answer would have this code once more.
+        let bytes = Box::pin(self.exchange(method, path, body)).await?;
         let text = if bytes.is_empty() { &b"null"[..] } else { &bytes };
-        serde_json::from_slice(text).map_err(|e| {
-            let message = "cannot parse the daemon's answer";
-            let hint = "if it is of another version, run `groundskeeper stop` and retry";
-            Fault::new(Code::DaemonUnreachable, message, hint).because(e).into()
-        })
+        serde_json::from_slice(text).map_err(|e| unparsable(&e))
+    }
+
+    async fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Bytes, CliError> {
+        let headers = [("content-type", "application/json")];
+        read(self.send(method, path, &headers, body).await?).await
     }
 }
 
@@ -239,6 +245,12 @@ pub async fn read(answer: Response<Incoming>) -> Result<Bytes, CliError> {
         },
         |problem| CliError(Box::new(problem)),
     ))
+}
+
+fn unparsable(error: &serde_json::Error) -> CliError {
+    let message = "cannot parse the daemon's answer";
+    let hint = "if it is of another version, run `groundskeeper stop` and retry";
+    Fault::new(Code::DaemonUnreachable, message, hint).because(error).into()
 }
 
 fn connection_lost(error: &hyper::Error) -> Fault {

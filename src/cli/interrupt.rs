@@ -3,10 +3,8 @@
 
 use tokio::task::JoinHandle;
 
+use crate::cli::local::EXIT_INTERRUPTED;
 use crate::cli::render;
-
-/// Exit code of a process that SIGINT ended, as shells have it.
-const EXIT_INTERRUPTED: i32 = 130;
 
 /// Waits for Ctrl-C until it is dropped.
 pub(super) struct Interrupt(JoinHandle<()>);

@@ -26,6 +26,8 @@ mod completion;
 mod dispatch;
 pub mod error;
 #[cfg(feature = "daemon")]
+mod event_stream;
+#[cfg(feature = "daemon")]
 mod failure;
 #[cfg(feature = "daemon")]
 mod follow;

@@ -3,13 +3,13 @@
 
 use std::io::IsTerminal as _;
 
-use http_body_util::BodyExt as _;
 use hyper::Method;
 
 use crate::api::types::{EnvironmentView, RemoveQuery, RemovedView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
+use crate::cli::event_stream::{ACCEPT, EventStream};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{NOTHING, WAIT_SECONDS, encode};
 use crate::cli::render::{self, Steps};
@@ -69,23 +69,15 @@ async fn follow(global: &Global, id: &str, steps: &Steps) -> Result<(), CliError
     let mut stream = Client::connect(global).await?;
     let seq = show_step(&mut asking, id, steps).await?;
     let path = format!("/v1/events?environment={}&since={seq}", encode(id));
-    let accept = [("accept", "text/event-stream")];
-    let answer = stream.send(Method::GET, &path, &accept, None).await?;
+    let answer = stream.send(Method::GET, &path, &ACCEPT, None).await?;
     if !answer.status().is_success() {
         return Ok(());
     }
-    let mut body = answer.into_body();
-    let mut text = String::new();
-    while let Some(Ok(frame)) = body.frame().await {
-        text.push_str(&String::from_utf8_lossy(frame.data_ref().map_or(&[][..], |d| d)));
-        while let Some(end) = text.find("\n\n") {
-            let event: String = text.drain(..end + 2).collect();
-            let data = event.lines().find_map(|l| l.strip_prefix("data: ")).unwrap_or("null");
-            let json: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
-            match json.get("line").and_then(|line| line.as_str()) {
-                Some(line) => steps.output(line),
-                None => drop(show_step(&mut asking, id, steps).await?),
-            }
+    let mut events = EventStream::of(answer);
+    while let Ok(Some(event)) = events.next().await {
+        match event.get("line").and_then(|line| line.as_str()) {
+            Some(line) => steps.output(line),
+            None => drop(show_step(&mut asking, id, steps).await?),
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ const REMOTES: &str = "refs/remotes/";
 /// then by what needs the branch.
 ///
 /// # Errors
-/// If git fails, or the local branch of a remote's branch exists already.
+/// If git fails, or a local branch of that name exists and tracks another one.
 pub(super) fn local_branch(global: &Global, repo: &Path, wanted: &str) -> Result<String, Fault> {
     let cancel = Cancel::new().map_err(paths::failed("run git in", repo))?;
     let git = Git::at(repo, None, &cancel);
@@ -44,8 +44,14 @@ pub(super) fn local_branch(global: &Global, repo: &Path, wanted: &str) -> Result
     let whole = candidates.iter().find(|(_, name)| name == wanted);
     let only = if let [only] = candidates.as_slice() { Some(only) } else { None };
     let Some((local, remote)) = whole.or(only) else { return Ok(wanted.to_owned()) };
-    let existing = git.run(["show-ref", "--verify", "--quiet", &format!("refs/heads/{local}")])?;
-    if existing.status.success() {
+    let format = "--format=%(refname) %(upstream)";
+    let existing = git.line(["for-each-ref", format, &format!("refs/heads/{local}")])?;
+    // The same again succeeds and changes nothing.
+    if existing.lines().any(|line| line == format!("refs/heads/{local} {REMOTES}{remote}")) {
+        return Ok(local.clone());
+    }
+    // A pattern without an asterisk also fits what lies below it.
+    if existing.lines().any(|line| line.starts_with(&format!("refs/heads/{local} "))) {
         let message = format!("branch {local} exists already, so {remote} was not checked out");
         let hint = format!("pass `--branch {local}` to check it out as it is");
         return Err(Fault::new(Code::BranchExists, message, hint));

@@ -66,13 +66,16 @@ fn branch_of_remote_becomes_local_one() {
         assert_eq!((&made["phase"], &made["branch"]), (&"ready".into(), &"fix/it".into()));
         let upstream = ["rev-parse", "--abbrev-ref", "fix/it@{upstream}"];
         assert_eq!(harness.git(&repo, &upstream), "origin/fix/it");
-        let (_, error) =
-            harness.refused(&["new", "again", "--repo", to, "--branch", "origin/fix/it"]);
-        assert_eq!(error["code"], "branch_exists", "{error:#}");
+        let again = harness.ok(&["new", "demo", "--repo", to, "--branch", wanted]);
+        assert_eq!(again["incarnation"], made["incarnation"], "the same again changes nothing");
         harness.ok(&["rm", "demo"]);
         harness.git(&repo, &["rev-parse", "--verify", "-q", "fix/it"]);
         harness.git(&repo, &["branch", "-q", "-D", "fix/it"]);
     }
+    // A local one of that name is another branch.
+    harness.git(&repo, &["branch", "-q", "--no-track", "fix/it", "origin/fix/it"]);
+    let (_, error) = harness.refused(&["new", "demo", "--repo", to, "--branch", "origin/fix/it"]);
+    assert_eq!(error["code"], "branch_exists", "{error:#}");
     // Two remotes have it: what is meant must be said.
     harness.git(&repo, &["remote", "add", "other/one", from]);
     harness.git(&repo, &["fetch", "-q", "other/one"]);
@@ -158,4 +161,37 @@ fn preview_of_clean_changes_nothing() {
         assert_eq!(done[name], seen[name], "{name}");
     }
     assert_eq!(done["size"]["apparent"], seen["size"]["apparent"]);
+}
+
+/// `doctor` names what would not run, and who else is there.
+#[test]
+fn doctor_names_broken_hooks_and_other_daemons() {
+    let (harness, other) = (Harness::new(), Harness::new());
+    let _other = Daemon::start(&other);
+    let repo = harness.repo("project", 3);
+    let text = repo.to_str().expect("text");
+    harness.new_env("demo", &repo, &[]);
+    let check = |name: &str| {
+        let checks = harness.ok(&["doctor"]);
+        let list = checks.as_array().expect("a list").clone();
+        let found = list.into_iter().find(|check| check["name"] == name).expect("a check");
+        let word = |key: &str| found[key].as_str().expect("text").to_owned();
+        (word("status"), word("detail"), word("hint"))
+    };
+    assert_eq!(check("hooks"), ("ok".to_owned(), "none".to_owned(), String::new()));
+    harness.hook(&repo, "#!/bin/sh\nexit 0\n");
+    let (status, detail, hint) = check("hooks");
+    assert!(status == "warn" && detail.contains("is not trusted as it is now"), "{detail}");
+    assert!(hint.contains("`groundskeeper trust --repo "), "{hint}");
+    harness.ok(&["trust", "--repo", text]);
+    assert_eq!(check("hooks").1, "1 hook, all trusted");
+    let hook = repo.join(".groundskeeper/setup");
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("");
+    let (status, detail, hint) = check("hooks");
+    assert!(status == "warn" && detail.contains("is not executable"), "{detail}");
+    assert!(hint.starts_with("`chmod +x "), "{hint}");
+    let (status, detail, _) = check("other daemons");
+    let named = format!("of {}", other.data().display());
+    let own = format!("of {}", harness.data().display());
+    assert!(status == "ok" && detail.contains(&named) && !detail.contains(&own), "{detail}");
 }

@@ -1,9 +1,11 @@
 //! Checks of `doctor` that look beyond the daemon of this data directory: the hooks of the
 //! repositories in use, and the other daemons of this user. They change nothing.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hyper::Method;
 
@@ -13,6 +15,7 @@ use crate::cli::commands::check::Check;
 use crate::cli::error::CliError;
 use crate::cli::output::{NOTHING, encode};
 use crate::daemon::running;
+use crate::default_dir::default_data_dir;
 use crate::format::count;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
@@ -40,10 +43,9 @@ pub(super) async fn hooks_check(client: &mut Client) -> Check {
 /// Returns the number of hooks, and for each that would not run why, and what to do.
 async fn broken_hooks(client: &mut Client) -> Result<(u64, Vec<(String, String)>), CliError> {
     let list: Vec<EnvironmentView> = client.call(Method::GET, "/v1/environments", NOTHING).await?;
-    let repositories: BTreeMap<&str, &str> =
-        list.iter().map(|e| (e.repo.as_str(), e.repo.as_str())).collect();
+    let repositories: BTreeSet<&str> = list.iter().map(|e| e.repo.as_str()).collect();
     let (mut hooks, mut broken) = (0, Vec::new());
-    for common in repositories.keys().take(NAMED_MAX) {
+    for common in repositories.into_iter().take(NAMED_MAX) {
         let repo = common.strip_suffix("/.git").unwrap_or(common);
         // A repository that is gone is the business of another check.
         let path = format!("/v1/trust?repo={}", encode(repo));
@@ -82,17 +84,23 @@ pub(super) fn others_check(layout: &Layout) -> Check {
     Check::ok(name, if others.is_empty() { "none".to_owned() } else { others.join(", ") })
 }
 
-/// Returns what a process is, if it is a daemon of this user.
+/// Returns what a process is, if it is a daemon of this user: the one that its data directory
+/// names.
 fn other(pid: u32) -> Option<String> {
     let owner = Path::new("/proc").join(pid.to_string()).metadata().ok()?.uid();
     let words = table::arguments(pid);
-    let words: Vec<String> =
-        words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    let words: Vec<&OsStr> = words.iter().map(|word| OsStr::from_bytes(word)).collect();
     let (program, rest) = words.split_first()?;
-    let is_daemon = program.rsplit('/').next() == Some("groundskeeper")
-        && rest.iter().any(|word| word == "daemon" || word == "up")
+    let ours = Path::new(program).file_name() == Some(OsStr::new("groundskeeper"))
         && owner == rustix::process::geteuid().as_raw();
-    let named = rest.iter().position(|word| word == "--data-dir");
-    let place = named.and_then(|at| rest.get(at + 1)).map_or("the default directory", |p| p);
-    is_daemon.then(|| format!("pid {pid} of {place}"))
+    if !ours {
+        return None;
+    }
+    let named = rest.iter().position(|word| *word == "--data-dir");
+    let place = match named.and_then(|at| rest.get(at + 1)) {
+        Some(place) => PathBuf::from(place),
+        None => default_data_dir().ok()?,
+    };
+    let info = running::find(&Layout::new(place.clone()))?;
+    (info.pid == pid).then(|| format!("pid {pid} of {}", place.display()))
 }

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use http_body_util::BodyExt as _;
 use hyper::Method;
 
 use crate::api::types::{EnvironmentView, NewEnvironment, Problem};
@@ -12,6 +11,7 @@ use crate::cli::args::{Global, New};
 use crate::cli::client::{self, Client};
 use crate::cli::commands::exec;
 use crate::cli::error::CliError;
+use crate::cli::event_stream::{ACCEPT, EventStream};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::{completion, named, render, shell, tracking};
@@ -200,36 +200,26 @@ pub(in crate::cli) async fn follow_provision(
     steps: &render::Steps,
 ) -> Result<(), CliError> {
     let path = format!("/v1/events?environment={}&since={}", encode(&env.id), env.seq);
-    let accept = [("accept", "text/event-stream")];
-    let answer = client.send(Method::GET, &path, &accept, None).await?;
+    let answer = client.send(Method::GET, &path, &ACCEPT, None).await?;
     if !answer.status().is_success() {
         // The limit of open streams is reached. The environment is created all the same.
         drop(client::read(answer).await);
         steps.step("waiting");
         return Ok(());
     }
-    let mut body = answer.into_body();
-    let mut text = String::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| {
-            let hint = format!(
-                "check with `groundskeeper show {}`; it continues after the daemon's next start",
-                env.id
-            );
-            Fault::new(Code::DaemonUnreachable, "the connection to the daemon broke", hint)
-                .caused_by(&e)
-        })?;
-        text.push_str(&String::from_utf8_lossy(frame.data_ref().map_or(&[][..], |d| d)));
-        while let Some(end) = text.find("\n\n") {
-            let event: String = text.drain(..end + 2).collect();
-            let data = event.lines().find_map(|l| l.strip_prefix("data: ")).unwrap_or("null");
-            let json: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
-            if show_step(steps, &json) {
-                return Ok(());
-            }
+    let mut events = EventStream::of(answer);
+    while let Some(event) = events.next().await.map_err(|e| broken(&env.id, &e))? {
+        if show_step(steps, &event) {
+            break;
         }
     }
     Ok(())
+}
+
+fn broken(id: &str, error: &hyper::Error) -> Fault {
+    let hint =
+        format!("check with `groundskeeper show {id}`; it continues after the daemon's next start");
+    Fault::new(Code::DaemonUnreachable, "the connection to the daemon broke", hint).caused_by(error)
 }
 
 /// Shows one event. Returns true if the provision has ended.

@@ -51,10 +51,14 @@ impl State {
     }
 
     /// Returns when a failed provision that left nothing is over, for each of them: as long as the
-    /// trash is kept, and at least [`policy::FAILURES_SHOWN`], lists show it.
+    /// trash is kept, and at least [`policy::FAILURES_SHOWN`], lists show it. What it could not
+    /// remove, or a lease on it, keeps it there.
     fn failures(&self) -> impl Iterator<Item = (Time, &Environment)> {
         let shown = Duration::from_secs(self.retention().trash_seconds).max(policy::FAILURES_SHOWN);
-        let failed = self.environments().filter(|env| env.owed.is_none() && env.is_empty_failure());
+        let leased = |env: &Environment| self.leases().any(|(_, l)| l.environment == env.id);
+        let failed = self.environments().filter(move |env| {
+            env.owed.is_none() && env.is_empty_failure() && env.leftovers.is_empty() && !leased(env)
+        });
         failed.map(move |env| (env.changed_at.after(shown), env))
     }
 
@@ -97,7 +101,8 @@ impl Environment {
 mod tests {
     use super::*;
     use crate::event::{Plan, Record};
-    use crate::id::{EnvironmentId, Seq};
+    use crate::id::{EnvironmentId, LeaseId, Seq};
+    use crate::model::lease::Lease;
     use crate::model::step::At;
     use crate::{Command, Former, Moment, Nonce, Provision};
 
@@ -174,11 +179,23 @@ mod tests {
         }
         assert_eq!(state.environment(&id).map(|env| env.phase), Some(Phase::Tombstoned));
         assert_eq!(state.next_deadline(due), None);
-        // At least a day, whatever the trash.
-        state.retention.trash_seconds = 0;
+        // What it left is still to be looked at.
         let mut env = Environment::begin(at, &id, 2, &Plan::default());
         (env.owed, env.phase) = (None, Phase::Failed);
-        state.environments.insert(id, env.into());
+        env.leftovers = vec!["the branch".to_owned()];
+        state.environments.insert(id.clone(), env.into());
+        assert_eq!(state.next_deadline(due), None);
+        // At least a day, whatever the trash.
+        state.retention.trash_seconds = 0;
+        let mut env = Environment::begin(at, &id, 3, &Plan::default());
+        (env.owed, env.phase) = (None, Phase::Failed);
+        state.environments.insert(id.clone(), env.into());
         assert_eq!(state.next_deadline(due), Some(Time(0).after(policy::FAILURES_SHOWN)));
+        // A lease says that it is in use; only its end is due.
+        let until = due.after(Duration::from_secs(5 * 86_400));
+        let lease = Lease { environment: id, until, purpose: String::new() };
+        state.leases.insert(LeaseId::parse("lease-a").expect("an id"), lease);
+        assert_eq!(state.next_deadline(due), Some(until));
+        assert_eq!(state.decide(due, Command::Tick).expect("a tick"), []);
     }
 }

@@ -37,7 +37,10 @@ pub(in crate::world) fn unbundle(
     objects: &Path,
 ) -> Result<(), Error> {
     let folder = bundle.with_file_name(FOLDER);
-    make_bare(&folder, has_long_hashes(bundle))?;
+    // Who may read what git writes is a setting of the repository that gets it.
+    let shared = git.run(["config", "--get", "core.sharedRepository"])?;
+    let shared = String::from_utf8_lossy(&shared.stdout).trim().to_owned();
+    make_bare(&folder, has_long_hashes(bundle), &shared)?;
     let git = git.clone().in_bare(&folder).with_objects(objects, objects);
     let settings = ["-c", "core.fsync=all", "-c", "core.fsyncMethod=batch"];
     let mut command = git.command(settings.into_iter().chain(["bundle", "unbundle"]));
@@ -47,19 +50,23 @@ pub(in crate::world) fn unbundle(
     done
 }
 
-/// Makes an empty repository.
-fn make_bare(folder: &Path, long_hashes: bool) -> Result<(), Error> {
+/// Makes an empty repository, whose files are shared as `shared` says.
+fn make_bare(folder: &Path, long_hashes: bool, shared: &str) -> Result<(), Error> {
     removal::remove_ours(folder)?;
     let make = |name: &str| std::fs::create_dir_all(folder.join(name));
     let put = |name: &str, text: &str| std::fs::write(folder.join(name), text);
-    let settings = if long_hashes {
-        "[core]\n\tbare = true\n\trepositoryformatversion = 1\n[extensions]\n\tobjectformat = sha256\n"
-    } else {
-        "[core]\n\tbare = true\n\trepositoryformatversion = 0\n"
-    };
+    let version = u8::from(long_hashes);
+    let mut settings = format!("[core]\n\tbare = true\n\trepositoryformatversion = {version}\n");
+    // A name or an octal number; anything else is no value that git knows.
+    if !shared.is_empty() && shared.chars().all(|c| c.is_ascii_alphanumeric()) {
+        settings.push_str(&format!("\tsharedRepository = {shared}\n"));
+    }
+    if long_hashes {
+        settings.push_str("[extensions]\n\tobjectformat = sha256\n");
+    }
     make("objects")
         .and_then(|()| make("refs"))
-        .and_then(|()| put("config", settings))
+        .and_then(|()| put("config", &settings))
         .and_then(|()| put("HEAD", "ref: refs/heads/none\n"))
         .map_err(fs::Error::about("write", folder))?;
     Ok(())
