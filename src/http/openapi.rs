@@ -105,8 +105,8 @@ fn complete(mut document: OpenApi) -> String {
     lines(&document)
 }
 
-/// Returns the document as it is committed and embedded: in lines, for those who read a change, with
-/// one blank a level. With two, the program would be 35 kB larger.
+/// Returns the document as it is committed and embedded: in lines, for those who read a change,
+/// with one blank a level. With two, the program would be 35 kB larger.
 fn lines(document: &impl serde::Serialize) -> String {
     let mut text = Vec::new();
     let form = serde_json::ser::PrettyFormatter::with_indent(b" ");
