@@ -7,7 +7,7 @@ use utoipa::OpenApi as _;
 // Imported by name: a module in the path would become a tag of the document.
 use crate::api::daemon::{__path_daemon, __path_reload, __path_shutdown};
 use crate::api::environments::{
-    __path_cancel, __path_create, __path_list, __path_remove, __path_show,
+    __path_cancel, __path_create, __path_label, __path_list, __path_remove, __path_show,
 };
 use crate::api::{
     archives, contents, leases, live_sets, locks, migrations, processes, status, sweep,
@@ -28,6 +28,7 @@ use crate::service::types::problem::Problem;
         show,
         remove,
         cancel,
+        label,
         super::log::records,
         super::log::state,
         leases::lease,

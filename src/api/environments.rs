@@ -8,7 +8,8 @@ use axum::response::Response;
 
 use crate::api::shared::Shared;
 use crate::api::types::{
-    EnvironmentView, ListQuery, NewEnvironment, RemoveQuery, RemovedView, ShowQuery, WaitQuery,
+    EnvironmentView, ListQuery, NewEnvironment, NewLabel, RemoveQuery, RemovedView, ShowQuery,
+    WaitQuery,
 };
 use crate::core::event::Actor;
 use crate::http::extract::{Answer, Body, Named, Params, environment_id, request_id};
@@ -126,4 +127,21 @@ pub(super) async fn cancel(
     Named(id): Named,
 ) -> Answer<Outcome<EnvironmentView>> {
     Ok(environments::cancel(&app, environment_id(&id)?, actor).await?)
+}
+
+/// Gives an environment a label for people, or takes it away. Its id stays as it is.
+#[cfg_attr(test, utoipa::path(
+    put,
+    path = "/v1/environments/{id}/label",
+    operation_id = "label_environment",
+    request_body = NewLabel,
+    responses((status = 200, body = EnvironmentView), crate::http::openapi::Failure),
+))]
+pub(super) async fn label(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    Named(id): Named,
+    Body(wanted): Body<NewLabel>,
+) -> Answer<Json<EnvironmentView>> {
+    Ok(Json(environments::label(&app, environment_id(&id)?, actor, wanted).await?))
 }

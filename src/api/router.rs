@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 
 use crate::api::{
     archives, contents, daemon, environments, leases, live_sets, locks, migrations, processes,
@@ -25,6 +25,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/environments", get(environments::list).post(environments::create))
         .route("/v1/environments/{id}", get(environments::show).delete(environments::remove))
         .route("/v1/environments/{id}/cancel", post(environments::cancel))
+        .route("/v1/environments/{id}/label", put(environments::label))
         .route("/v1/environments/{id}/leases", post(leases::lease))
         .route("/v1/environments/{id}/restore", post(archives::restore))
         .route("/v1/environments/{id}/processes", get(processes::processes).post(processes::launch))

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::service::types::daemon::{DaemonView, LastSweepView, SessionView, WatchingView};
 pub use crate::service::types::environment::{
-    CheckoutView, EnvironmentView, IncludedView, ListQuery, NewEnvironment, ShowQuery, SummaryView,
+    CheckoutView, EnvironmentView, IncludedView, ListQuery, NewEnvironment, NewLabel, ShowQuery,
+    SummaryView,
 };
 pub use crate::service::types::lease::{LeaseView, NewLease};
 pub use crate::service::types::problem::Problem;

@@ -11,7 +11,8 @@ use crate::cli::args::{Arguments, Global, Verb};
 use crate::cli::client::{self, Client};
 use crate::cli::commands::{
     adopt, backup, clean, config, daemon, df, doctor, events, exec, gc, init, lease, logs, ls, man,
-    migrate, new, ps, reconcile, rescue, restore, rm, server, service, status, sweep, trash, trust,
+    migrate, new, ps, reconcile, rename, rescue, restore, rm, server, service, status,
+    status_watch, sweep, trash, trust,
 };
 use crate::cli::error::usage_code;
 use crate::cli::failure;
@@ -104,7 +105,7 @@ async fn ask(global: &Global, verb: Verb) -> CommandResult {
             ls::ls(global, &ls::Wanted { all, repo, filters, format }).await
         }
         Verb::Show { id } => ls::show_one_environment(global, id.as_deref()).await,
-        Verb::Status { id, watch: true } => status::watch(global, id.as_deref()).await,
+        Verb::Status { id, watch: true } => status_watch::watch(global, id.as_deref()).await,
         Verb::Status { id, .. } => status::status(global, id.as_deref()).await,
         Verb::Diff { id, head, bytes } => status::diff(global, id.as_deref(), head, bytes).await,
         Verb::Rm(wanted) => rm::rm(global, &wanted).await,
@@ -128,6 +129,7 @@ async fn ask(global: &Global, verb: Verb) -> CommandResult {
         Verb::Clean { id, undo: true, .. } => clean::undo_clean(global, &id).await,
         Verb::Clean { id, dry_run: true, .. } => clean::preview(global, &id).await,
         Verb::Clean { id, now, .. } => clean::clean(global, &id, now).await,
+        Verb::Rename { id, label, .. } => rename::rename(global, &id, label).await,
         Verb::Cancel { id } => lease::cancel(global, &id).await,
         Verb::Lease { id, duration, purpose, lease } => {
             lease::lease(global, &id, NewLease { seconds: duration, purpose, id: lease }).await

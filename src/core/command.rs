@@ -5,8 +5,9 @@
 
 use super::effect::{Note, Settlement};
 use super::event::{
-    Actor, LeaseGranted, LogTrimmed, MigrationPlan, Plan, ProcessStarted, RepositoryDistrusted,
-    RepositoryTrusted, Retention, SweepRequested, TeardownOptions, WatcherGaveUp, Worktree,
+    Actor, EnvironmentLabeled, LeaseGranted, LogTrimmed, MigrationPlan, Plan, ProcessStarted,
+    RepositoryDistrusted, RepositoryTrusted, Retention, SweepRequested, TeardownOptions,
+    WatcherGaveUp, Worktree,
 };
 use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId, Seq};
 use crate::model::live_set::LiveSet;
@@ -114,6 +115,8 @@ pub enum Command {
     },
     /// Find what no record explains.
     Sweep(SweepRequested),
+    /// Give an environment a label, or take it away; the same one again is a success.
+    Label(EnvironmentLabeled),
     /// Claim that an environment is in use; the same lease again moves its end.
     Lease(LeaseGranted),
     /// Make this host agree with a live set.

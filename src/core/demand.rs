@@ -41,6 +41,7 @@ impl Command {
             | Self::DiskLow
             | Self::DropRescue { .. }
             | Self::Sweep(_)
+            | Self::Label(_)
             | Self::Lease(_)
             | Self::WatchAgain { .. }
             | Self::Reconcile { .. }

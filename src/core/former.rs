@@ -64,6 +64,7 @@ impl Command {
             Self::Restore(wanted) => vec![&wanted.environment],
             Self::Adopt(wanted) => vec![&wanted.environment],
             Self::Launch(started) => vec![&started.environment],
+            Self::Label(wanted) => vec![&wanted.environment],
             Self::Lease(granted) => vec![&granted.environment],
             Self::Cancel { environment, .. }
             | Self::Destroy { environment, .. }

@@ -8,7 +8,7 @@ use crate::command::Command;
 use crate::decision::Decision;
 use crate::effect::OwedEffect;
 use crate::event::{DaemonStarted, DaemonStopped, DestroyRequested, Record, RunRequested, Topic};
-use crate::former::Moment;
+use crate::former::{Former, Moment};
 use crate::id::{SubjectKind, Time};
 use crate::model::step::At;
 use crate::state::State;
@@ -21,14 +21,14 @@ impl State {
     /// # Errors
     /// A [`Fault`](crate::Fault) when a rule forbids the command; nothing has changed then.
     pub fn decide(&self, moment: impl Into<Moment>, command: Command) -> Decision {
-        self.decide_at(&moment.into(), command)
+        let moment = moment.into();
+        self.decide_at(&moment, &moment.former, command)
     }
 
-    fn decide_at(&self, moment: &Moment, command: Command) -> Decision {
-        let (now, former) = (moment.now, &moment.former);
+    fn decide_at(&self, moment: &Moment, former: &Former, command: Command) -> Decision {
         match command {
             Command::Start { pid, version, retention, ground } => {
-                Ok(self.decide_start(now, DaemonStarted { pid, version }, retention, ground))
+                Ok(self.decide_start(moment.now, DaemonStarted { pid, version }, retention, ground))
             }
             Command::Stop { reason } => Ok(vec![DaemonStopped { reason }.into()]),
             Command::Provision(wanted) => self.decide_provision(former, wanted),
@@ -60,10 +60,10 @@ impl State {
             Command::Sweep(wanted) => Ok(self.decide_sweep(wanted)),
             Command::Lease(grant) => self.decide_lease(moment, grant),
             Command::Reconcile { set, options, actor } => {
-                Ok(self.decide_reconcile(now, &set, &options, &actor))
+                Ok(self.decide_reconcile(moment.now, &set, &options, &actor))
             }
             Command::ConfirmLiveSet { epoch, options, actor } => {
-                self.decide_confirm(now, epoch, &options, &actor)
+                self.decide_confirm(moment.now, epoch, &options, &actor)
             }
             Command::BeginRun { environment, request, lease, name, actor } => {
                 let run = RunRequested { environment, request, name, actor };
@@ -75,13 +75,14 @@ impl State {
             Command::UndoMigration { migration, actor, keep_new } => {
                 self.decide_undo_migration(&migration, actor, keep_new)
             }
+            Command::Label(wanted) => self.decide_label(former, wanted),
             Command::Release { lease } => Ok(self.decide_release(lease)),
             Command::MoveRepository { from, to } => Ok(self.decide_move_repository(from, to)),
             Command::Trust(trusted) => self.decide_trust(trusted),
             Command::Distrust(distrusted) => Ok(self.decide_distrust(distrusted)),
             Command::Note { effect, note } => Ok(Vec::from_iter(self.decide_note(&effect, note))),
             Command::Settle(settlement) => Ok(self.decide_settle(moment, settlement)),
-            Command::Tick => Ok(self.decide_tick(now)),
+            Command::Tick => Ok(self.decide_tick(moment.now)),
         }
     }
 
@@ -104,6 +105,7 @@ impl State {
             Topic::Output(event) => self.apply_output(at, event),
             Topic::Clean(event) => self.apply_clean(at, event),
             Topic::Sweep(event) => self.apply_sweep(at, event),
+            Topic::Label(event) => self.apply_label(at, event),
             Topic::Watch(event) => self.apply_watch(at, event),
             Topic::LiveSet(event) => self.apply_live_set(at, event),
             Topic::Run(event) => self.apply_run(at, event),

@@ -55,6 +55,7 @@ pub mod fault;
 pub mod former;
 mod hex;
 pub mod id;
+pub mod label;
 mod machine;
 pub mod model;
 pub mod policy;
@@ -90,4 +91,5 @@ pub use id::{
     EffectId, EnvironmentId, HostPath, LeaseId, Life, MigrationId, Nonce, RequestId, Seq, Subject,
     Time,
 };
+pub use label::Label;
 pub use state::State;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::event::{Retention, SweepFinished};
 use super::id::{EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Time};
+use crate::label::Label;
 use crate::model::archive::ArchivedIncarnation;
 use crate::model::cleaned_output::CleanedOutput;
 use crate::model::environment::{Environment, Phase};
@@ -50,6 +51,7 @@ pub struct State {
     pub(super) found_older: Option<Seq>,
     /// When the limit of age of rescues was set; none while there is none.
     pub(super) rescue_limit_set: Option<Time>,
+    pub(super) labels: BTreeMap<EnvironmentId, Label>,
 }
 
 impl State {
@@ -196,6 +198,9 @@ impl State {
             if holder.is_none_or(|e| e.phase == Phase::Tombstoned) {
                 return Err(format!("lease {id} on {}, which is not live", lease.environment));
             }
+        }
+        if let Some(id) = self.labels.keys().find(|id| !self.environments.contains_key(id)) {
+            return Err(format!("{id}: has a label, and is not there"));
         }
         for archive in self.archives() {
             let live = self.environments.get(&archive.id).filter(|e| e.is_live());

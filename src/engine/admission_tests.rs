@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use tracing::Span;
 
 use crate::core::event::{
-    Actor, LeaseGranted, MigrationPlan, Plan, ProcessStarted, RepositoryDistrusted, Retention,
-    SweepRequested, TeardownOptions, Worktree,
+    Actor, EnvironmentLabeled, LeaseGranted, MigrationPlan, Plan, ProcessStarted,
+    RepositoryDistrusted, Retention, SweepRequested, TeardownOptions, Worktree,
 };
 use crate::core::model::live_set::LiveSet;
 use crate::core::{
@@ -104,6 +104,11 @@ fn uses_no_space() -> Vec<Command> {
             actor: actor.clone(),
         },
         Command::Sweep(SweepRequested { apply: true, limit: 1, actor: actor.clone() }),
+        Command::Label(EnvironmentLabeled {
+            environment: environment.clone(),
+            label: None,
+            actor: actor.clone(),
+        }),
         Command::Lease(LeaseGranted {
             environment,
             lease: LeaseId::parse("lease").expect("a name"),

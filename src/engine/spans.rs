@@ -96,6 +96,7 @@ fn name(command: &Command) -> &'static str {
         Command::TrimLog(_) => "trim_log",
         Command::DropRescue { .. } => "drop_rescue",
         Command::Sweep(_) => "sweep",
+        Command::Label(_) => "label",
         Command::Lease(_) => "lease",
         Command::Reconcile { .. } => "reconcile",
         Command::ConfirmLiveSet { .. } => "confirm_live_set",
@@ -130,6 +131,7 @@ fn environment(command: &Command) -> Option<&EnvironmentId> {
         Command::Adopt(adopt) => Some(&adopt.environment),
         Command::Launch(started) => Some(&started.environment),
         Command::WatchGaveUp(gave_up) => Some(&gave_up.environment),
+        Command::Label(wanted) => Some(&wanted.environment),
         Command::Lease(lease) => Some(&lease.environment),
         Command::Note { effect, .. } => environment_of(&effect.subject),
         Command::Settle(

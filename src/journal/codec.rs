@@ -194,11 +194,15 @@ pub fn decode_snapshot(bytes: &[u8]) -> Option<(State, u32)> {
 /// Decodes the state in a version of the snapshot format. Each older version becomes the next one,
 /// until it is the current one.
 fn decode_state(version: u32, body: &[u8]) -> Option<State> {
-    use snapshot::{v8, v9, v10};
+    use snapshot::{v8, v9, v10, v11};
     let frozen = match version {
-        v8::VERSION => v9::State::from(read_frozen::<v8::State<'_>>(body)?).into(),
-        v9::VERSION => v10::State::from(read_frozen::<v9::State<'_>>(body)?),
-        v10::VERSION => read_frozen(body)?,
+        v8::VERSION => {
+            let of_nine = v9::State::from(read_frozen::<v8::State<'_>>(body)?);
+            v10::State::from(of_nine).into()
+        }
+        v9::VERSION => v10::State::from(read_frozen::<v9::State<'_>>(body)?).into(),
+        v10::VERSION => v11::State::from(read_frozen::<v10::State<'_>>(body)?),
+        v11::VERSION => read_frozen(body)?,
         _ => return None,
     };
     Some(frozen.thaw())

@@ -3,8 +3,8 @@
 //! The words say what a person asks a log for: who wanted it, what was decided, where things went.
 //! They are for reading; scripts take `--json`.
 
-use groundskeeper_core::Event;
 use groundskeeper_core::event::{Actor, Base, NotMoved, ProcessSeen, Rescue};
+use groundskeeper_core::{Event, Label};
 
 use crate::format::{bytes, count, rfc3339, span};
 
@@ -49,10 +49,8 @@ fn daemon(event: &Event) -> Option<String> {
             format!("the data directory moved from {} to {}", e.from, e.to)
         }
         Event::DataDirectoryCopied(e) => {
-            format!(
-                "this data directory is a copy of {} and manages nothing of the original",
-                e.original
-            )
+            let of = &e.original;
+            format!("this data directory is a copy of {of} and manages nothing of the original")
         }
         Event::LogFoundOlder(e) => format!("the log was restored; there was record {}", e.had),
         Event::LivesForgotten(e) => {
@@ -60,10 +58,8 @@ fn daemon(event: &Event) -> Option<String> {
         }
         Event::LogTrimmed(e) => {
             let kept = e.segment.as_ref().map_or("nowhere", |segment| &segment.name);
-            format!(
-                "the records up to {} were trimmed for their {}; kept: {kept}",
-                e.last, e.reason
-            )
+            let (last, reason) = (e.last, &e.reason);
+            format!("the records up to {last} were trimmed for their {reason}; kept: {kept}")
         }
         Event::RepositoryMoved(e) => format!("{} moved to {}", e.from, e.to),
         Event::SweepRequested(e) => format!("requested by {}, apply {}", actor(&e.actor), e.apply),
@@ -82,11 +78,8 @@ fn provision(event: &Event) -> Option<String> {
         Event::ProvisionRequested(e) => {
             let base = e.plan.base.as_deref().unwrap_or("the default branch");
             let repo = &e.plan.repository.name;
-            format!(
-                "incarnation {} of {repo} from {base}, requested by {}",
-                e.incarnation,
-                actor(&e.actor)
-            )
+            let (n, who) = (e.incarnation, actor(&e.actor));
+            format!("incarnation {n} of {repo} from {base}, requested by {who}")
         }
         Event::RestoreRequested(e) => {
             let place = if e.from.trash.is_some() { "the trash" } else { "its rescue ref" };
@@ -315,8 +308,12 @@ fn others(event: &Event) -> Option<String> {
             let (until, who) = (rfc3339(e.until), actor(&e.actor));
             format!("{} until {until} for {:?}, requested by {who}", e.lease, e.purpose)
         }
-        Event::LeaseReleased(e) => format!("{}", e.lease),
-        Event::LeaseExpired(e) => format!("{}", e.lease),
+        Event::LeaseReleased(e) => e.lease.to_string(),
+        Event::LeaseExpired(e) => e.lease.to_string(),
+        Event::EnvironmentLabeled(e) => {
+            let label = e.label.as_ref().map_or("no label", Label::as_str);
+            format!("{label}, requested by {}", actor(&e.actor))
+        }
         Event::ProcessStarted(e) => format!("{} ({}) by {}", e.name, e.pid, actor(&e.actor)),
         Event::ProcessExited(e) => format!("pid {}", e.pid),
         Event::WatcherGaveUp(e) => format!("after {} failures: {}", e.attempts, e.reason),

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::core::event::{Actor, Origin, Plan, Repository, TeardownOptions, TeardownReason};
+use crate::core::event::{
+    Actor, EnvironmentLabeled, Origin, Plan, Repository, TeardownOptions, TeardownReason,
+};
 use crate::core::policy::BranchPolicy;
 use crate::core::{
-    Code, Command, Environment, EnvironmentId, Fault, Phase, Provision, RequestId, destroyed,
+    Code, Command, Environment, EnvironmentId, Fault, Label, Phase, Provision, RequestId, destroyed,
 };
 use crate::service::app::{App, discover, wait_until};
 use crate::service::blocking::blocking;
 use crate::service::outcome::Outcome;
 use crate::service::requests::{environment_id, invalid};
-use crate::service::types::environment::{EnvironmentView, NewEnvironment};
+use crate::service::types::environment::{EnvironmentView, NewEnvironment, NewLabel};
 use crate::service::types::removal::{RemoveQuery, RemovedView};
 use crate::service::{presence, relocation};
 use crate::world::fs::paths;
@@ -266,4 +268,21 @@ pub(crate) async fn cancel(
 ) -> Result<Outcome<EnvironmentView>, Fault> {
     app.handle.submit(Command::Cancel { environment: id.clone(), actor }).await?;
     Ok(Outcome::Started(view_of(app, &id)?))
+}
+
+/// Gives an environment a label, or takes it away.
+///
+/// # Errors
+/// If the text cannot be a label, or the environment does not exist.
+pub(crate) async fn label(
+    app: &App,
+    id: EnvironmentId,
+    actor: Actor,
+    wanted: NewLabel,
+) -> Result<EnvironmentView, Fault> {
+    let label = wanted.label.as_deref().map(Label::parse).transpose();
+    let label = label.map_err(|why| invalid(format!("this cannot be a label: {why}")))?;
+    let environment = id.clone();
+    app.handle.submit(Command::Label(EnvironmentLabeled { environment, label, actor })).await?;
+    view_of(app, &id)
 }

@@ -211,3 +211,54 @@ fn file_name_forges_no_line() {
         }
     }
 }
+
+/// A label is for people: the id stays as it is, and names the environment alone.
+#[test]
+fn label_is_shown_and_comes_back_with_environment() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let mut daemon = Daemon::start(&harness);
+    let path = harness.new_env("demo", &repo, &[]);
+    harness.new_env("other", &repo, &[]);
+    let listed = |harness: &Harness| {
+        let printed = harness.command(&["ls"]).output().expect("runs").stdout;
+        String::from_utf8_lossy(&printed).into_owned()
+    };
+    assert!(!listed(&harness).contains("LABEL"));
+    let named = harness.ok(&["rename", "demo", "  the login fix "]);
+    assert_eq!((&named["id"], &named["label"]), (&"demo".into(), &"the login fix".into()));
+    assert_eq!(named["path"], path.to_str().expect("text"));
+    let shown = listed(&harness);
+    assert!(shown.contains("LABEL") && shown.contains("the login fix"), "{shown}");
+    let format = ["ls", "--filter", "label=the login fix", "--format", "{id}: {label}"];
+    let printed = harness.command(&format).output().expect("runs").stdout;
+    assert_eq!(String::from_utf8_lossy(&printed), "demo: the login fix\n");
+    let events = |harness: &Harness| {
+        let all = harness.command(&["events", "--env", "demo"]).output().expect("runs").stdout;
+        String::from_utf8_lossy(&all).matches("EnvironmentLabeled").count()
+    };
+    harness.ok(&["rename", "demo", "the login fix"]);
+    assert_eq!(events(&harness), 1, "the same one again is not recorded");
+
+    let (code, error) = harness.refused(&["rename", "demo", "two\nlines"]);
+    assert_eq!((code, error["code"].as_str()), (64, Some("invalid_request")), "{error}");
+    assert_eq!(harness.refused(&["show", "the login fix"]).0, 64, "it is no id");
+    assert_eq!(harness.refused(&["rename", "dem", "x"]).0, 3, "a beginning changes nothing");
+    assert_eq!(harness.refused(&["rename", "nowhere", "x"]).0, 3);
+
+    daemon.kill();
+    drop(daemon);
+    let _daemon = Daemon::start(&harness);
+    assert_eq!(harness.ok(&["show", "demo"])["label"], "the login fix");
+    harness.ok(&["rm", "demo"]);
+    assert_eq!(harness.refused(&["rename", "demo", "x"]).1["code"], "environment_destroyed");
+    harness.ok(&["restore", "demo"]);
+    assert_eq!(harness.ok(&["show", "demo"])["label"], "the login fix");
+    harness.ok(&["rename", "demo", "--clear"]);
+    assert_eq!(harness.ok(&["show", "demo"])["label"], serde_json::Value::Null);
+    harness.ok(&["rename", "demo", "again"]);
+    harness.ok(&["rm", "demo"]);
+    harness.new_env("demo", &repo, &[]);
+    assert_eq!(harness.ok(&["show", "demo"])["label"], serde_json::Value::Null, "a new life");
+    harness.check(&[&repo]);
+}

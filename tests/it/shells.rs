@@ -13,7 +13,13 @@ fn run(harness: &Harness, shell: &str, place: &Path, script: &str) -> Option<Str
         eprintln!("{shell} is not installed; its function and completions are not tried");
         return None;
     }
+    let file = harness.path("init.nu");
     let begin = match shell {
+        "nu" => {
+            let printed = harness.command(&["init", "nu"]).output().expect("runs").stdout;
+            std::fs::write(&file, printed).expect("written");
+            &format!("source '{}'", file.display())
+        }
         "fish" => "groundskeeper init fish | source",
         "zsh" => "autoload -U compinit; compinit -u; eval \"$(groundskeeper init zsh)\"",
         _ => "eval \"$(groundskeeper init bash)\"",
@@ -31,6 +37,9 @@ fn run(harness: &Harness, shell: &str, place: &Path, script: &str) -> Option<Str
     }
     command.env("PATH", format!("{}:{paths}", folder.display()));
     command.env("GROUNDSKEEPER_HOME", harness.data()).env("PWD", place).current_dir(place);
+    if shell == "nu" {
+        command.arg("--no-config-file");
+    }
     let output = command.args(["-c", &format!("{begin}\n{script}")]).output().expect("runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{shell}: {errors}");
@@ -41,9 +50,10 @@ fn run(harness: &Harness, shell: &str, place: &Path, script: &str) -> Option<Str
 fn function_changes_directory() {
     let harness = Harness::new();
     let repo = harness.repo("project", 3);
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "nu"] {
         let id = format!("in-{shell}");
-        let script = format!("gk new {id}; pwd; cd /; gk cd {id}; pwd; gk rm .; pwd");
+        let pwd = if shell == "nu" { "print (pwd)" } else { "pwd" };
+        let script = format!("gk new {id}; {pwd}; cd /; gk cd {id}; {pwd}; gk rm .; {pwd}");
         let Some(printed) = run(&harness, shell, &repo, &script) else { continue };
         let worktree = harness.data().join("worktrees").join(&id).join("project");
         let expected =
@@ -62,6 +72,11 @@ fn function_keeps_exit_code_and_output() {
         let Some(printed) = run(&harness, shell, &repo, &script) else { continue };
         assert_eq!(printed, format!("code 3\n[]\n{}", repo.display()), "{shell}");
     }
+    let script = "try { gk show nowhere }; print $'code ($env.LAST_EXIT_CODE)'; gk ls --json; \
+                  try { gk cd nowhere }; print (pwd); exit 0";
+    if let Some(printed) = run(&harness, "nu", &repo, script) {
+        assert_eq!(printed, format!("code 3\n[]\n{}", repo.display()), "nu");
+    }
 }
 
 #[test]
@@ -79,6 +94,7 @@ fn ids_branches_and_values_are_completed_and_files_are_not() {
         ("groundskeeper new --base feat", "feature-x"),
         ("groundskeeper rm demo-one --branch de", "delete delete-if-merged"),
         ("gk resto", "restore"),
+        ("gk rm demo-one --forc", "--force"),
     ] {
         let words: Vec<&str> = line.split(' ').collect();
         let (command, last) = (words[0], words.len() - 1);
@@ -91,6 +107,9 @@ fn ids_branches_and_values_are_completed_and_files_are_not() {
         );
         let printed = run(&harness, "bash", &repo, &script).expect("bash is installed");
         assert_eq!(printed, expected, "{line}");
+        if let Some(values) = offered_by_nu(&harness, &repo, line) {
+            assert_eq!(values, expected, "nu: {line}");
+        }
         if let Some(printed) = run(&harness, "fish", &repo, &format!("complete -C '{line}'")) {
             let values = printed.lines().filter_map(|line| line.split('\t').next());
             let mut values: Vec<&str> = values.collect();
@@ -98,6 +117,21 @@ fn ids_branches_and_values_are_completed_and_files_are_not() {
             assert_eq!(values.join(" "), expected, "fish: {line}");
         }
     }
+}
+
+/// Returns what nu offers at the end of a line, sorted; none where it is not installed.
+fn offered_by_nu(harness: &Harness, place: &Path, line: &str) -> Option<String> {
+    let file = harness.path("typed.nu");
+    let init = harness.command(&["init", "nu"]).output().expect("runs").stdout;
+    let typed = [&init, line.as_bytes()].concat();
+    std::fs::write(&file, &typed).expect("written");
+    let ask = format!("nu --no-config-file --ide-complete {} '{}'", typed.len(), file.display());
+    let printed = run(harness, "nu", place, &ask)?;
+    let found: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    let all = found["completions"].as_array().expect("a list").iter();
+    let mut values: Vec<&str> = all.filter_map(serde_json::Value::as_str).collect();
+    values.sort_unstable();
+    Some(values.join(" "))
 }
 
 #[test]

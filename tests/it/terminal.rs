@@ -60,6 +60,25 @@ fn watched(
     (child.wait().expect("ends").code().unwrap_or(-1), shown)
 }
 
+/// Runs a command as the only one of a terminal, which turns keys into signals for it.
+fn in_session(harness: &Harness, args: &[&str]) -> Command {
+    let wanted = harness.command(args);
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait"]).arg(wanted.get_program()).args(wanted.get_args());
+    for (name, value) in wanted.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+fn send(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, signal).expect("sent");
+}
+
 /// What takes much away asks a person, and changes nothing without a yes.
 #[test]
 fn person_is_asked_before_much_is_taken_away() {
@@ -200,9 +219,7 @@ fn interrupted_command_tells_that_daemon_goes_on() {
         let mut sent = false;
         watched(harness.command(args), COLUMNS, &mut |shown, _, pid| {
             if !sent && shown.contains(awaited) && shown.contains("at work") {
-                let pid = rustix::process::Pid::from_raw(pid.try_into().expect("a pid"));
-                let int = rustix::process::Signal::INT;
-                rustix::process::kill_process(pid.expect("a pid"), int).expect("sent");
+                send(pid, rustix::process::Signal::INT);
                 sent = true;
             }
         })
@@ -216,4 +233,69 @@ fn interrupted_command_tells_that_daemon_goes_on() {
     assert!(code == 130 && shown.contains("the removal goes on"), "{code}: {shown}");
     std::fs::write(&end, "").expect("written");
     wait_for("the removal", || harness.phase("demo") == "tombstoned");
+}
+
+/// The table follows what happens, gives the terminal back while it is stopped, and at its end.
+#[test]
+fn watched_status_follows_and_leaves_terminal_as_it_was() {
+    const ENTERS: &str = "\x1b[?1049h";
+    const LEAVES: &str = "\x1b[?25h\x1b[?1049l";
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
+    let path = harness.new_env("demo", &repo, &[]);
+    for (n, end) in ["\x03", "TERM"].into_iter().enumerate() {
+        let file = path.join(format!("new-{n}"));
+        let mut step = 0;
+        let command = in_session(&harness, &["status", "--watch"]);
+        let (code, shown) = watched(command, COLUMNS, &mut |shown, terminal, pid| {
+            let drawn = shown.rsplit(ENTERS).next().unwrap_or_default();
+            match step {
+                0 if drawn.contains("gk/demo") => harness.write(&file, "work\n"),
+                1 if drawn.contains(&format!("?{}", n + 1)) => {
+                    terminal.write_all(b"\x1a").expect("typed");
+                }
+                2 if shown.ends_with(LEAVES) => {
+                    send(pid, rustix::process::Signal::CONT);
+                }
+                3 if shown.matches(ENTERS).count() == 2 && drawn.contains("gk/demo") => match end {
+                    "TERM" => send(pid, rustix::process::Signal::TERM),
+                    key => terminal.write_all(key.as_bytes()).expect("typed"),
+                },
+                _ => return,
+            }
+            step += 1;
+        });
+        let expected = if end == "TERM" { 143 } else { 0 };
+        assert_eq!((code, step), (expected, 4), "{end:?}: {shown:?}");
+        assert!(shown.ends_with(LEAVES), "{end:?}: {shown:?}");
+    }
+}
+
+/// A command has the terminal: what is typed, its size, and its keys.
+#[test]
+fn command_in_environment_has_terminal() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
+    harness.new_env("demo", &repo, &[]);
+    let script = "stty size; echo ask; read line; echo got $line; exec sleep 600";
+    let mut step = 0;
+    let command = in_session(&harness, &["exec", "demo", "--", "sh", "-c", script]);
+    let (code, shown) = watched(command, COLUMNS, &mut |shown, terminal, _| {
+        match step {
+            0 if shown.contains("ask") => terminal.write_all(b"hello\n").expect("typed"),
+            1 if shown.contains("got hello") => {
+                let env = harness.ok(&["show", "demo"]);
+                assert_eq!(env["leases"][0]["purpose"], "exec sh", "{env:#}");
+                terminal.write_all(b"\x03").expect("typed");
+            }
+            _ => return,
+        }
+        step += 1;
+    });
+    assert!(shown.contains("40 80"), "{shown}");
+    assert_eq!((code, step), (130, 2), "{shown}");
+    let env = harness.ok(&["show", "demo"]);
+    assert_eq!(env["leases"], serde_json::json!([]), "{env:#}");
 }

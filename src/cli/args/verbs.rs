@@ -181,6 +181,20 @@ pub enum Verb {
         #[arg(add = Candidates::new(completion::ids))]
         id: String,
     },
+    /// Give an environment a label, shown in `ls`; its id, directory and branch stay as they are
+    ///
+    /// A restored environment has the label that it had.
+    Rename {
+        /// Environment id; `.` for where you stand
+        #[arg(add = Candidates::new(completion::ids))]
+        id: String,
+        /// Label: one line of text
+        #[arg(required_unless_present = "clear")]
+        label: Option<String>,
+        /// Take the label away
+        #[arg(long, conflicts_with = "label")]
+        clear: bool,
+    },
     /// Take or extend a lease that marks an environment as in use
     Lease {
         /// Environment id; `.` for where you stand
@@ -297,7 +311,7 @@ pub enum Verb {
     ///   bash   eval "$(groundskeeper init bash)"     in ~/.bashrc
     ///   zsh    eval "$(groundskeeper init zsh)"      in ~/.zshrc, after compinit
     ///   fish   groundskeeper init fish | source      in ~/.config/fish/config.fish
-    ///   nu     groundskeeper init nu | save -f ~/.cache/gk.nu, then `source` that file
+    ///   nu     groundskeeper init nu | save -f ~/.cache/gk.nu, then `source` that file (0.108)
     #[command(verbatim_doc_comment)]
     Init {
         /// Shell
@@ -336,6 +350,7 @@ impl Verb {
             Self::Exec { id, .. }
             | Self::Clean { id, .. }
             | Self::Cancel { id }
+            | Self::Rename { id, .. }
             | Self::Lease { id, .. }
             | Self::Rescue(Rescue::Show { id, .. } | Rescue::Drop { id, .. }) => Some(id),
             Self::Rm(wanted) => match wanted.ids.as_slice() {

@@ -54,15 +54,37 @@ const FISH: &str = r#"function gk --description 'groundskeeper, and change direc
 end
 "#;
 
-/// The same for nu, which has completions of its own kind: those are static.
-const NU: &str = r"def --env --wrapped gk [...arguments] {
+/// The same for nu, from version 0.108 on. Its own commands fail while the directory that it
+/// stands in does not exist.
+const NU: &str = r#"@complete "nu-complete groundskeeper"
+def --env --wrapped gk [...arguments] {
     let file = (mktemp)
-    with-env { GROUNDSKEEPER_CD_FILE: $file } { ^groundskeeper ...$arguments }
+    let code = (try {
+        with-env { GROUNDSKEEPER_CD_FILE: $file } { ^groundskeeper ...$arguments }
+        0
+    } catch {|failed| $failed.exit_code? | default 1 })
+    let here = $env.PWD
+    cd /
     let directory = (open --raw $file)
     rm $file
-    if ($directory | is-not-empty) { cd $directory }
+    if ($directory | is-not-empty) { cd $directory } else if ($here | path exists) { cd $here }
+    if $code != 0 { ^sh -c $"exit ($code)" }
 }
-";
+"#;
+
+/// The completions for nu, which clap has only as a static list. They are asked for as fish does:
+/// each in a line, with a description after a tab.
+const NU_COMPLETIONS: &str = r#"def "nu-complete groundskeeper" [words: list<string>] {
+    with-env { COMPLETE: fish } { ^groundskeeper -- ...$words }
+    | lines
+    | each {|line|
+        let parts = ($line | split row "\t")
+        { value: $parts.0, description: ($parts.1? | default "") }
+    }
+}
+@complete "nu-complete groundskeeper"
+extern groundskeeper [...arguments]
+"#;
 
 #[expect(clippy::unnecessary_wraps, reason = "every verb ends with it")]
 pub(in crate::cli) fn init(wanted: Shell) -> CommandResult {
@@ -71,21 +93,18 @@ pub(in crate::cli) fn init(wanted: Shell) -> CommandResult {
         Shell::Fish => FISH,
         Shell::Nu => NU,
     };
-    let text = format!(
-        "{function}{}{}",
-        registration(wanted, "groundskeeper"),
-        registration(wanted, "gk")
-    );
+    let registered = |command| registration(wanted, command);
+    let text = match wanted {
+        // It knows no function before its definition.
+        Shell::Nu => format!("{}{function}", registered("groundskeeper")),
+        _ => format!("{function}{}{}", registered("groundskeeper"), registered("gk")),
+    };
     render::out(&text);
     Ok(ExitCode::SUCCESS)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every verb ends with it")]
 pub(in crate::cli) fn completions(wanted: Shell) -> CommandResult {
-    if wanted == Shell::Nu {
-        let message = "there are no completions for nu";
-        let hint = "use bash, zsh or fish; `groundskeeper init nu` prints the function";
-        return Err(Fault::new(Code::InvalidRequest, message, hint).into());
-    }
     render::out(&registration(wanted, "groundskeeper"));
     Ok(ExitCode::SUCCESS)
 }
@@ -96,7 +115,7 @@ fn registration(wanted: Shell, command: &str) -> String {
         Shell::Bash => &Bash,
         Shell::Zsh => &Zsh,
         Shell::Fish => &Fish,
-        Shell::Nu => return String::new(),
+        Shell::Nu => return NU_COMPLETIONS.to_owned(),
     };
     let mut text = Vec::new();
     drop(completer.write_registration(COMPLETE, command, command, "groundskeeper", &mut text));

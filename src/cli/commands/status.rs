@@ -1,15 +1,10 @@
-//! `status`, once or live, and `diff`: show the state of worktrees and their changes.
+//! `status` and `diff`: show the state of worktrees and their changes.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use http_body_util::BodyExt as _;
 use hyper::Method;
-use hyper::body::Incoming;
 
 use crate::api::status::{DiffView, StatusEntry, StatusView};
-use crate::api::types::DaemonView;
 use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
@@ -17,7 +12,6 @@ use crate::cli::named;
 use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render::color;
 use crate::cli::{pager, render};
-use crate::core::{Code, Fault};
 
 pub(in crate::cli) async fn status(global: &Global, id: Option<&str>) -> CommandResult {
     let mut client = Client::connect(global).await?;
@@ -34,91 +28,9 @@ pub(in crate::cli) async fn status(global: &Global, id: Option<&str>) -> Command
     show_one(global, &found, &full(&found))
 }
 
-async fn fetch_all(client: &mut Client) -> Result<Vec<StatusEntry>, CliError> {
+/// Asks for the status of all environments.
+pub(super) async fn fetch_all(client: &mut Client) -> Result<Vec<StatusEntry>, CliError> {
     client.call(Method::GET, "/v1/status", NOTHING).await
-}
-
-/// Time without a further event after which the table is drawn, so that a burst draws it once.
-const GATHER: Duration = Duration::from_millis(50);
-/// Interval at which the ages in the table are updated on a terminal.
-const REFRESH: Duration = Duration::from_secs(10);
-
-/// Shows the table again after each change, until the user interrupts it or the daemon ends. On a
-/// terminal it draws in place, else it prints one table (or, as JSON, one line) after the other.
-pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> CommandResult {
-    let mut client = Client::connect(global).await?;
-    let id = match id {
-        Some(id) => Some(named::any(&mut client, Some(id)).await?),
-        None => None,
-    };
-    let id = id.as_deref();
-    let daemon: DaemonView = client.call(Method::GET, "/v1/daemon", NOTHING).await?;
-    let only = id.map(|id| format!("&environment={}", encode(id))).unwrap_or_default();
-    let path = format!("/v1/events?watch=true&since={}{only}", daemon.seq);
-    let stream = client.send(Method::GET, &path, &[], None).await?;
-    if !stream.status().is_success() {
-        crate::cli::client::read(stream).await?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let stream = stream.into_body();
-    let live = std::io::stdout().is_terminal() && !global.json;
-    let drawing = draw(global, id, live, stream);
-    if !live {
-        return drawing.await;
-    }
-    let _screen = Screen::enter();
-    tokio::select! {
-        ended = drawing => ended,
-        // The user has seen enough, also of a daemon that does not answer.
-        _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
-    }
-}
-
-/// Draws the table after each change.
-async fn draw(
-    global: &Global,
-    id: Option<&str>,
-    live: bool,
-    mut stream: Incoming,
-) -> CommandResult {
-    loop {
-        // The daemon closes a connection that is idle for long, so each round opens a new one.
-        let mut client = Client::connect(global).await?;
-        let mut all = fetch_all(&mut client).await?;
-        all.retain(|entry| id.is_none_or(|id| entry.id == id));
-        if live {
-            // Cursor home, then line by line over the old text: clearing first would flicker.
-            let lines = table(&all).lines().fold(String::new(), |t, line| t + line + "\x1b[K\n");
-            render::out(&format!("\x1b[H{lines}\x1b[J"));
-        } else {
-            show_one(global, &all, &table(&all))?;
-        }
-        let limit = if live { REFRESH } else { Duration::MAX };
-        let received = tokio::time::timeout(limit, stream.frame()).await;
-        if matches!(received, Ok(None | Some(Err(_)))) {
-            let hint = "run `groundskeeper status --watch` again";
-            let fault = Fault::new(Code::DaemonUnreachable, "the daemon has ended", hint);
-            return Err(fault.into());
-        }
-        // Drains a burst of events before the next query.
-        while let Ok(Some(Ok(_))) = tokio::time::timeout(GATHER, stream.frame()).await {}
-    }
-}
-
-/// The second screen of a terminal, on which the table is drawn; what was there before comes back.
-struct Screen;
-
-impl Screen {
-    fn enter() -> Self {
-        render::out("\x1b[?1049h\x1b[?25l");
-        Self
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        render::out("\x1b[?25h\x1b[?1049l");
-    }
 }
 
 pub(in crate::cli) async fn diff(
@@ -178,7 +90,7 @@ fn lines(s: &StatusView) -> String {
 }
 
 /// Returns the table of `status`; an entry without a status shows its error code.
-fn table(list: &[StatusEntry]) -> String {
+pub(super) fn table(list: &[StatusEntry]) -> String {
     let header = ["ID", "BRANCH", "CHANGES", "LINES", "BASE", "UPSTREAM", "OPERATION", "CHANGED"];
     let rows = list.iter().map(|entry| match (&entry.status, &entry.error) {
         (Some(s), _) => [

@@ -26,6 +26,10 @@ pub fn environments(list: &[EnvironmentView], width: Option<usize>, colored: boo
         header.insert(1, "REPOSITORY".to_owned());
         rows.iter_mut().zip(list).for_each(|(row, e)| row.insert(1, repository(e)));
     }
+    if list.iter().any(|e| e.label.is_some()) {
+        header.insert(1, "LABEL".to_owned());
+        rows.iter_mut().zip(list).for_each(|(row, e)| row.insert(1, label(e)));
+    }
     if let Some(width) = width {
         if width < WITH_BASE
             && let Some(at) = header.iter().position(|title| title == "BASE")
@@ -85,6 +89,11 @@ fn row(e: &EnvironmentView) -> Vec<String> {
     ]
 }
 
+/// Returns the label of an environment.
+fn label(e: &EnvironmentView) -> String {
+    e.label.as_deref().map_or_else(|| "-".to_owned(), printable)
+}
+
 /// Returns the name of a repository: that of its folder.
 fn repository(e: &EnvironmentView) -> String {
     let common = Path::new(&e.repo);
@@ -142,13 +151,11 @@ pub fn environment(e: &EnvironmentView) -> String {
         ("branch", branch(e)),
         ("base", e.base.clone().unwrap_or_else(|| "-".to_owned())),
     ];
+    if e.label.is_some() {
+        rows.insert(1, ("label", label(e)));
+    }
     if let Some(reference) = &e.base_ref {
-        let behind = if e.behind > 0 {
-            format!(", {} behind its upstream", e.behind)
-        } else {
-            String::new()
-        };
-        rows.push(("from", format!("{}{behind}", printable(reference))));
+        rows.push(("from", format!("{}{}", printable(reference), behind(e))));
     }
     if let Some(fetch) = &e.fetch {
         rows.push(("fetch", fetch.clone()));
@@ -191,6 +198,13 @@ pub fn environment(e: &EnvironmentView) -> String {
     }
     rows.extend(e.leftovers.iter().map(|l| ("left over", l.clone())));
     facts(&rows)
+}
+
+fn behind(e: &EnvironmentView) -> String {
+    match e.behind {
+        0 => String::new(),
+        commits => format!(", {commits} behind its upstream"),
+    }
 }
 
 /// Writes the result of a removal to stderr.

@@ -45,6 +45,13 @@ pub(in crate::cli) fn terminal_width() -> Option<usize> {
     terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0))
 }
 
+/// Returns the height of the terminal that stdout is; that of the usual one where it is another
+/// thing.
+#[cfg(feature = "daemon")]
+pub(in crate::cli) fn terminal_height() -> usize {
+    terminal_size::terminal_size_of(std::io::stdout()).map_or(24, |(_, height)| height.0.into())
+}
+
 /// Returns a text from outside with control characters escaped, so that no file name can send
 /// commands to the terminal.
 #[must_use]

@@ -6,8 +6,8 @@ use crate::id::{EnvironmentId, MigrationId, Seq, Time};
 
 #[allow(clippy::wildcard_imports, reason = "the catalogue names every payload")]
 use crate::event::{
-    archive::*, clean::*, common::*, host::*, live_set::*, migration::*, provision::*, teardown::*,
-    watch::*,
+    archive::*, clean::*, common::*, host::*, label::*, live_set::*, migration::*, provision::*,
+    teardown::*, watch::*,
 };
 
 /// One event as it is stored in the log.
@@ -77,6 +77,7 @@ macro_rules! for_each_topic {
                 CleanUndone = 88, 1;
             }
             Sweep(SweepEvent) of host { SweepRequested = 90, 1; SweepFinished = 91, 1; }
+            Label(LabelEvent) of environment { EnvironmentLabeled = 102, 1; }
             Watch(WatchEvent) of environment { WatcherGaveUp = 100, 1; WatcherResumed = 101, 1; }
             LiveSet(LiveSetEvent) of host {
                 LiveSetTaken = 110, 1; LiveSetHeld = 111, 1; LiveSetContinued = 114, 1;

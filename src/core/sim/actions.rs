@@ -94,6 +94,11 @@ pub(crate) enum Act {
     WatchAgain {
         who: usize,
     },
+    /// People call it otherwise, or not at all.
+    Label {
+        who: usize,
+        n: Option<u8>,
+    },
     /// A control server sends a live set: the names in the mask.
     Reconcile {
         mask: u8,
@@ -171,6 +176,8 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
             Just(Act::Sweep),
             (who.clone(), life).prop_map(|(who, life)| Act::GiveUp { who, life }),
             who.clone().prop_map(|who| Act::WatchAgain { who }),
+            (who.clone(), proptest::option::of(0..2_u8))
+                .prop_map(|(who, n)| Act::Label { who, n }),
             (0..3_u64).prop_map(|epoch| Act::Confirm { epoch }),
             (who.clone(), 0..3_u8, proptest::option::of(0..3_u8))
                 .prop_map(|(who, key, lease)| Act::Run { who, key, lease }),

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::event::{
-    LeaseGranted, LivesForgotten, Plan, SweepRequested, TeardownOptions, WatcherGaveUp, Worktree,
+    EnvironmentLabeled, LeaseGranted, LivesForgotten, Plan, SweepRequested, TeardownOptions,
+    WatcherGaveUp, Worktree,
 };
 use crate::model::live_set::LiveSet;
 use crate::sim::actions::{Act, NAMES, destroy, name, request};
 use crate::sim::harness::Harness;
-use crate::{Adopt, Command, Event, LeaseId, Nonce, Provision, Subject};
+use crate::{Adopt, Command, Event, Label, LeaseId, Nonce, Provision, Subject};
 
 impl Harness {
     /// Returns a nonce that no incarnation had before.
@@ -172,6 +173,7 @@ impl Harness {
                 reason: "a test".into(),
             }),
             Act::WatchAgain { who } => Command::WatchAgain { environment: name(who) },
+            Act::Label { who, n } => label(who, n),
             Act::Confirm { epoch } => {
                 Command::ConfirmLiveSet { epoch, options: TeardownOptions::default(), actor }
             }
@@ -182,13 +184,10 @@ impl Harness {
                 name: "test".into(),
                 actor,
             },
-            Act::EndRun { key } => {
-                let request = request(Some(key)).expect("a key");
-                Command::EndRun { request, code: Some(0), why: None }
-            }
+            Act::EndRun { key } => end_run(key),
             _ => Command::Sweep(SweepRequested { apply: true, limit: 1, actor }),
         };
-        let once = matches!(act, Act::GiveUp { .. } | Act::WatchAgain { .. });
+        let once = matches!(act, Act::GiveUp { .. } | Act::WatchAgain { .. } | Act::Label { .. });
         self.command(command.clone());
         assert!(!once || !self.command(command), "{act:?} is said once");
     }
@@ -198,4 +197,15 @@ impl Harness {
         let turn = (n + self.log.len()) % self.running.len().max(1);
         self.running.keys().nth(turn).cloned()
     }
+}
+
+fn end_run(key: u8) -> Command {
+    let request = request(Some(key)).expect("a key");
+    Command::EndRun { request, code: Some(0), why: None }
+}
+
+fn label(who: usize, n: Option<u8>) -> Command {
+    let label = n.map(|n| Label::parse(&n.to_string()).expect("a label"));
+    let actor = crate::event::Actor::default();
+    Command::Label(EnvironmentLabeled { environment: name(who), label, actor })
 }

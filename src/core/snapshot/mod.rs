@@ -13,8 +13,9 @@
 
 mod frozen;
 pub mod v10;
+pub mod v11;
 pub mod v8;
 pub mod v9;
 
 pub use frozen::Frozen;
-pub use v10 as current;
+pub use v11 as current;

@@ -1,6 +1,6 @@
 //! Version 8 of the snapshot format: environments had no tree of attributes.
 //!
-//! Everything else is as in version 9, or in version 10, whose structs it names.
+//! Everything else is as in version 9, or in version 11, whose structs it names.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::id::{EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId,
 use crate::model::step::EnvironmentStep;
 use crate::snapshot::frozen::{Entries, carried};
 use crate::snapshot::v9;
-use crate::snapshot::v10::parts;
+use crate::snapshot::v11::parts;
 
 /// Version of the format.
 pub const VERSION: u32 = 8;

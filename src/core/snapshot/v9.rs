@@ -1,6 +1,6 @@
 //! Version 9 of the snapshot format: rescues had no limit of age.
 //!
-//! Everything else is as in version 10, whose structs it names.
+//! Everything else is as in version 10, or in version 11, whose structs it names.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use crate::event::PurgeReason;
 use crate::id::{EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId, Seq, Time};
 use crate::model::step::ArchiveStep;
 use crate::snapshot::frozen::{Entries, OrEmpty, Shared, carried};
-use crate::snapshot::v10::{self, parts};
+use crate::snapshot::v10;
+use crate::snapshot::v11::parts;
 
 /// Version of the format.
 pub const VERSION: u32 = 9;

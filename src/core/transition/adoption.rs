@@ -46,6 +46,7 @@ impl State {
         env.adopted = true;
         env.owed = None;
         env.set_phase(Phase::Ready, at);
+        self.labels.remove(&e.environment);
         self.environments.insert(e.environment.clone(), Arc::new(env));
     }
 }

@@ -78,6 +78,7 @@ impl State {
             let env = self.environments.get(&life.environment);
             if env.is_some_and(|env| env.incarnation == life.incarnation && !env.is_live()) {
                 self.environments.remove(&life.environment);
+                self.labels.remove(&life.environment);
             }
         }
     }

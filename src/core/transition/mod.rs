@@ -7,6 +7,7 @@ mod clean;
 mod finished;
 mod folding;
 mod host;
+mod label;
 mod lease;
 mod leftover;
 mod migration;

@@ -155,6 +155,7 @@ impl State {
         let mut env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
         env.nonce.clone_from(&e.nonce);
         env.attributes.clone_from(&e.attributes);
+        self.labels.remove(&e.environment);
         self.environments.insert(e.environment.clone(), Arc::new(env));
     }
 

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::codec;
-use crate::testing::sample_state::{earlier_state, sample_state};
+use crate::testing::sample_state::{earlier_state, sample_state, state_without_labels};
 use groundskeeper_core::State;
-use groundskeeper_core::snapshot::{Frozen as _, v8, v9, v10};
+use groundskeeper_core::snapshot::{Frozen as _, v8, v9, v10, v11};
 
 /// Fields of the state that are structs. The other fields are maps, whose keys are ids.
 const STRUCTS: [&str; 3] = [".retention", ".sweep", ".live"];
@@ -26,6 +26,7 @@ fn encoded_again(version: u32, body: &[u8]) -> Vec<u8> {
         v8::VERSION => codec::read_frozen::<v8::State<'_>>(body).map(|s| codec::frozen_body(&s)),
         v9::VERSION => codec::read_frozen::<v9::State<'_>>(body).map(|s| codec::frozen_body(&s)),
         v10::VERSION => codec::read_frozen::<v10::State<'_>>(body).map(|s| codec::frozen_body(&s)),
+        v11::VERSION => codec::read_frozen::<v11::State<'_>>(body).map(|s| codec::frozen_body(&s)),
         other => panic!("version {other} is not read"),
     };
     encoded.expect("decoded").expect("encoded")
@@ -51,7 +52,7 @@ fn golden_snapshots_match_frozen_structs() {
         assert!(codec::decode_snapshot(&golden).is_some(), "{name} is not read");
         found.insert(version);
     }
-    assert_eq!(found, BTreeSet::from([v8::VERSION, v9::VERSION, v10::VERSION]));
+    assert_eq!(found, BTreeSet::from([v8::VERSION, v9::VERSION, v10::VERSION, v11::VERSION]));
 }
 
 /// What is written is of the current version, and the state that is read equals the one written.
@@ -75,6 +76,7 @@ fn earlier_snapshots_upgrade() {
         let (state, crc) = codec::decode_snapshot(&golden).expect("read");
         (json(&state), crc)
     };
+    assert_eq!(upgraded("v10.bin"), (json(&state_without_labels()), 7));
     for name in ["rescue_seconds", "rescue_limit_set", "rescue_ends"] {
         empty(&mut expected, name);
     }
@@ -102,8 +104,8 @@ fn empty(value: &mut Value, name: &str) {
 #[test]
 fn unknown_snapshot_version_is_ignored() {
     let state = sample_state();
-    let body = codec::frozen_body(&v10::State::freeze(&state)).expect("encoded");
-    assert!(codec::decode_snapshot(&codec::frame_snapshot(v10::VERSION, 7, &body)).is_some());
+    let body = codec::frozen_body(&v11::State::freeze(&state)).expect("encoded");
+    assert!(codec::decode_snapshot(&codec::frame_snapshot(v11::VERSION, 7, &body)).is_some());
     for version in [0, v8::VERSION - 1, codec::SNAPSHOT_VERSION + 1, u32::MAX] {
         assert_eq!(codec::decode_snapshot(&codec::frame_snapshot(version, 7, &body)), None);
     }

@@ -76,6 +76,13 @@ const HOST: [&str; 24] = [
 
 /// Returns a state with every field set somewhere.
 pub(crate) fn sample_state() -> State {
+    let mut state = state_without_labels();
+    put(&mut state, sample("EnvironmentLabeled", "env2"));
+    state
+}
+
+/// Returns the state of which the golden snapshot of version 10 is.
+pub(crate) fn state_without_labels() -> State {
     let mut state = earlier_state();
     put(&mut state, sample("RescueExpiryAnnounced", "env5"));
     state

@@ -5,10 +5,10 @@ use crate::testing::sample_teardowns::{leases_and_trust, steps_of_teardown, tear
 use groundskeeper_core::event::{
     AttemptFailed, Base, BaseResolved, CancelRequested, CleanAttemptFailed, CleanPurgeDecided,
     CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned, DaemonStarted,
-    DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, EnvironmentAdopted, EnvironmentReady,
-    FilesIncluded, Finding, FoldedRescue, FormerLife, Included, IndexRefreshed, Kept,
-    LateWorkRescued, LeftoverArchived, LiveSetContinued, LiveSetHeld, LiveSetTaken, LivesForgotten,
-    LogFoundOlder, LogSegment, LogTrimmed, NotMoved, ProcessExited, ProcessStarted,
+    DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, EnvironmentAdopted, EnvironmentLabeled,
+    EnvironmentReady, FilesIncluded, Finding, FoldedRescue, FormerLife, Included, IndexRefreshed,
+    Kept, LateWorkRescued, LeftoverArchived, LiveSetContinued, LiveSetHeld, LiveSetTaken,
+    LivesForgotten, LogFoundOlder, LogSegment, LogTrimmed, NotMoved, ProcessExited, ProcessStarted,
     ProvisionFailed, ProvisionRequested, PurgeDecided, RemainsAttemptFailed, RepositoryMoved,
     RescueApplied, RescueDropRequested, RescueDropped, RescueExpiryAnnounced, RescueFoldDecided,
     RescuesFolded, RestoreFrom, RestoreRequested, Restored, Retention, RetentionChanged,
@@ -16,7 +16,7 @@ use groundskeeper_core::event::{
     SweepFinished, SweepRequested, TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp,
     WatcherResumed, WorktreeAdded,
 };
-use groundskeeper_core::{EnvironmentId, Event, RequestId, Seq, Time};
+use groundskeeper_core::{EnvironmentId, Event, Label, RequestId, Seq, Time};
 
 /// Returns one event of every kind, with every field set to a value that is not its default.
 pub(crate) fn samples() -> Vec<Event> {
@@ -360,7 +360,13 @@ fn processes_and_sweep() -> Vec<Event> {
             reason: "permission denied".into(),
         }
         .into(),
-        WatcherResumed { environment, incarnation: 2 }.into(),
+        WatcherResumed { environment: environment.clone(), incarnation: 2 }.into(),
+        EnvironmentLabeled {
+            environment,
+            label: Some(Label::parse("the login fix").expect("a label")),
+            actor: actor.clone(),
+        }
+        .into(),
         SweepRequested { apply: true, limit: 20, actor }.into(),
         SweepFinished {
             findings: vec![Finding {

@@ -28,6 +28,15 @@ pub struct ListQuery {
     pub brief: bool,
 }
 
+/// A label for an environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewLabel {
+    /// What people call it: one line of at most 200 bytes. Null takes the label away.
+    pub label: Option<String>,
+}
+
 /// Which life of an environment to show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::IntoParams))]
@@ -45,6 +54,9 @@ pub struct ShowQuery {
 pub struct EnvironmentView {
     /// Its name.
     pub id: String,
+    /// What people call it; none when it has no label.
+    #[serde(default)]
+    pub label: Option<String>,
     /// Which life of the name, counted from 1.
     pub incarnation: u32,
     /// `provisioning`, `ready`, `retiring`, `tearing_down`, `tombstoned` or `failed`.
@@ -196,6 +208,7 @@ impl EnvironmentView {
         let leases = state.leases().filter(|(_, l)| l.environment == e.id);
         Self {
             id: e.id.to_string(),
+            label: state.label(&e.id).map(ToString::to_string),
             incarnation: e.incarnation,
             phase: e.phase.as_str().to_owned(),
             path: e.plan.path.to_string(),

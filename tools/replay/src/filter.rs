@@ -21,7 +21,7 @@ pub(crate) struct Filter {
     #[arg(long, short = 'k', value_name = "KIND")]
     pub(crate) kind: Vec<String>,
     /// Only of this operation: daemon, provision, restore, adopt, teardown, lease, trust, trash,
-    /// process, clean, sweep, watch, reconcile, migration
+    /// process, clean, sweep, watch, label, reconcile, migration
     #[arg(long, short = 'o', value_name = "OPERATION")]
     pub(crate) operation: Vec<String>,
     /// Not before: a time (UTC), a date, or how long ago (2h, 3d)
@@ -56,7 +56,7 @@ pub(crate) struct Wanted {
 }
 
 /// The operations, and the kinds that belong to each.
-const OPERATIONS: [(&str, &[(u32, u32)]); 14] = [
+const OPERATIONS: [(&str, &[(u32, u32)]); 15] = [
     ("daemon", &[(1, 8)]),
     ("provision", &[(10, 21)]),
     ("restore", &[(22, 24)]),
@@ -69,6 +69,7 @@ const OPERATIONS: [(&str, &[(u32, u32)]); 14] = [
     ("clean", &[(82, 88)]),
     ("sweep", &[(90, 91)]),
     ("watch", &[(100, 101)]),
+    ("label", &[(102, 102)]),
     ("reconcile", &[(110, 111), (114, 114)]),
     ("migration", &[(120, 135)]),
 ];

@@ -9,8 +9,8 @@ use crate::model::process::ProcessId as LiveProcessId;
 use crate::model::step::EnvironmentStep;
 use crate::policy::BranchPolicy;
 use crate::snapshot::frozen::{Entries, OrEmpty, frozen_enums, frozen_structs};
-use crate::snapshot::v10::common::{Fault, Path, ProcessSeen, Rescue, Size, Text, Texts};
-use crate::snapshot::v10::step::Owed;
+use crate::snapshot::v11::common::{Fault, Path, ProcessSeen, Rescue, Size, Text, Texts};
+use crate::snapshot::v11::step::Owed;
 
 frozen_enums! {
     enum Phase of live::Phase {

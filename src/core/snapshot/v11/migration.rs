@@ -7,8 +7,8 @@ use crate::id::{HostPath, MigrationId, Seq, Time};
 use crate::model::migration as live;
 use crate::model::step::MigrationStep;
 use crate::snapshot::frozen::{OrEmpty, frozen_enums, frozen_structs};
-use crate::snapshot::v10::common::{Fault, Path, Text, Texts};
-use crate::snapshot::v10::step::Owed;
+use crate::snapshot::v11::common::{Fault, Path, Text, Texts};
+use crate::snapshot::v11::step::Owed;
 
 frozen_enums! {
     enum MigrationPhase of live::MigrationPhase {

@@ -10,8 +10,8 @@ use crate::model::run::{Run as LiveRun, RunEnd as LiveRunEnd};
 use crate::model::step::HostStep;
 use crate::model::sweep::Sweep as LiveSweep;
 use crate::snapshot::frozen::{OrEmpty, frozen_structs};
-use crate::snapshot::v10::common::{Actor, Path, Text};
-use crate::snapshot::v10::step::Owed;
+use crate::snapshot::v11::common::{Actor, Path, Text};
+use crate::snapshot::v11::step::Owed;
 
 frozen_structs! {
     pub(in crate::snapshot) struct Lease<'a> of LiveLease {

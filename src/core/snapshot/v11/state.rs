@@ -4,20 +4,21 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::id::{EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Time};
+use crate::label::Label;
 use crate::snapshot::frozen::{Entries, Shared, frozen_structs};
-use crate::snapshot::v10::archive::{ArchivedIncarnation, CleanedOutput};
-use crate::snapshot::v10::environment::Environment;
-use crate::snapshot::v10::host::{
+use crate::snapshot::v11::archive::{ArchivedIncarnation, CleanedOutput};
+use crate::snapshot::v11::environment::Environment;
+use crate::snapshot::v11::host::{
     IdempotencyRecord, Lease, Live, Retention, Run, Sweep, SweepFinished,
 };
-use crate::snapshot::v10::migration::Migration;
+use crate::snapshot::v11::migration::Migration;
 use crate::state::State as LiveState;
 
 /// Version of the format.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 frozen_structs! {
-    /// The state in version 10 of the format.
+    /// The state in version 11 of the format.
     pub struct State<'a> of LiveState {
         seq: Seq,
         at: Time,
@@ -39,5 +40,6 @@ frozen_structs! {
         migrations: Entries<'a, MigrationId, Migration<'a>>,
         found_older: Option<Seq>,
         rescue_limit_set: Option<Time>,
+        labels: Entries<'a, EnvironmentId, Cow<'a, Label>>,
     }
 }

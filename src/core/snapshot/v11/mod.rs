@@ -1,4 +1,4 @@
-//! Version 10 of the snapshot format: the one that is written.
+//! Version 11 of the snapshot format: the one that is written.
 
 mod archive;
 mod common;

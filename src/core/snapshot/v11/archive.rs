@@ -8,9 +8,9 @@ use crate::model::archive::ArchivedIncarnation as LiveArchive;
 use crate::model::cleaned_output as live;
 use crate::model::step::{ArchiveStep, OutputStep};
 use crate::snapshot::frozen::{OrEmpty, frozen_enums, frozen_structs};
-use crate::snapshot::v10::common::{Fault, Path, ProcessSeen, Rescue, Size, Text, Texts};
-use crate::snapshot::v10::environment::{Base, Plan, Worktree};
-use crate::snapshot::v10::step::Owed;
+use crate::snapshot::v11::common::{Fault, Path, ProcessSeen, Rescue, Size, Text, Texts};
+use crate::snapshot::v11::environment::{Base, Plan, Worktree};
+use crate::snapshot::v11::step::Owed;
 
 frozen_enums! {
     enum OutputPhase of live::OutputPhase { Taking, Kept, Returning }
