@@ -48,7 +48,7 @@ pub(super) async fn show(
     if query.all {
         return Ok(Json(environments::show_last(&app, id).await?));
     }
-    Ok(Json(environments::show(&app, &id).await?))
+    Ok(Json(environments::show(&app, &id, query.changes).await?))
 }
 
 /// Makes an environment. The answer comes when the request is durable, or with `wait` when the

@@ -43,7 +43,10 @@ impl CliError {
 
 /// Returns whether a command line asks for JSON, also if it does not parse.
 pub(super) fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
-    arguments.take_while(|word| word != "--").any(|word| word == "--json")
+    arguments.take_while(|word| word != "--").any(|word| {
+        // With a value it does not parse, and is meant all the same.
+        word.to_str().is_some_and(|word| word == "--json" || word.starts_with("--json="))
+    })
 }
 
 /// Returns the problem of a command line that does not parse.

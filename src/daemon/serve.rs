@@ -152,6 +152,7 @@ fn app(context: ServeContext, stopper: &watch::Sender<bool>, reloader: watch::Se
         world: context.world,
         migration_runner: context.migration_runner,
         presence: Arc::default(),
+        survey: Arc::default(),
         watching: context.watching,
         repositories: Arc::default(),
         config: context.config,

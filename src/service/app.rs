@@ -23,6 +23,7 @@ use crate::world::fs::paths;
 use crate::world::git::discover::RepositoryCache;
 use crate::world::presence::Presence;
 use crate::world::process::cancel::Cancel;
+use crate::world::survey::Survey;
 
 /// Upper bound of the wait that a request may ask for; a longer one is cut to it.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -40,6 +41,8 @@ pub struct App {
     pub migration_runner: Arc<MigrationRunner>,
     /// What was last seen of each worktree.
     pub presence: Arc<Presence>,
+    /// Brings the statuses of many worktrees up to date.
+    pub survey: Arc<Survey>,
     /// Watches worktrees and publishes their changes.
     pub watching: Arc<WatchService>,
     /// Cache of the repositories that earlier requests named.

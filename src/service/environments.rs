@@ -1,5 +1,6 @@
 //! Use cases that list, provision, remove and cancel environments.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -16,17 +17,32 @@ use crate::service::outcome::Outcome;
 use crate::service::requests::{environment_id, invalid};
 use crate::service::types::environment::{EnvironmentView, NewEnvironment, NewLabel};
 use crate::service::types::removal::{RemoveQuery, RemovedView};
-use crate::service::{presence, relocation};
+use crate::service::{changes, presence, relocation};
 use crate::world::fs::paths;
 
-/// Returns one environment, with what its worktree is now.
+/// Returns one environment, with what its worktree is now, and with `changes` what has changed in
+/// it.
 ///
 /// # Errors
 /// If it does not exist or is tombstoned.
-pub(crate) async fn show(app: &App, id: &EnvironmentId) -> Result<EnvironmentView, Fault> {
+pub(crate) async fn show(
+    app: &Arc<App>,
+    id: &EnvironmentId,
+    changes: bool,
+) -> Result<EnvironmentView, Fault> {
     let mut views = [view_of(app, id)?];
     let question = app.handle.view(|state| state.environment(id).and_then(presence::question));
-    presence::add(app, &mut views, question.into_iter().collect(), false).await;
+    let found_out = async {
+        if changes {
+            changes::find_out(app, &BTreeSet::from([id.to_string()])).await;
+        }
+    };
+    let look = presence::look(app, question.into_iter().collect(), false);
+    let (looks, ()) = tokio::join!(look, found_out);
+    presence::add(&mut views, looks);
+    if changes {
+        changes::add(app, &mut views);
+    }
     let [view] = views;
     Ok(view)
 }

@@ -4,13 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::core::{Code, Environment, Fault, Phase, State, Time};
-use crate::format::rfc3339;
-use crate::service::app::{App, now};
+use crate::core::{Code, Environment, Fault, Phase, State};
+use crate::service::app::App;
 use crate::service::blocking::blocking;
-use crate::service::presence;
 use crate::service::requests::invalid;
-use crate::service::types::environment::{EnvironmentView, ListQuery, SummaryView};
+use crate::service::types::environment::{EnvironmentView, ListQuery};
+use crate::service::{changes, presence};
 use crate::world::presence::Question;
 
 /// Most environments in one answer that lists tombstoned ones, too.
@@ -31,7 +30,7 @@ pub(crate) async fn list(app: &Arc<App>, query: &ListQuery) -> Result<Vec<Enviro
     // One more than fits: whether there are more decides whether it is an answer.
     let limit = asked.unwrap_or(if query.all { LIST_MAX + 1 } else { usize::MAX });
     let (mut views, questions) =
-        app.handle.view(|state| known(app, state, (&after, limit), query.all));
+        app.handle.view(|state| recorded(state, (&after, limit), query.all));
     if query.all {
         let there = Arc::clone(app);
         let more = blocking(move || former(&there, after, limit)).await?;
@@ -43,12 +42,20 @@ pub(crate) async fn list(app: &Arc<App>, query: &ListQuery) -> Result<Vec<Enviro
         }
     }
     if query.brief {
+        changes::add(app, &mut views);
         return Ok(views);
     }
     let is_whole = query.after.is_none() && query.limit.is_none();
-    let listed: BTreeSet<&str> = views.iter().map(|view| view.id.as_str()).collect();
+    let listed: BTreeSet<String> = views.iter().map(|view| view.id.clone()).collect();
     let questions = questions.into_iter().filter(|q| listed.contains(q.id().as_str())).collect();
-    presence::add(app, &mut views, questions, is_whole).await;
+    let found_out = async {
+        if query.changes {
+            changes::find_out(app, &listed).await;
+        }
+    };
+    let (looks, ()) = tokio::join!(presence::look(app, questions, is_whole), found_out);
+    presence::add(&mut views, looks);
+    changes::add(app, &mut views);
     Ok(views)
 }
 
@@ -59,25 +66,15 @@ fn too_many() -> Fault {
 }
 
 /// Returns a page of what the state has, and where to look for the worktrees.
-fn known(
-    app: &App,
+fn recorded(
     state: &State,
     (after, limit): (&str, usize),
     all: bool,
 ) -> (Vec<EnvironmentView>, Vec<Question>) {
-    let last_status = |e: &Environment| {
-        let (status, age) = app.world.status_cache().last_seen(&e.id, e.incarnation)?;
-        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-        let at = Time(now().0.saturating_sub(age));
-        Some(SummaryView { at: Some(rfc3339(at)), ..SummaryView::of(&status) })
-    };
-    let view = |e: &Environment| EnvironmentView {
-        known: last_status(e),
-        ..EnvironmentView::of(state, e)
-    };
     let wanted = state.environments().filter(|e| e.id.as_str() > after);
     let wanted = wanted.filter(|e| all || e.phase != Phase::Tombstoned).take(limit);
-    let (views, questions): (_, Vec<_>) = wanted.map(|e| (view(e), presence::question(e))).unzip();
+    let view = |e: &Environment| (EnvironmentView::of(state, e), presence::question(e));
+    let (views, questions): (_, Vec<_>) = wanted.map(view).unzip();
     (views, questions.into_iter().flatten().collect())
 }
 

@@ -15,6 +15,8 @@ pub(crate) mod archives;
 #[cfg(feature = "daemon")]
 pub(crate) mod blocking;
 #[cfg(feature = "daemon")]
+pub(crate) mod changes;
+#[cfg(feature = "daemon")]
 pub(crate) mod clean;
 #[cfg(feature = "daemon")]
 pub(crate) mod contents;

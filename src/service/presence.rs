@@ -20,14 +20,8 @@ pub(crate) fn question(env: &Environment) -> Option<Question> {
     Question::of(env).filter(|_| is_in_place)
 }
 
-/// Looks at the worktrees of some environments, and adds to the views what is there. With `all`
-/// these are all that there are.
-pub(crate) async fn add(
-    app: &App,
-    views: &mut [EnvironmentView],
-    questions: Vec<Question>,
-    all: bool,
-) {
+/// Looks at the worktrees of some environments. With `all` these are all that there are.
+pub(crate) async fn look(app: &App, questions: Vec<Question>, all: bool) -> BTreeMap<String, Look> {
     let presence = Arc::clone(&app.presence);
     let asked: Vec<String> = questions.iter().map(|q| q.id().to_string()).collect();
     let look = tokio::task::spawn_blocking(move || presence.look(questions, LIMIT, all));
@@ -39,6 +33,11 @@ pub(crate) async fn add(
     for id in asked {
         looks.entry(id).or_insert(Look { seen: None, is_late: true });
     }
+    looks
+}
+
+/// Adds to the views what is there.
+pub(crate) fn add(views: &mut [EnvironmentView], mut looks: BTreeMap<String, Look>) {
     for view in views {
         if let Some(look) = looks.remove(&view.id) {
             add_one(view, look);

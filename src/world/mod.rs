@@ -5,7 +5,7 @@
 //! proves the result and returns the evidence. Every effect converges: repeated after any
 //! interruption, it ends in the same state. This layer never decides what should happen, never
 //! appends to the log, and removes nothing that `git/ownership.rs` has not proven to be ours.
-//! [`queries`] and [`presence`] read the world outside of effects.
+//! [`queries`], [`presence`] and [`survey`] read the world outside of effects.
 
 pub mod effects;
 pub mod fs;
@@ -17,6 +17,7 @@ pub mod process;
 pub mod queries;
 pub mod relocation;
 pub mod status;
+pub mod survey;
 pub mod watch;
 
 pub use effects::context::{Reporter, World};

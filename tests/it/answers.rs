@@ -15,6 +15,7 @@ fn usage_errors_are_json_where_it_is_asked_for() {
         &["--json", "new", "--branch"],
         &["--json", "logs", "x", "--incarnation", "many"],
         &["--json"],
+        &["--json=true", "ls"],
     ] {
         let output = harness.command(args).output().expect("runs");
         assert_eq!(output.status.code(), Some(64), "{args:?}");

@@ -214,6 +214,7 @@ fn json_matches_snapshot() {
     day.harness.write(&at.join("README"), "edited\n");
     day.harness.write(&at.join("new"), "new\n");
     day.harness.write(&at.join("target/out"), "built\n");
+    day.harness.ok(&["status"]);
     for args in [
         &["show", "one"][..],
         &["show", "none"],
@@ -281,9 +282,11 @@ fn text_matches_snapshot() {
     [64]
     "#);
     day.harness.drain();
+    // A list waits 150 ms for changes; a loaded machine may need more.
+    day.harness.ok(&["status"]);
     insta::assert_snapshot!(day.text_output(&["ls"]), @"
      ID  PHASE  BRANCH  CHANGES  BASE  AGE  PATH
-     one  ready  gk/one  -  HEX  Ns  DIR/data/worktrees/one/project
+     one  ready  gk/one  clean  HEX  Ns  DIR/data/worktrees/one/project
      two  failed  gk/two  -  -  Ns  DIR/data/worktrees/two/project
     [0]
     ");
@@ -293,6 +296,7 @@ fn text_matches_snapshot() {
     incarnation  N
     path  DIR/data/worktrees/one/project
     branch  gk/one
+    changes  clean
     base  HEX
     from  refs/heads/main
     repository  DIR/project/.git

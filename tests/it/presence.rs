@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::api::call;
 use crate::clean_check::started;
 use crate::support::Harness;
 
@@ -67,11 +68,13 @@ fn list_names_branch_of_head() {
     harness.git(&path, &["checkout", "-q", "-b", "side/work"]);
     harness.drain();
     let processes = started(&harness);
+    let (_, listed) = call(&harness, "GET", "/v1/environments", "", "");
+    assert_eq!(listed[0]["branch"], "side/work", "{listed:#}");
+    assert_eq!(started(&harness), processes, "a list without changes starts no process");
     for found in [&harness.ok(&["ls"])[0], &harness.ok(&["show", "demo"])] {
         assert_eq!(found["branch"], "side/work", "{found:#}");
         assert_eq!(found["made_branch"], "gk/demo");
     }
-    assert_eq!(started(&harness), processes, "a list starts no process");
     assert!(line(&harness, &["ls"], "demo").contains("side/work"));
     assert!(line(&harness, &["show", "demo"], "branch").contains("side/work"));
     harness.git(&path, &["checkout", "-q", "--detach"]);
@@ -111,5 +114,69 @@ fn hung_worktree_shows_when_it_was_seen() {
     std::fs::rename(&aside, &head).expect("moved back");
     crate::support::wait_for("a list of all", || {
         of(&harness.ok(&["ls"]), "hung")["unseen"] == Value::Null
+    });
+}
+
+/// Nothing watches these worktrees: what has changed is found out when it is asked for.
+#[test]
+fn list_tells_changes_of_this_moment() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let paths: Vec<PathBuf> =
+        ["one", "two", "three"].iter().map(|id| harness.new_env(id, &repo, &[])).collect();
+    let changes = |id: &str| {
+        let listed = harness.ok(&["ls"]);
+        let shown = harness.ok(&["show", id]);
+        assert_eq!(of(&listed, id)["known"]["changes"], shown["known"]["changes"]);
+        shown["known"]["changes"].as_str().expect("known").to_owned()
+    };
+    for (n, path) in paths.iter().enumerate() {
+        harness.write(&path.join("README"), &format!("changed {n}\n"));
+    }
+    for id in ["one", "two", "three"] {
+        crate::support::wait_for("a list in time", || changes(id) == "~1");
+    }
+    harness.write(&paths[1].join("new"), "work\n");
+    crate::support::wait_for("a list in time", || changes("two") == "~1 ?1");
+    assert!(line(&harness, &["ls"], "two").contains("~1 ?1"));
+    assert!(line(&harness, &["show", "two"], "changes").contains("~1 ?1"));
+    harness.git(&paths[0], &["checkout", "-q", "README"]);
+    crate::support::wait_for("a list in time", || changes("one").is_empty());
+    assert!(line(&harness, &["ls"], "one").contains("clean"));
+    harness.ok(&["rm", "one"]);
+    assert_eq!(harness.ok(&["ls"]).as_array().map(Vec::len), Some(2));
+}
+
+/// A repository whose filter never ends holds up no list, and no other repository in it.
+#[test]
+fn hung_status_delays_no_list() {
+    let harness = Harness::new();
+    let hung = harness.repo("hung", 3);
+    let end = harness.path("end");
+    let filter = format!("until test -e '{}'; do sleep 0.02; done; cat", end.display());
+    harness.git(&hung, &["config", "filter.slow.clean", &filter]);
+    let good = harness.repo("good", 3);
+    let path = harness.new_env("good", &good, &[]);
+    let slow: Vec<String> = (0..6).map(|n| format!("slow-{n}")).collect();
+    for id in &slow {
+        let path = harness.new_env(id, &hung, &[]);
+        harness.write(&path.join(".gitattributes"), "README filter=slow\n");
+        harness.write(&path.join("README"), "later\n");
+    }
+    for n in 0..4 {
+        let file = path.join(format!("new-{n}"));
+        harness.write(&file, "work\n");
+        let expected = format!("?{}", n + 1);
+        crate::support::wait_for("a list with the other repository", || {
+            let begun = Instant::now();
+            let listed = harness.ok(&["ls"]);
+            assert!(begun.elapsed() < Duration::from_secs(5), "a list waits for no filter");
+            of(&listed, "good")["known"]["changes"] == expected.as_str()
+        });
+    }
+    std::fs::write(&end, "").expect("written");
+    crate::support::wait_for("the end of the filters", || {
+        let listed = harness.ok(&["ls"]);
+        slow.iter().all(|id| of(&listed, id)["known"]["changes"] == "~1 ?1")
     });
 }

@@ -48,6 +48,11 @@ fn list_is_filtered_and_written_as_asked() {
         assert!(code == 64 && err.contains("hint: "), "{bad:?}: {err}");
     }
     assert_eq!(run(&harness, &["ls", "--filter", "nope"]).0, 64);
+    let bracketed = ["ls", "--filter", "id=dirty", "--format", "{{x}} {id}}}"];
+    assert_eq!(printed(&bracketed), "{x} dirty}\n");
+    let (code, out, _) = run(&harness, &["--json", "new", "more", "-x", "true"]);
+    assert!(code == 64 && out.contains("prints to stdout"), "{out}");
+    assert_eq!(harness.ok(&["ls"]).as_array().map(Vec::len), Some(3), "nothing was made");
     assert_eq!(printed(&["ls", "--all", "--filter", "id=fix-9", "--format", "{phase}"]), "ready\n");
 }
 

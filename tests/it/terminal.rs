@@ -299,3 +299,21 @@ fn command_in_environment_has_terminal() {
     let env = harness.ok(&["show", "demo"]);
     assert_eq!(env["leases"], serde_json::json!([]), "{env:#}");
 }
+
+/// What a file contains does nothing to a terminal; a program that applies a patch gets its bytes.
+#[test]
+fn patch_is_escaped_at_terminal_only() {
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
+    let path = harness.new_env("demo", &repo, &[]);
+    harness.write(&path.join("README"), "\x1b]0;title\x07 and\ta tab\u{9b}31m\n");
+    let mut command = harness.command(&["diff", "demo"]);
+    command.env("PAGER", "cat");
+    let (code, shown) = at_width(command, COLUMNS, "");
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.contains("+\\u{1b}]0;title\\u{7} and\ta tab\\u{9b}31m"), "{shown:?}");
+    let printed = harness.command(&["diff", "demo"]).output().expect("runs").stdout;
+    let printed = String::from_utf8(printed).expect("text");
+    assert!(printed.contains("+\x1b]0;title\x07 and\ta tab\u{9b}31m\n"), "{printed:?}");
+}

@@ -43,7 +43,8 @@ fn named<'a>(field: &str, value: &'a str) -> &'a str {
     }
 }
 
-/// Returns a line for each environment: the text with its fields in the place of their names.
+/// Returns a line for each environment: the text with its fields in the place of their names, and
+/// with `{{` and `}}` as the brackets themselves.
 ///
 /// # Errors
 /// `Code::InvalidRequest` for a field that there is not, or a bracket without its other.
@@ -53,6 +54,12 @@ pub(super) fn formatted(list: &[EnvironmentView], format: &str) -> Result<String
         let json = serde_json::to_value(env).unwrap_or_default();
         let mut rest = format;
         while let Some((before, after)) = rest.split_once('{') {
+            if let Some(after) = after.strip_prefix('{') {
+                lines.push_str(&escaped(before));
+                lines.push('{');
+                rest = after;
+                continue;
+            }
             let Some((field, after)) = after.split_once('}') else {
                 let message = format!("{format:?} has a {{ without its }}");
                 return Err(
@@ -69,9 +76,9 @@ pub(super) fn formatted(list: &[EnvironmentView], format: &str) -> Result<String
     Ok(lines)
 }
 
-/// Returns a text with its `\t` and `\n` as the characters that they stand for.
+/// Returns a text with its `\t`, `\n` and `}}` as the characters that they stand for.
 fn escaped(text: &str) -> String {
-    text.replace("\\t", "\t").replace("\\n", "\n")
+    text.replace("\\t", "\t").replace("\\n", "\n").replace("}}", "}")
 }
 
 /// Returns a field as text; one inside another by `known.changes`. What is not known is empty.

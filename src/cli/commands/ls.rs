@@ -31,8 +31,10 @@ pub(in crate::cli) async fn ls(global: &Global, wanted: &Wanted) -> CommandResul
     if wanted.all {
         return every_life(global, wanted, &mut client).await;
     }
-    let mut list: Vec<EnvironmentView> =
-        client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    // Ids alone need no look at the worktrees.
+    let has_changes = !(global.quiet && wanted.filters.is_empty() && wanted.format.is_none());
+    let path = format!("/v1/environments?changes={has_changes}");
+    let mut list: Vec<EnvironmentView> = client.call(Method::GET, &path, NOTHING).await?;
     if let Some(repo) = &wanted.repo {
         let place = repo.canonicalize().map_err(|e| paths::fault("find", repo, &e))?;
         let common = repository_at(&list, &place);
@@ -154,7 +156,7 @@ pub(in crate::cli) async fn show_one_environment(
 ) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let id = named::any(&mut client, id).await?;
-    let path = format!("/v1/environments/{}", encode(&id));
+    let path = format!("/v1/environments/{}?changes=true", encode(&id));
     let found: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
     show_one(global, &found, &render::environment(&found))
 }

@@ -36,10 +36,10 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
     };
     let (id, named) = wanted.id.as_deref().map_or((None, None), id_and_branch);
     let base = wanted.base.clone();
-    let program = Program {
-        open: wanted.open,
-        exec: wanted.exec.map(|program| std::iter::once(program).chain(wanted.arguments).collect()),
-    };
+    let exec =
+        wanted.exec.map(|program| std::iter::once(program).chain(wanted.arguments).collect());
+    let program = Program { open: wanted.open, exec };
+    program.check(global)?;
     let body = NewEnvironment {
         id,
         repo,
@@ -104,6 +104,18 @@ fn with_near_base(mut problem: Problem, base: Option<&str>, repo: &Path) -> CliE
 struct Program {
     open: Option<OsString>,
     exec: Option<Vec<OsString>>,
+}
+
+impl Program {
+    /// Checks that what the program prints would not follow JSON on the same stream.
+    fn check(&self, global: &Global) -> Result<(), Fault> {
+        if !global.json || (self.open.is_none() && self.exec.is_none()) {
+            return Ok(());
+        }
+        let message = "a program that is started prints to stdout, and so does --json";
+        let hint = "leave out --json, or run the program when the environment is ready";
+        Err(Fault::new(Code::InvalidRequest, message, hint))
+    }
 }
 
 /// Shows an environment that is ready, and starts what was asked for.

@@ -1,5 +1,6 @@
 //! `status` and `diff`: show the state of worktrees and their changes.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use hyper::Method;
@@ -47,10 +48,13 @@ pub(in crate::cli) async fn diff(
     if global.json {
         return show_one(global, &found, "");
     }
+    // A program that applies the patch needs every byte of it; a terminal obeys some of them.
+    let safe = std::io::stdout().is_terminal().then(|| render::printable_lines(&found.patch));
+    let patch = safe.as_ref().unwrap_or(&found.patch);
     if color::is_wanted(global.color) {
-        pager::page(&color::patch(&found.patch));
+        pager::page(&color::patch(patch));
     } else {
-        pager::page(&found.patch);
+        pager::page(patch);
     }
     if found.truncated {
         render::note("output is truncated; raise --bytes to see the rest");

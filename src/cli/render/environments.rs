@@ -82,7 +82,7 @@ fn row(e: &EnvironmentView) -> Vec<String> {
         printable(&format!("{}{leased}", e.id)),
         phase,
         branch(e),
-        e.known.as_ref().filter(|_| !e.missing).map_or_else(|| "-".to_owned(), known),
+        changes(e),
         base.to_owned(),
         age(&e.created_at),
         printable(&e.path),
@@ -131,6 +131,11 @@ fn branch(e: &EnvironmentView) -> String {
     }
 }
 
+/// Returns the changes of a worktree that is there, as far as they are known.
+fn changes(e: &EnvironmentView) -> String {
+    e.known.as_ref().filter(|_| !e.missing).map_or_else(|| "-".to_owned(), known)
+}
+
 /// Returns the changes, with their age unless they are of the last minute.
 fn known(known: &SummaryView) -> String {
     let changes = if known.clean { "clean" } else { &known.changes };
@@ -149,6 +154,7 @@ pub fn environment(e: &EnvironmentView) -> String {
         ("incarnation", e.incarnation.to_string()),
         ("path", printable(&e.path)),
         ("branch", branch(e)),
+        ("changes", changes(e)),
         ("base", e.base.clone().unwrap_or_else(|| "-".to_owned())),
     ];
     if e.label.is_some() {

@@ -35,5 +35,5 @@ pub(super) use table::{facts, table};
 #[cfg(feature = "daemon")]
 pub use tables::{evidence, hosts, processes, sweep, sweep_summary, usage};
 #[cfg(feature = "daemon")]
-pub(super) use terminal::{lines, terminal_height, terminal_width};
+pub(super) use terminal::{lines, printable_lines, terminal_height, terminal_width};
 pub use terminal::{note, out, printable, problem};

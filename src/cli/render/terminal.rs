@@ -52,6 +52,21 @@ pub(in crate::cli) fn terminal_height() -> usize {
     terminal_size::terminal_size_of(std::io::stdout()).map_or(24, |(_, height)| height.0.into())
 }
 
+/// Returns the lines of a text from outside with control characters escaped, tabs excepted.
+#[cfg(feature = "daemon")]
+pub(in crate::cli) fn printable_lines(text: &str) -> String {
+    let is_safe = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_safe(c) {
+            safe.push(c);
+        } else {
+            safe.extend(c.escape_default());
+        }
+    }
+    safe
+}
+
 /// Returns a text from outside with control characters escaped, so that no file name can send
 /// commands to the terminal.
 #[must_use]

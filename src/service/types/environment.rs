@@ -26,6 +26,9 @@ pub struct ListQuery {
     /// Only what the log says, without a look at the worktrees: for a caller that cannot wait.
     #[serde(default)]
     pub brief: bool,
+    /// Also what has changed in each worktree by now, as far as that is known within 150 ms.
+    #[serde(default)]
+    pub changes: bool,
 }
 
 /// A label for an environment.
@@ -46,6 +49,9 @@ pub struct ShowQuery {
     /// Also the last life of one that is tombstoned, as the log describes it.
     #[serde(default)]
     pub all: bool,
+    /// Also what has changed in its worktree by now, where that is known within 150 ms.
+    #[serde(default)]
+    pub changes: bool,
 }
 
 /// One environment.
@@ -119,7 +125,7 @@ pub struct EnvironmentView {
     pub adopted: bool,
     /// When a removal that was put off is tried again, RFC 3339.
     pub retry_at: Option<String>,
-    /// What it looked like when its status was last computed, in lists only; a list computes none.
+    /// What its worktree looked like when that was last found out; `changes` finds it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<SummaryView>,
 }
@@ -202,7 +208,7 @@ pub struct NewEnvironment {
 }
 
 impl EnvironmentView {
-    /// Returns the wire form of an environment, without `known`, which only lists have.
+    /// Returns the wire form of an environment as the log describes it, without `known`.
     #[must_use]
     pub fn of(state: &State, e: &Environment) -> Self {
         let leases = state.leases().filter(|(_, l)| l.environment == e.id);
