@@ -43,6 +43,8 @@ pub(super) struct Host {
     pub(super) log: Option<String>,
     pub(super) acked: u64,
     pub(super) seen_at: Option<i64>,
+    /// Why not everything that it told is recorded; none when all of it is.
+    pub(super) incomplete: Option<String>,
 }
 
 /// Returns the wall clock in milliseconds since 1970.
@@ -192,11 +194,13 @@ pub(super) fn add_host(tx: &Transaction<'_>, id: &str, replace: bool) -> Result<
 
 /// Removes a host and its rows; sends nothing to the host. Returns whether it existed.
 pub(super) fn remove_host(tx: &Transaction<'_>, id: &str) -> Result<bool, Fault> {
+    crate::server::completeness::told_again(tx, id)?;
     let gone = tx.execute("DELETE FROM hosts WHERE id = ?1", [id]).map_err(fault)?;
     Ok(gone > 0)
 }
 
-const HOST: &str = "SELECT id, epoch, log, acked, seen_at FROM hosts";
+const HOST: &str = "SELECT id, epoch, log, acked, seen_at,
+    (SELECT value FROM meta WHERE name = 'incomplete:' || hosts.id) FROM hosts";
 
 fn host_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Host> {
     Ok(Host {
@@ -205,6 +209,7 @@ fn host_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Host> {
         log: row.get(2)?,
         acked: row.get(3)?,
         seen_at: row.get(4)?,
+        incomplete: row.get(5)?,
     })
 }
 

@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension as _, Transaction};
 
 use crate::core::{Code, Fault};
 use crate::server::catalog::fault;
+use crate::server::completeness;
 use crate::server::store::{Applied, ENVIRONMENTS_MAX, change, count, find, insert};
 use crate::server::transitions::{Change, Status};
 use crate::service::types::problem::Problem;
@@ -16,9 +17,14 @@ use crate::session::protocol::Fact;
 pub(super) fn apply_fact(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
     let over = fact.phase == "tombstoned";
     let Some(known) = find(tx, host, &fact.id)? else {
-        // Bounded here as well: a host must not fill the table with invented names.
-        if over || count(tx, host)? >= ENVIRONMENTS_MAX {
+        if over {
             return Ok(Applied::NotFound);
+        }
+        // Bounded here as well: a host must not fill the table with invented names.
+        if count(tx, host)? >= ENVIRONMENTS_MAX {
+            let why = format!("more than {ENVIRONMENTS_MAX} environments, such as {}", fact.id);
+            completeness::passed_over(tx, host, &why)?;
+            return Ok(Applied::NoRoom);
         }
         return insert_incarnation(tx, host, fact);
     };
@@ -147,7 +153,7 @@ mod tests {
             assert_eq!(known, Applied::Now(Status::Ready));
         }
         let more = apply_fact(&tx, "box", &fact("more", 1, "ready", 6)).expect("skipped");
-        assert_eq!(more, Applied::NotFound);
+        assert_eq!(more, Applied::NoRoom);
         let gone = apply_fact(&tx, "box", &fact("e0", 1, "tombstoned", 7)).expect("accepted");
         assert_eq!(
             gone,

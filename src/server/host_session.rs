@@ -358,6 +358,14 @@ impl HostSession {
             // After any other failure the host sends the batch again in its next session.
             Err(fault) if fault.code == Code::InvalidRequest => {
                 let why = fault.message;
+                let (id, reason) = (self.host.clone(), why.clone());
+                let noted = self.shared.catalog.with(move |tx| sync::rejected(tx, &id, &reason));
+                // Before it is rejected: the host goes on after what it passes over.
+                if let Err(fault) = noted.await {
+                    tracing::warn!(%fault, "cannot record a rejection");
+                    return Err(SessionError::Closed);
+                }
+                self.cursor.resend_live_set();
                 wire.send(&FromServer::Nack(Nack { first, last, why })).await
             }
             Err(fault) => {

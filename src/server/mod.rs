@@ -18,6 +18,7 @@ pub mod types;
 mod answers;
 mod app;
 mod catalog;
+mod completeness;
 mod connections;
 #[cfg(test)]
 mod document;

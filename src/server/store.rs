@@ -43,6 +43,8 @@ pub(super) enum Applied {
     Superseded,
     /// There is no such row, and none was made.
     NotFound,
+    /// There is no such row, and none can be made: the host has too many.
+    NoRoom,
 }
 
 const COLUMNS: &str = "SELECT host, id, status, attempt, incarnation, host_seq, path, branch, \

@@ -36,6 +36,10 @@ pub struct HostView {
     pub acked: u64,
     /// When it was last heard of, RFC 3339.
     pub seen_at: Option<String>,
+    /// Why not everything that it told is recorded here; left out when all of it is. Until it has
+    /// told everything again, no live set retires anything there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
     /// What the last live set came to.
     pub reconciled: Option<ReconciledView>,
     /// How long it took both sides to agree when the session was opened, in microseconds.
@@ -57,6 +61,7 @@ impl HostView {
             epoch: host.epoch,
             acked: host.acked,
             seen_at: host.seen_at.map(time),
+            incomplete: host.incomplete.clone(),
             reconciled,
             settled_us,
         }

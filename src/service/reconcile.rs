@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::core::event::{Actor, LiveSetTaken, TeardownReason};
+use crate::core::event::{Actor, LiveSetTaken, Origin, TeardownReason};
 use crate::core::model::live_set::{LiveSet, Report};
-use crate::core::{Command, Environment, Fault, Seq};
+use crate::core::{Command, Environment, EnvironmentId, Fault, Seq};
 use crate::engine::Receipt;
 use crate::service::app::{App, now};
 use crate::service::environments::teardown_options;
@@ -19,6 +19,22 @@ fn report(taken: LiveSetTaken) -> Report {
     Report { retired, kept, missing, healed, ..Report::default() }
 }
 
+/// Returns the ids of a live set. No environment here can have one that cannot be parsed, so such a
+/// one of a server, which may be newer, is left out; a user is told.
+fn readable(ids: &[String], actor: &Actor) -> Result<BTreeSet<EnvironmentId>, Fault> {
+    let mut live = BTreeSet::new();
+    for id in ids {
+        match environment_id(id) {
+            Ok(id) => drop(live.insert(id)),
+            Err(fault) if actor.origin == Origin::Session => {
+                tracing::warn!(%fault, "the control server lists an id that is none; it is left out");
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(live)
+}
+
 /// Applies a live set and returns what it led to.
 ///
 /// # Errors
@@ -28,11 +44,11 @@ pub(crate) async fn apply_live_set(
     wanted: LiveView,
     actor: Actor,
 ) -> Result<ReconciledView, Fault> {
-    let live: Result<BTreeSet<_>, _> = wanted.live.iter().map(|id| environment_id(id)).collect();
+    let live = readable(&wanted.live, &actor)?;
     let known = wanted.known.map_or_else(|| app.handle.view(crate::core::State::seq), Seq);
     let (server, epoch) = (wanted.server.chars().take(64).collect(), wanted.epoch);
     let by_hand = wanted.server == BY_HAND;
-    let set = LiveSet { server, epoch, live: live?, known, confirmed: wanted.confirmed, by_hand };
+    let set = LiveSet { server, epoch, live, known, confirmed: wanted.confirmed, by_hand };
     // A registered process that has ended unreported would keep its environment.
     let lived_in: Vec<Environment> = app.handle.view(|state| {
         let unlisted = state.environments().filter(|e| !set.live.contains(&e.id));
@@ -70,4 +86,19 @@ pub(crate) async fn confirm(app: &App, epoch: u64, actor: Actor) -> Result<Recon
     app.handle.submit(Command::ConfirmLiveSet { epoch, options, actor }).await?;
     let taken = app.handle.view(|state| state.live().taken.clone());
     Ok(ReconciledView::of(epoch, taken.map(report).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unreadable_id_voids_itself_alone() {
+        let ids = ["a".to_owned(), "not an id".to_owned(), "b".to_owned()];
+        let by_server = Actor { origin: Origin::Session, ..Actor::default() };
+        let live = readable(&ids, &by_server).expect("the others count");
+        assert_eq!(live.iter().map(EnvironmentId::as_str).collect::<Vec<_>>(), ["a", "b"]);
+        let by_user = Actor { origin: Origin::Api, ..Actor::default() };
+        assert!(readable(&ids, &by_user).is_err(), "a user has mistyped it");
+    }
 }

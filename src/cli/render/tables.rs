@@ -16,13 +16,23 @@ pub fn hosts(list: &[HostView]) -> String {
         list.iter().map(|h| {
             [
                 h.id.clone(),
-                if h.connected { "open" } else { "-" }.to_owned(),
+                session(h).to_owned(),
                 h.seen_at.as_deref().map_or_else(|| "never".into(), |t| format!("{} ago", age(t))),
                 h.epoch.to_string(),
                 h.version.clone().unwrap_or_default(),
             ]
         }),
     )
+}
+
+/// Returns the state of a host's session; a host that told more than the server could record is
+/// judged by no live set.
+fn session(h: &HostView) -> &'static str {
+    match (h.connected, &h.incomplete) {
+        (_, Some(_)) => "incomplete",
+        (true, None) => "open",
+        (false, None) => "-",
+    }
 }
 
 /// Returns the table of `ps`, with what a removal does to each process.
