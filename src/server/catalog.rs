@@ -194,7 +194,7 @@ pub(super) fn add_host(tx: &Transaction<'_>, id: &str, replace: bool) -> Result<
 
 /// Removes a host and its rows; sends nothing to the host. Returns whether it existed.
 pub(super) fn remove_host(tx: &Transaction<'_>, id: &str) -> Result<bool, Fault> {
-    crate::server::completeness::told_again(tx, id)?;
+    tx.execute("DELETE FROM meta WHERE name = 'incomplete:' || ?1", [id]).map_err(fault)?;
     let gone = tx.execute("DELETE FROM hosts WHERE id = ?1", [id]).map_err(fault)?;
     Ok(gone > 0)
 }
