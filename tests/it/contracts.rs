@@ -271,8 +271,8 @@ fn text_matches_snapshot() {
     [0]
     ");
     insta::assert_snapshot!(day.text_output(&["new", "two", "--base", "nothing"]), @r#"
-    !   failed: "nothing" names no commit in this repository
-    ! error: "nothing" names no commit in this repository [base_not_found]
+    !   failed: no such branch, tag or commit: "nothing"
+    ! error: no such branch, tag or commit: "nothing" [base_not_found]
     ! hint: name a branch, tag, commit or remote branch; --fetch updates the base first
     [1]
     "#);

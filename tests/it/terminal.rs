@@ -79,6 +79,11 @@ fn send(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).expect("sent");
 }
 
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+}
+
 /// What takes much away asks a person, and changes nothing without a yes.
 #[test]
 fn person_is_asked_before_much_is_taken_away() {
@@ -206,8 +211,9 @@ fn interrupted_command_tells_that_daemon_goes_on() {
     let harness = Harness::new();
     let repo = harness.repo("project", 3);
     let end = harness.path("end");
+    // Again and again: what it prints before the command listens is not shown.
     let wait = format!(
-        "#!/bin/sh\necho at work\nuntil test -e '{}'; do sleep 0.02; done\n",
+        "#!/bin/sh\nuntil test -e '{}'; do echo at work; sleep 0.02; done\n",
         end.display()
     );
     harness.hook(&repo, &wait);
@@ -256,6 +262,8 @@ fn watched_status_follows_and_leaves_terminal_as_it_was() {
                     terminal.write_all(b"\x1a").expect("typed");
                 }
                 2 if shown.ends_with(LEAVES) => {
+                    // It leaves the screen before it stops.
+                    wait_for("the stop", || is_stopped(pid));
                     send(pid, rustix::process::Signal::CONT);
                 }
                 3 if shown.matches(ENTERS).count() == 2 && drawn.contains("gk/demo") => match end {

@@ -276,7 +276,7 @@ impl Finder<'_> {
         match wanted {
             Some(wanted) => Err(Fault::new(
                 Code::BaseNotFound,
-                format!("{wanted:?} names no commit in this repository"),
+                format!("no such branch, tag or commit: {wanted:?}"),
                 "name a branch, tag, commit or remote branch; --fetch updates the base first",
             )),
             None => Err(Fault::new(
