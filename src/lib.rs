@@ -95,7 +95,8 @@
 //! `world::watch::backend` watch the worktree as `core::watch_machine` decides; then a result is
 //! valid until a change is seen. Every step of a teardown first drops the watch.
 //! A list computes no status: `world::presence` looks whether each worktree is there and what its
-//! HEAD names, within a bound that a hung file system cannot exceed.
+//! HEAD names, within a bound that a hung file system cannot exceed. Where a list is asked for
+//! changes, `world::survey` brings as many statuses up to date as it can within the same bound.
 //!
 //! # A session, and its end
 //!
